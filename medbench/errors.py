@@ -15,6 +15,7 @@ __all__ = [
     "ReportError",
     "RunError",
     "ScoringError",
+    "StatisticsError",
 ]
 
 
@@ -54,6 +55,10 @@ class DataError(MedbenchError):
 
 class ScoringError(MedbenchError):
     """A document or response cannot be scored by the rule asked for."""
+
+
+class StatisticsError(MedbenchError):
+    """A statistic was asked for that the data do not allow."""
 
 
 class ModelError(MedbenchError):

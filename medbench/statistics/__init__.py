@@ -1,0 +1,46 @@
+"""Intervals, paired tests and what belongs to them: pure functions on arrays, every draw seeded."""
+
+from __future__ import annotations
+
+from medbench.statistics.calibration import Bin, brier_score, expected_calibration_error, reliability
+from medbench.statistics.intervals import Interval, interval, mean_interval, wilson_interval
+from medbench.statistics.multiplicity import holm
+from medbench.statistics.paired import Paired, bonett_price_interval, mcnemar_exact, paired
+from medbench.statistics.power import (
+    discordant_deviation,
+    documents_needed,
+    minimal_detectable_effect,
+    power,
+)
+from medbench.statistics.ranks import RankInterval, rank_intervals
+from medbench.statistics.resampling import DRAWS, bootstrap_values
+from medbench.statistics.sufficient import AGGREGATIONS, Sufficient, sufficient
+from medbench.statistics.suite import combine
+
+__all__ = [
+    "AGGREGATIONS",
+    "DRAWS",
+    "Bin",
+    "Interval",
+    "Paired",
+    "RankInterval",
+    "Sufficient",
+    "bonett_price_interval",
+    "bootstrap_values",
+    "brier_score",
+    "combine",
+    "discordant_deviation",
+    "documents_needed",
+    "expected_calibration_error",
+    "holm",
+    "interval",
+    "mcnemar_exact",
+    "mean_interval",
+    "minimal_detectable_effect",
+    "paired",
+    "power",
+    "rank_intervals",
+    "reliability",
+    "sufficient",
+    "wilson_interval",
+]

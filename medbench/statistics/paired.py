@@ -1,0 +1,214 @@
+"""Two systems on the same documents: difference, interval and test, document by document.
+
+Pairing removes the difficulty of the documents from the comparison (Miller 2024, "Adding error bars to
+evals", sec. 4); two separate intervals that overlap say nothing about it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse, special
+
+from medbench.errors import StatisticsError
+from medbench.statistics.intervals import mean_interval, percentile_interval, standard_error
+from medbench.statistics.resampling import DRAWS, bootstrap_totals, swap_totals
+from medbench.statistics.sufficient import LABEL_AGGREGATIONS, Floats, Sufficient, cluster_codes, sufficient
+
+__all__ = ["Paired", "bonett_price_interval", "mcnemar_exact", "paired", "paired_draws", "randomisation_test"]
+
+
+class Paired(NamedTuple):
+    """A paired difference, first system minus second.
+
+    Attributes:
+        difference: First score minus second score.
+        low: Lower limit of the difference.
+        high: Upper limit.
+        interval: Method of the interval: ``bonett-price``, ``t``, ``t-clustered``, ``bootstrap`` or
+            ``bootstrap-clustered``.
+        p_value: Two-sided.
+        test: ``mcnemar-exact`` or ``randomisation``.
+        standard_error: Of the difference.
+        wins: Documents on which the first system scored higher; for binary scores, those it turned right.
+        losses: Documents on which it scored lower.
+        n: Documents compared.
+    """
+
+    difference: float
+    low: float
+    high: float
+    interval: str
+    p_value: float
+    test: str
+    standard_error: float
+    wins: int
+    losses: int
+    n: int
+
+
+def paired(
+    first: Any,
+    second: Any,
+    aggregation: str = "mean",
+    clusters: Sequence[Any] | NDArray[Any] | None = None,
+    *,
+    seed: int = 0,
+    confidence: float = 0.95,
+    draws: int = DRAWS,
+) -> Paired:
+    """Compare two systems on the same documents.
+
+    Args:
+        first: Per-document results as :func:`medbench.statistics.interval` takes them.
+        second: Results of the other system, in the same order of documents.
+        aggregation: How documents make a score.
+        clusters: ``[n]`` keys of documents that belong together. Whole clusters are then resampled and
+            swapped, and binary scores lose McNemar's test, which needs independent documents.
+        seed: Seed of bootstrap and randomisation.
+        confidence: Coverage aimed at.
+        draws: Draws of bootstrap and randomisation.
+
+    Raises:
+        StatisticsError: The systems have different numbers of documents, or data that do not fit.
+    """
+    labels = _shared_labels(first, second) if aggregation in LABEL_AGGREGATIONS else None
+    one, two = (sufficient(data, aggregation, labels) for data in (first, second))
+    n = one.rows.shape[0]
+    if two.rows.shape[0] != n:
+        raise StatisticsError(
+            f"paired systems need the same documents; got {n} and {two.rows.shape[0]}",
+            hint="compare the documents that both systems answered",
+        )
+    codes = cluster_codes(clusters, n)
+    difference = one.value - two.value
+    wins, losses = _flips(first, second, aggregation)
+    if aggregation == "mean":
+        change = one.rows[:, 0] - two.rows[:, 0]
+        error, _ = standard_error(change, codes)
+        if codes is None and np.isin(one.rows[:, 0], (0, 1)).all() and np.isin(two.rows[:, 0], (0, 1)).all():
+            low, high = bonett_price_interval(wins, losses, n, confidence)
+            p = mcnemar_exact(wins, losses)
+            return Paired(difference, low, high, "bonett-price", p, "mcnemar-exact", error, wins, losses, n)
+        found = mean_interval(change, codes, confidence=confidence)
+        low, high, method = found.low, found.high, found.method
+    else:
+        low, high, error = _bootstrap_difference(one, two, codes, seed, confidence, draws)
+        method = "bootstrap" if codes is None else "bootstrap-clustered"
+    p = randomisation_test(one, two, codes, seed=seed, draws=draws)
+    return Paired(difference, low, high, method, p, "randomisation", error, wins, losses, n)
+
+
+def mcnemar_exact(wins: int, losses: int) -> float:
+    """Two-sided exact McNemar test (McNemar 1947): of the documents that differ, half should go each way.
+
+    Args:
+        wins: Documents right in the first system only.
+        losses: Documents right in the second system only.
+    """
+    n = wins + losses
+    if n == 0:
+        return 1.0
+    return min(1.0, 2 * float(special.bdtr(min(wins, losses), n, 0.5)))
+
+
+def bonett_price_interval(wins: int, losses: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
+    """Adjusted Wald interval of a paired difference of proportions (Bonett & Price 2012).
+
+    One document is added to each of the two discordant cells, which keeps the coverage where few differ.
+    """
+    z = float(special.ndtri(0.5 + confidence / 2))
+    up, down = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
+    reach = z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
+    return max(-1.0, up - down - reach), min(1.0, up - down + reach)
+
+
+def randomisation_test(
+    one: Sufficient,
+    two: Sufficient,
+    codes: NDArray[np.intp] | None = None,
+    *,
+    seed: int = 0,
+    draws: int = DRAWS,
+) -> float:
+    """Two-sided p of the difference when answers (or clusters of them) are swapped at random.
+
+    The observed arrangement counts as one draw (Phipson & Smyth 2010), so that p is never 0.
+    """
+    if codes is not None:
+        one, two = one.by_cluster(codes), two.by_cluster(codes)
+    total = one.rows.sum(axis=0) + two.rows.sum(axis=0)
+    # Rounding of the sums must not decide whether an equal arrangement counts as extreme.
+    observed = abs(one.value - two.value) - 1e-12
+    extreme = 0
+    for totals in swap_totals(one.rows, two.rows, seed=seed, draws=draws):
+        extreme += int((np.abs(one.finish(totals) - one.finish(total - totals)) >= observed).sum())
+    return (extreme + 1) / (draws + 1)
+
+
+def _bootstrap_difference(
+    one: Sufficient,
+    two: Sufficient,
+    codes: NDArray[np.intp] | None,
+    seed: int,
+    confidence: float,
+    draws: int,
+) -> tuple[float, float, float]:
+    if codes is not None:
+        one, two = one.by_cluster(codes), two.by_cluster(codes)
+    sampled = paired_draws([one, two], seed=seed, draws=draws)
+    change = sampled[:, 0] - sampled[:, 1]
+    low, high = percentile_interval(change, one.rows.shape[0], confidence)
+    return low, high, float(change.std(ddof=1))
+
+
+def paired_draws(scores: Sequence[Sufficient], *, seed: int = 0, draws: int = DRAWS) -> Floats:
+    """Bootstrap several systems by the same draws of documents.
+
+    Returns:
+        ``[draws, systems]`` scores.
+    """
+    widths = np.cumsum([0, *(score.rows.shape[1] for score in scores)])
+    parts = [score.rows for score in scores]
+    if any(sparse.issparse(part) for part in parts):
+        rows: Any = sparse.hstack(parts).tocsr()
+    else:
+        rows = np.hstack(parts)
+    blocks = [
+        np.column_stack(
+            [
+                score.finish(totals[:, start:stop])
+                for score, start, stop in zip(scores, widths[:-1], widths[1:], strict=True)
+            ]
+        )
+        for totals in bootstrap_totals(rows, seed=seed, draws=draws)
+    ]
+    return np.concatenate(blocks)
+
+
+def _shared_labels(first: Any, second: Any) -> list[str]:
+    both = [np.asarray(data, dtype=object) for data in (first, second)]
+    if both[0].shape == both[1].shape and not (both[0][:, 0] == both[1][:, 0]).all():
+        raise StatisticsError("paired systems were given different gold labels for the same document")
+    return list(dict.fromkeys(name for data in both for name in data.ravel().tolist()))
+
+
+def _flips(first: Any, second: Any, aggregation: str) -> tuple[int, int]:
+    if aggregation == "mean":
+        one, two = (np.asarray(data, dtype=np.float64) for data in (first, second))
+    elif aggregation in LABEL_AGGREGATIONS:
+        pairs = [np.asarray(data, dtype=object) for data in (first, second)]
+        one, two = ((data[:, 0] == data[:, 1]).astype(np.float64) for data in pairs)
+    else:
+        one, two = (_document_f1(np.asarray(data, dtype=np.float64)) for data in (first, second))
+    return int((one > two).sum()), int((one < two).sum())
+
+
+def _document_f1(counts: Floats) -> Floats:
+    # A document without anything to find, where nothing was found, is right.
+    wrong = counts[:, 1] + counts[:, 2]
+    return np.where(wrong == 0, 1.0, 2 * counts[:, 0] / np.maximum(2 * counts[:, 0] + wrong, 1))

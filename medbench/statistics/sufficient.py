@@ -1,0 +1,180 @@
+"""Scores as functions of sums over documents.
+
+Every score here is ``finish(sum of one row per document)``. Resampling documents, dropping clusters of them
+and swapping two systems' answers then are matrix products of weights with the rows, whatever the metric.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import sparse
+
+from medbench.errors import StatisticsError
+
+__all__ = ["AGGREGATIONS", "Sufficient", "cluster_codes", "sufficient"]
+
+Floats = NDArray[np.float64]
+
+# A model that answers in free text makes thousands of classes; wider rows than this are kept sparse.
+_DENSE_CELLS = 2_000_000
+
+COUNT_AGGREGATIONS = ("micro_f1", "micro_precision", "micro_recall")
+LABEL_AGGREGATIONS = ("macro_f1", "weighted_f1")
+#: Every aggregation that an interval or a paired test can be asked for.
+AGGREGATIONS = ("mean", *COUNT_AGGREGATIONS, *LABEL_AGGREGATIONS)
+
+
+@dataclass(frozen=True)
+class Sufficient:
+    """Rows whose sum over documents determines a score.
+
+    Attributes:
+        rows: ``[documents, m]`` sufficient statistics of each document, an array or a sparse CSR array.
+        finish: Maps totals ``[..., m]`` to scores ``[...]``.
+    """
+
+    rows: Any
+    finish: Callable[[Floats], Floats]
+
+    @property
+    def value(self) -> float:
+        """The score over all documents."""
+        return float(self.finish(self.rows.sum(axis=0)))
+
+    def by_cluster(self, codes: NDArray[np.intp]) -> Sufficient:
+        """Sum the rows of each cluster.
+
+        Args:
+            codes: ``[documents]`` cluster of each document, 0 … clusters - 1.
+        """
+        n = len(codes)
+        member = sparse.csr_array((np.ones(n), (codes, np.arange(n))), shape=(int(codes.max()) + 1, n))
+        return Sufficient(member @ self.rows, self.finish)
+
+
+def sufficient(data: Any, aggregation: str, labels: Sequence[str] | None = None) -> Sufficient:
+    """Reduce per-document results to rows that add up.
+
+    Args:
+        data: ``[n]`` numbers for ``mean``, ``[n, 3]`` (tp, fp, fn) for ``micro_*``, ``[n, 2]`` strings
+            (gold, predicted) for ``macro_f1`` and ``weighted_f1``.
+        aggregation: One of :data:`AGGREGATIONS`.
+        labels: The classes of the columns, so that two systems' rows fit together; by default those seen.
+
+    Raises:
+        StatisticsError: The aggregation is unknown, there are no documents, or the data have another shape.
+    """
+    if aggregation == "mean":
+        values = _numeric(data, aggregation, columns=None)
+        return Sufficient(np.column_stack([values, np.ones_like(values)]), _finish_mean)
+    if aggregation in COUNT_AGGREGATIONS:
+        return Sufficient(_numeric(data, aggregation, columns=3), _COUNT_FINISH[aggregation])
+    if aggregation in LABEL_AGGREGATIONS:
+        return _label_rows(data, aggregation, labels)
+    raise StatisticsError(
+        f"no interval is known for the aggregation {aggregation!r}",
+        hint=f"aggregate by one of {', '.join(AGGREGATIONS)}",
+    )
+
+
+def cluster_codes(clusters: Sequence[Any] | NDArray[Any] | None, n: int) -> NDArray[np.intp] | None:
+    """Number the clusters of documents.
+
+    Returns:
+        ``[n]`` codes, or ``None`` when every document is a cluster of its own.
+
+    Raises:
+        StatisticsError: There is not one cluster per document.
+    """
+    if clusters is None:
+        return None
+    keys = np.asarray(clusters, dtype=object)
+    if keys.shape != (n,):
+        raise StatisticsError(f"{keys.size} clusters were given for {n} documents")
+    seen: dict[Any, int] = {}
+    codes = np.fromiter((seen.setdefault(key, len(seen)) for key in keys), dtype=np.intp, count=n)
+    return None if len(seen) == n else codes
+
+
+def _numeric(data: Any, aggregation: str, columns: int | None) -> Floats:
+    array = np.asarray(data, dtype=np.float64)
+    expected = "a number" if columns is None else f"{columns} numbers"
+    fits = array.ndim == 1 if columns is None else array.ndim == 2 and array.shape[1] == columns
+    if array.size == 0 or not fits:
+        raise StatisticsError(
+            f"{aggregation} needs {expected} for each of one or more documents; got shape {array.shape}"
+        )
+    if not np.isfinite(array).all():
+        raise StatisticsError(f"{aggregation} was given values that are not finite")
+    return array
+
+
+def _label_rows(data: Any, aggregation: str, labels: Sequence[str] | None) -> Sufficient:
+    pairs = np.asarray(data, dtype=object)
+    if pairs.ndim != 2 or pairs.shape[1] != 2 or not len(pairs):
+        raise StatisticsError(
+            f"{aggregation} needs (gold, predicted) for one or more documents; got shape {pairs.shape}"
+        )
+    names = list(dict.fromkeys(labels if labels is not None else pairs.ravel().tolist()))
+    column = {name: i for i, name in enumerate(names)}
+    try:
+        gold = np.array([column[name] for name in pairs[:, 0]])
+        predicted = np.array([column[name] for name in pairs[:, 1]])
+    except KeyError as error:
+        raise StatisticsError(f"the label {error.args[0]!r} is not among those given") from error
+    n, k = len(pairs), len(names)
+    hits = np.flatnonzero(gold == predicted)
+    row = np.concatenate([hits, np.arange(n), np.arange(n)])
+    col = np.concatenate([gold[hits], k + gold, 2 * k + predicted])
+    rows = sparse.csr_array((np.ones(len(row)), (row, col)), shape=(n, 3 * k))
+    dense = n * 3 * k <= _DENSE_CELLS
+    return Sufficient(rows.toarray() if dense else rows, _LABEL_FINISH[aggregation])
+
+
+def _divide(numerator: Floats, denominator: Floats) -> Floats:
+    return np.divide(numerator, denominator, out=np.zeros_like(numerator), where=denominator > 0)
+
+
+def _finish_mean(totals: Floats) -> Floats:
+    return _divide(totals[..., 0], totals[..., 1])
+
+
+def _finish_micro_f1(totals: Floats) -> Floats:
+    return _divide(2 * totals[..., 0], 2 * totals[..., 0] + totals[..., 1] + totals[..., 2])
+
+
+def _finish_precision(totals: Floats) -> Floats:
+    return _divide(totals[..., 0], totals[..., 0] + totals[..., 1])
+
+
+def _finish_recall(totals: Floats) -> Floats:
+    return _divide(totals[..., 0], totals[..., 0] + totals[..., 2])
+
+
+def _class_f1(totals: Floats) -> tuple[Floats, Floats, Floats]:
+    hits, gold, predicted = np.split(totals, 3, axis=-1)
+    return _divide(2 * hits, gold + predicted), gold, predicted
+
+
+def _finish_macro_f1(totals: Floats) -> Floats:
+    f1, gold, predicted = _class_f1(totals)
+    # As scikit-learn does: a class that neither side mentions is no class of this sample.
+    return _divide(f1.sum(axis=-1), ((gold + predicted) > 0).sum(axis=-1).astype(np.float64))
+
+
+def _finish_weighted_f1(totals: Floats) -> Floats:
+    f1, gold, _ = _class_f1(totals)
+    return _divide((f1 * gold).sum(axis=-1), gold.sum(axis=-1))
+
+
+_COUNT_FINISH = {
+    "micro_f1": _finish_micro_f1,
+    "micro_precision": _finish_precision,
+    "micro_recall": _finish_recall,
+}
+_LABEL_FINISH = {"macro_f1": _finish_macro_f1, "weighted_f1": _finish_weighted_f1}
