@@ -1,0 +1,154 @@
+"""The public functions, re-exported by :mod:`medbench`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medbench.runs.settings import RunSettings
+
+if TYPE_CHECKING:
+    from medbench.analysis import Runs
+
+__all__ = ["Evaluation", "evaluate", "evaluate_with_outcome"]
+
+DEFAULT_TASKS = ("medbench_all",)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A finished evaluation.
+
+    Attributes:
+        runs: The run, loaded; ``scores()``, ``samples()`` and ``routing()`` give its tables as frames.
+        directory: Its folder.
+        failures: Why tasks failed, by name.
+        reused: Whether a finished run of the same plan was found.
+        report: The HTML report, if one was written.
+    """
+
+    runs: Runs
+    directory: Path
+    failures: dict[str, str]
+    reused: bool
+    report: Path | None
+
+
+def evaluate(model: str = "demo", tasks: Sequence[str] = DEFAULT_TASKS, **options: Any) -> Runs:
+    """Evaluate a model and return its run.
+
+    Args:
+        model: Name of a model definition, a YAML file, or a checkpoint folder.
+        tasks: Tasks, groups or tags.
+        **options: As for :func:`evaluate_with_outcome`.
+
+    Returns:
+        The run, loaded: ``scores()``, ``samples()``, ``routing()``.
+    """
+    return evaluate_with_outcome(model=model, tasks=tasks, **options).runs
+
+
+def evaluate_with_outcome(
+    *,
+    model: str = "demo",
+    tasks: Sequence[str] = (),
+    base: str | None = None,
+    limit: int | None = None,
+    num_fewshot: int | None = None,
+    data_dir: str | Path | None = None,
+    data_source: str = "auto",
+    results: str | Path = "results",
+    task_folders: Sequence[str | Path] = (),
+    allow_code: bool = False,
+    dtype: str | None = None,
+    device: str | None = None,
+    max_batch_tokens: int | str | None = None,
+    chat_template: bool | None = None,
+    system_prompt: str | None = None,
+    routing: str = "tasks",
+    shuffle_options: int | None = None,
+    circular: bool = False,
+    seed: int = 1234,
+    fresh: bool = False,
+    report: bool = True,
+    quiet: bool = False,
+) -> Evaluation:
+    """Evaluate a model on tasks and say how it went.
+
+    Args:
+        model: Name of a model definition, a YAML file, or a checkpoint folder.
+        tasks: Tasks, groups or tags; every bundled task by default.
+        base: Base model of an adapter checkpoint.
+        limit: Documents per task.
+        num_fewshot: Examples before each document.
+        data_dir: Folder with real benchmark files.
+        data_source: ``auto``, ``folder``, ``hub`` or ``samples``.
+        results: Folder for runs.
+        task_folders: More folders with task YAMLs.
+        allow_code: Let those folders run their own Python functions.
+        dtype: Overrides the definition's number format.
+        device: Overrides the definition's device.
+        max_batch_tokens: Token budget of a batch, or ``auto``.
+        chat_template: Overrides the definition's choice.
+        system_prompt: Overrides the definition's system prompt.
+        routing: ``off``, ``tasks`` or ``documents``.
+        shuffle_options: Seed that permutes the options of exam questions.
+        circular: Ask exam questions in every rotation of their options.
+        seed: Seeds few-shot sampling and the harness.
+        fresh: Start over instead of going on with an earlier run.
+        report: Write ``report.html`` into the run folder.
+        quiet: Show no progress.
+
+    Raises:
+        MedbenchError: The input is at fault; the message says what to do.
+    """
+    from medbench.analysis import load_runs
+    from medbench.catalog import find_model
+    from medbench.runs.execution import execute
+    from medbench.runs.plan import make_plan
+
+    settings = RunSettings(
+        limit=limit,
+        num_fewshot=num_fewshot,
+        seed=seed,
+        data_dir=str(data_dir) if data_dir is not None else None,
+        data_source=data_source,
+        shuffle_options=shuffle_options,
+        circular=circular,
+        chat_template=chat_template,
+        system_prompt=system_prompt,
+        routing=routing,
+        max_batch_tokens=max_batch_tokens,
+    )
+    definition = find_model(model, base=base, dtype=dtype, device=device)
+    plan = make_plan(
+        definition,
+        list(tasks) or list(DEFAULT_TASKS),
+        task_folders=[Path(folder) for folder in task_folders],
+        settings=settings,
+        allow_code=allow_code,
+    )
+    outcome = execute(plan, Path(results), fresh=fresh, progress=None if quiet else _progress())
+    runs = load_runs(outcome.directory.path)
+    page = outcome.directory.path / "report.html"
+    if report and not (outcome.reused and page.exists()):
+        from medbench.reports import write_report
+
+        write_report(runs, page)
+    return Evaluation(
+        runs=runs,
+        directory=outcome.directory.path,
+        failures=outcome.failures,
+        reused=outcome.reused,
+        report=page if page.exists() else None,
+    )
+
+
+def _progress() -> Any:
+    from rich.console import Console
+
+    from medbench.runs.progress import ConsoleProgress
+
+    return ConsoleProgress(Console(stderr=True))

@@ -1,0 +1,163 @@
+"""``medbench run`` and ``medbench demo``: evaluate a model and show what came of it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from medbench.api import Evaluation
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to ``app``."""
+    app.command("run")(run)
+    app.command("demo")(demo)
+
+
+def run(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Name of a model definition, a YAML file, or a checkpoint folder."
+        ),
+    ] = "demo",
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tasks", "-t", help="Tasks, groups or tags, separated by commas; all bundled ones by default."
+        ),
+    ] = None,
+    base: Annotated[
+        str | None, typer.Option(help="Base model of an adapter checkpoint: a folder or hub id.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Evaluate only the first N documents of each task.")
+    ] = None,
+    num_fewshot: Annotated[int | None, typer.Option(help="Examples before each document.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar="MEDBENCH_DATA", help="Folder with the real benchmark files.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", help="Where documents come from: auto, folder, hub or samples.")
+    ] = "auto",
+    results: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("results"),
+    tasks_dir: Annotated[
+        list[Path] | None,
+        typer.Option("--tasks-dir", help="Another folder with task YAMLs; may be repeated."),
+    ] = None,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Let task folders from outside run their own Python functions."),
+    ] = False,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
+    max_batch_tokens: Annotated[
+        str | None, typer.Option(help="Token budget of a batch, or auto. Changes speed, not answers.")
+    ] = None,
+    chat_template: Annotated[
+        bool | None,
+        typer.Option("--chat-template/--no-chat-template", help="Override the model definition's choice."),
+    ] = None,
+    system_prompt: Annotated[
+        str | None, typer.Option(help="Override the system prompt; '' for none.")
+    ] = None,
+    routing: Annotated[
+        str, typer.Option(help="Router statistics to record: off, tasks or documents.")
+    ] = "tasks",
+    shuffle_options: Annotated[
+        int | None, typer.Option(metavar="SEED", help="Permute the options of exam questions.")
+    ] = None,
+    circular: Annotated[
+        bool, typer.Option("--circular", help="Ask exam questions in every rotation of their options.")
+    ] = False,
+    seed: Annotated[int, typer.Option(help="Seeds few-shot sampling and the harness.")] = 1234,
+    fresh: Annotated[
+        bool, typer.Option("--fresh", help="Start over instead of going on with an earlier run.")
+    ] = False,
+    html: Annotated[
+        bool, typer.Option("--report/--no-report", help="Write an HTML report into the run folder.")
+    ] = True,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+) -> None:
+    """Evaluate a model on tasks; without arguments, the bundled demo on the bundled samples."""
+    from medbench.api import evaluate_with_outcome
+
+    outcome = evaluate_with_outcome(
+        model=model,
+        tasks=_split(tasks),
+        base=base,
+        limit=limit,
+        num_fewshot=num_fewshot,
+        data_dir=data_dir,
+        data_source=source,
+        results=results,
+        task_folders=tasks_dir or (),
+        allow_code=allow_code,
+        dtype=dtype,
+        device=device,
+        max_batch_tokens=_budget(max_batch_tokens),
+        chat_template=chat_template,
+        system_prompt=system_prompt,
+        routing=routing,
+        shuffle_options=shuffle_options,
+        circular=circular,
+        seed=seed,
+        fresh=fresh,
+        report=html,
+        quiet=as_json,
+    )
+    _show(outcome, as_json=as_json)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def demo(results: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("results")) -> None:
+    """Evaluate the bundled demo checkpoint on the bundled samples."""
+    run(results=results)
+
+
+def _split(values: list[str] | None) -> list[str]:
+    names = [name.strip() for value in values or [] for name in value.split(",")]
+    return [name for name in names if name]
+
+
+def _budget(value: str | None) -> int | str | None:
+    return int(value) if value is not None and value.isascii() and value.lstrip("-").isdigit() else value
+
+
+def _show(outcome: Evaluation, *, as_json: bool) -> None:
+    from rich.console import Console
+
+    from medbench.reports.terminal import scores_table
+
+    frame = outcome.runs.scores()
+    if as_json:
+        typer.echo(json.dumps(_as_json(outcome, frame), ensure_ascii=False, indent=2))
+        return
+    console = Console()
+    console.print(scores_table(frame))
+    if (frame["data_source"] == "samples").any():
+        console.print("Bundled samples, not a benchmark score.", style="bold yellow")
+    for name, why in outcome.failures.items():
+        console.print(f"{name} failed: {why}", style="red", markup=False)
+    if outcome.reused:
+        console.print("This very run was complete already; --fresh repeats it.")
+    console.print(f"results  {outcome.directory}", highlight=False, markup=False)
+    if outcome.report is not None:
+        console.print(f"report   {outcome.report}", highlight=False, markup=False)
+
+
+def _as_json(outcome: Evaluation, frame: Any) -> dict[str, Any]:
+    columns = ["task", "kind", "metric", "main", "value", "low", "high", "n", "data_source"]
+    return {
+        "run": str(outcome.directory),
+        "report": str(outcome.report) if outcome.report else None,
+        "failures": outcome.failures,
+        "scores": json.loads(frame[columns].to_json(orient="records", force_ascii=False)),
+    }

@@ -1,0 +1,108 @@
+"""What the demo learns from: the prompts of the bundled samples, as a run poses them, with their answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medbench.runs.harness import load_tasks, quiet_harness
+from medbench.runs.settings import RunSettings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerFast
+
+__all__ = ["CHAT_TEMPLATE", "Example", "read_examples", "train_tokenizer"]
+
+# ChatML, the format of Qwen1.5 chat models and of MING-MOE.
+CHAT_TEMPLATE = (
+    "{% for message in messages %}"
+    "<|im_start|>{{ message['role'] }}\n{{ message['content'] }}<|im_end|>\n"
+    "{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+END_OF_TEXT, START, END = "<|endoftext|>", "<|im_start|>", "<|im_end|>"
+
+
+@dataclass(frozen=True)
+class Example:
+    """One prompt and its answer.
+
+    Attributes:
+        task: Task name.
+        kind: Language and family of the task, such as ``zh-exam``.
+        prompt: The text before the answer.
+        answer: The gold answer.
+        ends: Whether the model must also learn to stop after it (generated answers).
+    """
+
+    task: str
+    kind: str
+    prompt: str
+    answer: str
+    ends: bool
+
+
+def read_examples(names: Sequence[str], folders: Sequence[Any], render: Callable[..., str]) -> list[Example]:
+    """Build the prompts of the bundled samples with their gold answers.
+
+    Args:
+        names: Leaf tasks.
+        folders: Folders with task YAMLs.
+        render: ``tokenizer.apply_chat_template``-like function from messages to text.
+    """
+    with quiet_harness():
+        tasks, failures = load_tasks(names, folders, RunSettings(data_source="samples"))
+        if failures:
+            raise next(iter(failures.values()))
+        examples: list[Example] = []
+        for name, task in tasks.items():
+            task.build_all_requests(
+                system_instruction=None,
+                apply_chat_template=True,
+                fewshot_as_multiturn=True,
+                chat_template=render,
+            )
+            examples.extend(_examples_of(name, task))
+    return examples
+
+
+def _examples_of(name: str, task: Any) -> Iterable[Example]:
+    metadata = task.config.metadata
+    kind = f"{metadata['language']}-{metadata['family']}"
+    for instance in task.instances:
+        target = task.doc_to_target(instance.doc)
+        if task.OUTPUT_TYPE == "multiple_choice":
+            if instance.idx != target:
+                continue
+            prompt, answer = instance.args
+            yield Example(name, kind, prompt, answer, ends=False)
+        else:
+            yield Example(name, kind, instance.args[0], str(target), ends=True)
+
+
+def train_tokenizer(texts: Iterable[str], vocabulary: int) -> PreTrainedTokenizerFast:
+    """Train a byte-level BPE tokenizer with ChatML's special tokens.
+
+    Args:
+        texts: What to learn the merges from.
+        vocabulary: Number of tokens, special ones and the 256 bytes included.
+    """
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = decoders.ByteLevel()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocabulary,
+        special_tokens=[END_OF_TEXT, START, END],
+        initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+        show_progress=False,
+    )
+    tokenizer.train_from_iterator(texts, trainer)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, eos_token=END, pad_token=END_OF_TEXT, model_max_length=4096
+    )
+    fast.chat_template = CHAT_TEMPLATE
+    return fast

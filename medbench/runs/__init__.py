@@ -1,0 +1,3 @@
+"""Planning, executing, storing and resuming evaluation runs."""
+
+from __future__ import annotations

@@ -1,0 +1,121 @@
+"""The folder of a run: its name, its files, its lock, and finding one to go on with."""
+
+from __future__ import annotations
+
+import fcntl
+import re
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import IO, Any
+
+from medbench.errors import RunError
+from medbench.runs.files import read_json
+
+__all__ = ["RunDirectory", "find_run", "new_run"]
+
+_HASH_LENGTH = 10
+
+
+@dataclass(frozen=True)
+class RunDirectory:
+    """Paths inside ``results/<model>/<run id>/``."""
+
+    path: Path
+
+    @property
+    def run_id(self) -> str:
+        """Name of the folder: the start time and the hash of the plan."""
+        return self.path.name
+
+    @property
+    def manifest(self) -> Path:
+        """``run.json``."""
+        return self.path / "run.json"
+
+    @property
+    def responses(self) -> Path:
+        """``responses.sqlite``."""
+        return self.path / "responses.sqlite"
+
+    @property
+    def samples(self) -> Path:
+        """``samples.parquet``."""
+        return self.path / "samples.parquet"
+
+    @property
+    def scores(self) -> Path:
+        """``scores.parquet``."""
+        return self.path / "scores.parquet"
+
+    @property
+    def routing(self) -> Path:
+        """``routing.parquet``."""
+        return self.path / "routing.parquet"
+
+    @property
+    def harness(self) -> Path:
+        """The folder for lm-eval's own results and samples."""
+        return self.path / "lm_eval"
+
+    def status(self) -> str:
+        """``running``, ``interrupted``, ``failed`` or ``complete``; ``new`` before the first manifest."""
+        if not self.manifest.exists():
+            return "new"
+        manifest = read_json(self.manifest)
+        return str(manifest.get("status", "running")) if isinstance(manifest, dict) else "running"
+
+    def lock(self) -> IO[Any]:
+        """Hold the run for this process until the returned file is closed.
+
+        Raises:
+            RunError: Another process is at work on the same run.
+        """
+        handle = (self.path / ".lock").open("w")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            handle.close()
+            raise RunError(
+                "another process is working on this very run",
+                where=str(self.path),
+                hint="wait for it, or start a separate run with --fresh",
+            ) from error
+        return handle
+
+
+def find_run(results: Path, model: str, plan_hash: str) -> RunDirectory | None:
+    """Return the newest run with this plan, finished or not, or ``None``."""
+    folders = sorted((results / safe_name(model)).glob(f"*-{plan_hash[:_HASH_LENGTH]}*"))
+    return RunDirectory(folders[-1]) if folders else None
+
+
+def new_run(results: Path, model: str, plan_hash: str) -> RunDirectory:
+    """Create the folder of a new run.
+
+    Raises:
+        RunError: The folder cannot be created.
+    """
+    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    parent = results / safe_name(model)
+    name = f"{stamp}-{plan_hash[:_HASH_LENGTH]}"
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+        number = 1
+        path = parent / name
+        while path.exists():  # two fresh runs within a second
+            number += 1
+            path = parent / f"{name}.{number}"
+        path.mkdir()
+    except OSError as error:
+        raise RunError(
+            f"cannot create the results folder: {error.strerror or error}",
+            where=str(parent / name),
+            hint="check permissions, or choose another folder with --results",
+        ) from error
+    return RunDirectory(path)
+
+
+def safe_name(name: str) -> str:
+    """Turn a model name (perhaps a path or hub id) into one folder name."""
+    return re.sub(r"[^\w.+-]+", "_", name, flags=re.UNICODE).strip("._") or "model"

@@ -1,0 +1,204 @@
+"""lm-eval as the substrate: loading tasks, evaluating one at a time, and writing its own result files.
+
+Tasks are evaluated one by one through :func:`lm_eval.evaluator.evaluate`, so that a task that fails takes no
+other with it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+import random
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from medbench.errors import MedbenchError, RunError
+from medbench.runs.files import replacing, write_json
+from medbench.runs.settings import RunSettings
+
+__all__ = [
+    "TaskResult",
+    "evaluate_task",
+    "load_tasks",
+    "quiet_harness",
+    "seed_everything",
+    "write_harness_files",
+]
+
+
+@dataclass(frozen=True)
+class TaskResult:
+    """What lm-eval returned for one task.
+
+    Attributes:
+        task: The lm-eval task object.
+        results: lm-eval's results dictionary, without the samples.
+        samples: The logged samples of the task's first filter pipeline, in document order.
+        filter: Name of that pipeline.
+    """
+
+    task: Any
+    results: dict[str, Any]
+    samples: list[dict[str, Any]]
+    filter: str
+
+    @property
+    def name(self) -> str:
+        """The task's name."""
+        return str(self.task.config.task)
+
+
+@contextmanager
+def quiet_harness() -> Iterator[None]:
+    """Silence lm-eval's progress bars and informational logging while a run shows its own."""
+    logger = logging.getLogger("lm_eval")
+    level, disabled = logger.level, os.environ.get("TQDM_DISABLE")
+    logger.setLevel(logging.ERROR)
+    os.environ["TQDM_DISABLE"] = "1"
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+        if disabled is None:
+            del os.environ["TQDM_DISABLE"]
+        else:
+            os.environ["TQDM_DISABLE"] = disabled
+
+
+def load_tasks(
+    names: Sequence[str], folders: Sequence[Path], settings: RunSettings
+) -> tuple[dict[str, Any], dict[str, Exception]]:
+    """Instantiate lm-eval tasks with their documents.
+
+    Args:
+        names: Leaf task names.
+        folders: Folders with task YAMLs, the shipped one first.
+        settings: Settings of the run; data settings reach ``medbench.data.load`` as metadata.
+
+    Returns:
+        The tasks by name, and the failures by name.
+    """
+    # Both must be imported before anything else registers, or the built-in metrics and models vanish.
+    import lm_eval.api.metrics
+    import lm_eval.models  # noqa: F401
+    from lm_eval.tasks import TaskManager
+
+    metadata = {
+        "data_dir": settings.data_dir,
+        "data_source": settings.data_source,
+        "shuffle_options": settings.shuffle_options,
+        "circular": settings.circular,
+    }
+    manager = TaskManager(
+        include_path=[str(folder) for folder in folders], include_defaults=False, metadata=metadata
+    )
+    tasks: dict[str, Any] = {}
+    failures: dict[str, Exception] = {}
+    for name in names:
+        try:
+            task = manager.load([name])["tasks"][name]
+            _set_fewshot(task, settings)
+            tasks[name] = task
+        except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name
+            failures[name] = error
+    return tasks, failures
+
+
+def evaluate_task(
+    lm: Any, task: Any, settings: RunSettings, *, chat_template: bool, system: str | None
+) -> TaskResult:
+    """Build the requests of one task, have ``lm`` answer them, and score the answers."""
+    from lm_eval.evaluator import evaluate
+
+    name = task.config.task
+    seed_everything(settings.seed)
+    results: dict[str, Any] = evaluate(
+        lm=lm,
+        task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
+        limit=settings.limit,
+        bootstrap_iters=0,  # intervals are medbench.statistics' work
+        log_samples=True,
+        system_instruction=system or None,
+        apply_chat_template=chat_template,
+        fewshot_as_multiturn=chat_template,
+    )
+    samples = results.pop("samples")[name]
+    if not samples:
+        raise RunError("the task has no documents", where=name)
+    first = samples[0]["filter"]
+    chosen = sorted((s for s in samples if s["filter"] == first), key=lambda s: s["doc_id"])
+    return TaskResult(task=task, results=results, samples=chosen, filter=first)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed the global generators that tasks and the harness may draw from."""
+    import numpy as np
+    import torch
+
+    random.seed(seed)
+    np.random.seed(seed)
+    torch.manual_seed(seed)
+
+
+def write_harness_files(folder: Path, finished: Sequence[TaskResult], config: Mapping[str, Any]) -> None:
+    """Write ``results_<date>.json`` and ``samples_<task>_<date>.jsonl`` as lm-eval itself does."""
+    stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H-%M-%S.%f")
+    merged: dict[str, Any] = {}
+    hashes = {}
+    for result in finished:
+        for key, value in result.results.items():
+            if isinstance(value, dict):
+                merged.setdefault(key, {}).update(value)
+        parts = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in result.samples)
+        hashes[result.name] = hashlib.sha256(parts.encode("utf-8")).hexdigest()
+    merged |= {"config": dict(config), "task_hashes": hashes, "date": time.time()}
+    write_json(folder / f"results_{stamp}.json", merged)
+    for result in finished:
+        with (
+            replacing(folder / f"samples_{result.name}_{stamp}.jsonl") as temporary,
+            temporary.open("w", encoding="utf-8") as lines,
+        ):
+            for sample in result.samples:
+                lines.write(json.dumps(_as_lm_eval_writes(sample), ensure_ascii=False, default=str) + "\n")
+
+
+def _set_fewshot(task: Any, settings: RunSettings) -> None:
+    count = (
+        settings.num_fewshot if settings.num_fewshot is not None else (task.get_config("num_fewshot") or 0)
+    )
+    if count and not (task.config.fewshot_split or (task.config.fewshot_config and task.fewshot_cfg.samples)):
+        raise RunError(
+            "the task has no examples set apart for few-shot prompts",
+            where=task.config.task,
+            hint="use --num-fewshot 0; examples drawn from the test documents would leak answers",
+        )
+    if count and (available := len(task.fewshot_docs())) < count:
+        raise RunError(
+            f"{count} examples were asked for, but the task has {available}",
+            where=task.config.task,
+            hint=f"use --num-fewshot {available} or fewer",
+        )
+    task.set_config("num_fewshot", count)
+    task.set_fewshot_seed(settings.seed)
+
+
+def _as_lm_eval_writes(sample: Mapping[str, Any]) -> dict[str, Any]:
+    arguments = {
+        f"gen_args_{i}": {f"arg_{j}": value for j, value in enumerate(arguments)}
+        for i, arguments in enumerate(sample["arguments"])
+    }
+    return {**sample, "arguments": arguments, "target": str(sample["target"])}
+
+
+def reason(error: Exception) -> str:
+    """One line that says why a task failed."""
+    if isinstance(error, MedbenchError):
+        return str(error)
+    return f"{type(error).__name__}: {error}"

@@ -1,0 +1,98 @@
+"""``run.json``: everything needed to know what was evaluated, with what, on what."""
+
+from __future__ import annotations
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from medbench.runs.directory import RunDirectory
+from medbench.runs.files import read_json, write_json
+from medbench.version import __version__
+
+__all__ = ["Manifest", "environment"]
+
+_PACKAGES = (
+    "torch",
+    "transformers",
+    "lm-eval",
+    "datasets",
+    "peft",
+    "safetensors",
+    "tokenizers",
+    "numpy",
+    "pandas",
+    "pyarrow",
+    "scikit-learn",
+    "scipy",
+    "rouge-score",
+    "rouge-chinese",
+)
+
+
+@dataclass
+class Manifest:
+    """The manifest of a run in progress; :meth:`update` changes fields and writes the file."""
+
+    directory: RunDirectory
+    fields: dict[str, Any] = field(default_factory=dict)
+
+    @classmethod
+    def start(cls, directory: RunDirectory, fields: Mapping[str, Any]) -> Manifest:
+        """Write the first manifest of a run, or take up that of an earlier attempt."""
+        earlier = read_json(directory.manifest) if directory.manifest.exists() else {}
+        manifest = cls(directory)
+        manifest.update(
+            {
+                "run_id": directory.run_id,
+                "medbench": __version__,
+                **fields,
+                "started": earlier.get("started", _now()),
+                "attempts": [*earlier.get("attempts", []), {"started": _now(), "environment": environment()}],
+                "status": "running",
+            }
+        )
+        return manifest
+
+    def update(self, fields: Mapping[str, Any]) -> None:
+        """Set fields and write ``run.json``."""
+        self.fields.update(fields)
+        write_json(self.directory.manifest, self.fields)
+
+    def finish(self, status: str, fields: Mapping[str, Any]) -> None:
+        """Record how the attempt ended."""
+        self.update({**fields, "status": status, "ended": _now()})
+
+
+def environment() -> dict[str, Any]:
+    """Versions and hardware of this process; nothing that names a user, a folder or a secret."""
+    import torch
+
+    packages = {}
+    for name in _PACKAGES:
+        try:
+            packages[name] = version(name)
+        except PackageNotFoundError:
+            packages[name] = None
+    gpus = (
+        [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+        if torch.cuda.is_available()
+        else []
+    )
+    return {
+        "python": platform.python_version(),
+        "platform": platform.platform(terse=True),
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "torch_threads": torch.get_num_threads(),
+        "gpus": gpus,
+        "packages": packages,
+    }
+
+
+def _now() -> str:
+    return datetime.now(timezone.utc).isoformat(timespec="seconds")

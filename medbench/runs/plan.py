@@ -1,0 +1,129 @@
+"""From what was asked to what will be done: the model, the tasks, their data, and the hash of it all."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medbench.errors import MedbenchError, RunError
+from medbench.runs.settings import RunSettings, canonical_hash
+
+if TYPE_CHECKING:
+    from medbench.catalog import ModelDefinition, TaskDefinition
+    from medbench.data import Source
+    from medbench.runs.scores import Group
+
+__all__ = ["RunPlan", "make_plan"]
+
+
+@dataclass(frozen=True)
+class RunPlan:
+    """Everything decided before a model is loaded.
+
+    Attributes:
+        model: The model's definition.
+        fingerprint: Digests of its weights, tokenizer and chat template.
+        tasks: Leaf tasks, in the order asked for, none twice.
+        groups: Groups asked for, and the groups within them.
+        folders: Folders with task YAMLs, the shipped one first.
+        sources: For each dataset, where its documents come from.
+        settings: The choices of the run.
+        failures: Why tasks cannot be run, by name.
+    """
+
+    model: ModelDefinition
+    fingerprint: dict[str, Any]
+    tasks: tuple[TaskDefinition, ...]
+    groups: tuple[Group, ...]
+    folders: tuple[Path, ...]
+    sources: dict[str, Source]
+    settings: RunSettings
+    failures: dict[str, Exception]
+
+    @property
+    def chat_template(self) -> bool:
+        """Whether prompts go through the model's chat template."""
+        asked = self.settings.chat_template
+        return self.model.chat_template if asked is None else asked
+
+    @property
+    def system_prompt(self) -> str:
+        """The system prompt, perhaps empty."""
+        asked = self.settings.system_prompt
+        return (self.model.system_prompt or "") if asked is None else asked
+
+    @property
+    def answer_identity(self) -> str:
+        """Hash of what gives the answers: weights, tokenizer, template, number format."""
+        return canonical_hash({"fingerprint": self.fingerprint, "dtype": self.model.dtype})
+
+    @property
+    def plan_hash(self) -> str:
+        """Hash of everything that can change an answer or a score."""
+        return canonical_hash(
+            {
+                "answers": self.answer_identity,
+                "tasks": {task.name: task.digest for task in self.tasks},
+                "groups": {group.name: [group.members, group.macro] for group in self.groups},
+                "data": {name: source.fingerprint for name, source in self.sources.items()},
+                "settings": self.settings.identity(),
+                "chat_template": self.chat_template,
+                "system_prompt": self.system_prompt,
+            }
+        )
+
+
+def make_plan(
+    model: ModelDefinition,
+    task_names: Sequence[str],
+    *,
+    task_folders: Sequence[Path],
+    settings: RunSettings,
+    allow_code: bool = False,
+) -> RunPlan:
+    """Resolve a request into a plan.
+
+    Raises:
+        MedbenchError: The model or a task is unknown or faulty, or no task has its data.
+    """
+    from medbench.catalog import resolve_tasks
+    from medbench.data import resolve
+    from medbench.models import fingerprint
+    from medbench.runs.scores import Group
+
+    selection = resolve_tasks(task_names, extra_dirs=task_folders, allow_code=allow_code)
+    sources: dict[str, Source] = {}
+    failures: dict[str, Exception] = {}
+    for task in selection.tasks:
+        if task.dataset is None or task.dataset in sources:
+            continue
+        try:
+            sources[task.dataset] = resolve(
+                task.dataset, data_dir=settings.data_dir, data_source=settings.data_source
+            )
+        except MedbenchError as error:
+            failures[task.name] = error
+    if failures and len(failures) == len(selection.tasks):
+        raise next(iter(failures.values()))
+    return RunPlan(
+        model=model,
+        fingerprint=fingerprint(model.path, base=model.base),
+        tasks=tuple(selection.tasks),
+        groups=tuple(Group(group.name, group.members, group.macro) for group in selection.groups),
+        folders=tuple(selection.folders),
+        sources=sources,
+        settings=settings,
+        failures=failures,
+    )
+
+
+def require_tasks(plan: RunPlan) -> None:
+    """Refuse a plan without tasks.
+
+    Raises:
+        RunError: Nothing would be evaluated.
+    """
+    if not plan.tasks:
+        raise RunError("no task was asked for", hint="name tasks or groups; `medbench tasks list` shows them")

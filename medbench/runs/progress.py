@@ -1,0 +1,110 @@
+"""What a person sees while a run is at work."""
+
+from __future__ import annotations
+
+import time
+from types import TracebackType
+from typing import Protocol
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+
+__all__ = ["ConsoleProgress", "ProgressListener", "SilentProgress"]
+
+
+class ProgressListener(Protocol):
+    """Hears how far a run has come."""
+
+    def begin(self, documents: int) -> None:
+        """The run starts; it has this many documents over all tasks."""
+
+    def task(self, name: str, documents: int) -> None:
+        """A task with this many documents starts."""
+
+    def advance(self, fraction: float) -> None:
+        """This share (0 to 1) of the task's requests has been answered."""
+
+    def message(self, text: str) -> None:
+        """Something worth saying happened."""
+
+    def end(self) -> None:
+        """The run is over, well or not."""
+
+
+class SilentProgress:
+    """Says nothing."""
+
+    def begin(self, documents: int) -> None:
+        """Ignore the start."""
+
+    def task(self, name: str, documents: int) -> None:
+        """Ignore the task."""
+
+    def advance(self, fraction: float) -> None:
+        """Ignore the advance."""
+
+    def message(self, text: str) -> None:
+        """Ignore the message."""
+
+    def end(self) -> None:
+        """Ignore the end."""
+
+
+class ConsoleProgress:
+    """One bar over all documents, with the task at hand, the time left and the pace."""
+
+    def __init__(self, console: Console) -> None:
+        self._console = console
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=28),
+            MofNCompleteColumn(),
+            TextColumn("documents"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=console,
+            transient=True,
+        )
+        self._bar = self._progress.add_task("starting", total=None)
+        self._done = 0.0
+        self._documents = 0
+        self._started = time.monotonic()
+
+    def begin(self, documents: int) -> None:
+        """Show the bar."""
+        self._progress.update(self._bar, total=documents)
+        self._progress.start()
+
+    def task(self, name: str, documents: int) -> None:
+        """Name the task at hand."""
+        self._done += self._documents
+        self._documents = documents
+        self._progress.update(self._bar, description=f"{name:<34.34}", completed=round(self._done))
+
+    def advance(self, fraction: float) -> None:
+        """Move the bar within the task."""
+        self._progress.update(self._bar, completed=round(self._done + fraction * self._documents))
+
+    def message(self, text: str) -> None:
+        """Print above the bar."""
+        self._console.print(text, markup=False, highlight=False)
+
+    def end(self) -> None:
+        """Take the bar away."""
+        self._progress.stop()
+
+    def __enter__(self) -> ConsoleProgress:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.end()

@@ -1,0 +1,141 @@
+"""Rows of ``scores.parquet``: each metric of each task with its interval, and the averages of the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medbench.runs.tables import ScoreRow, TaskSamples
+
+if TYPE_CHECKING:
+    from medbench.runs.harness import TaskResult
+
+__all__ = ["Group", "group_rows", "main_metric", "task_rows"]
+
+
+@dataclass(frozen=True)
+class Group:
+    """A suite or benchmark to average over.
+
+    Attributes:
+        name: The group's name.
+        members: Tasks and groups directly below it.
+        macro: Whether the main average weighs members equally (a suite) or by documents (a benchmark that is
+            cut into subjects).
+    """
+
+    name: str
+    members: tuple[str, ...]
+    macro: bool
+
+
+def main_metric(task: Any) -> str:
+    """The metric that stands for the task: ``metadata.main_metric``, else the first one listed."""
+    metadata = task.config.metadata or {}
+    return str(metadata.get("main_metric") or next(iter(task.aggregation())))
+
+
+def task_rows(result: TaskResult, samples: TaskSamples, *, data_source: str, seed: int) -> list[ScoreRow]:
+    """Score one task: the value as lm-eval aggregated it, and an interval from its documents."""
+    from medbench.statistics import interval
+
+    task = result.task
+    metadata = task.config.metadata or {}
+    main = main_metric(task)
+    aggregations, direction = task.aggregation(), task.higher_is_better()
+    values = result.results["results"][result.name]
+    rows = []
+    for metric, documents in samples.metrics.items():
+        aggregation = getattr(aggregations.get(metric), "__name__", "mean")
+        rows.append(
+            ScoreRow(
+                task=result.name,
+                kind="task",
+                metric=metric,
+                main=metric == main,
+                value=float(values[f"{metric},{result.filter}"]),
+                interval=interval(documents, aggregation, clusters=samples.clusters, seed=seed),
+                n=len(documents),
+                aggregation=aggregation,
+                higher_is_better=bool(direction.get(metric, True)),
+                filter=result.filter,
+                details={
+                    "num_fewshot": task.config.num_fewshot,
+                    "protocol": metadata.get("protocol"),
+                    "language": metadata.get("language"),
+                    "family": metadata.get("family"),
+                    "version": str(metadata.get("version", "")),
+                    "dataset": metadata.get("dataset"),
+                    "data_source": data_source,
+                },
+            )
+        )
+    return rows
+
+
+def group_rows(
+    groups: Sequence[Group], scored: Sequence[ScoreRow], details: Mapping[str, Any]
+) -> list[ScoreRow]:
+    """Average the main metrics over groups, innermost first; a group with a member missing has no value.
+
+    Args:
+        groups: Groups in any order; members may be groups.
+        scored: Rows of all tasks of the run.
+        details: Fields common to the run (``data_source``).
+    """
+    from medbench.statistics import average_interval
+
+    known = {row.task: row for row in scored if row.main}
+    rows: list[ScoreRow] = []
+    waiting = list(groups)
+    names = {group.name for group in groups}
+    while waiting:
+        ready = [group for group in waiting if all(m not in names or m in known for m in group.members)]
+        if not ready:  # a cycle, which the catalog refuses
+            break
+        for group in ready:
+            waiting.remove(group)
+            members = [known.get(member) for member in group.members]
+            present = [member for member in members if member is not None]
+            usable = [member for member in present if member.value is not None]
+            complete = len(usable) == len(members)
+            for weighting in ("macro", "weighted"):
+                weights = [1.0 if weighting == "macro" else float(member.n) for member in usable]
+                estimate = (
+                    average_interval([m.interval for m in usable if m.interval], weights)
+                    if complete and all(m.interval for m in usable)
+                    else None
+                )
+                row = ScoreRow(
+                    task=group.name,
+                    kind="group",
+                    metric=f"{weighting}_average",
+                    main=(weighting == "macro") == group.macro,
+                    value=_average(usable, weights) if complete else None,
+                    interval=estimate,
+                    n=sum(member.n for member in present),
+                    aggregation=weighting,
+                    higher_is_better=True,
+                    filter="none",
+                    details={**details, "members": list(group.members), **_common(present)},
+                )
+                rows.append(row)
+                if row.main:
+                    known[group.name] = row
+    return rows
+
+
+def _average(rows: Sequence[ScoreRow], weights: Sequence[float]) -> float | None:
+    if not rows:
+        return None
+    return sum(w * float(row.value or 0.0) for w, row in zip(weights, rows, strict=True)) / sum(weights)
+
+
+def _common(rows: Sequence[ScoreRow]) -> dict[str, Any]:
+    """Details that all members agree on."""
+    shared = {}
+    for name in ("num_fewshot", "protocol", "language", "family"):
+        values = {row.details.get(name) for row in rows}
+        shared[name] = values.pop() if len(values) == 1 else None
+    return shared

@@ -1,0 +1,164 @@
+"""The durable response store: every answered request, committed as its batch ends.
+
+One SQLite file in WAL mode per run. A row of ``answers`` is keyed by the request (task, document, arguments,
+seed; see :mod:`medbench.models.answers`), and the file as a whole belongs to one model fingerprint, so that
+no model is ever given another's answers. The router counts of a batch are appended in the transaction of its
+answers: whatever moment the process dies at, both are there or neither is.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from medbench.errors import RunError
+
+if TYPE_CHECKING:
+    from medbench.models.answers import Answer
+    from medbench.models.recorder import RoutingCounts
+
+__all__ = ["ResponseStore", "StoreError"]
+
+_SCHEMA_VERSION = "1"
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS answers
+    (key TEXT PRIMARY KEY, answer TEXT NOT NULL, answered REAL NOT NULL) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS routing (batch INTEGER PRIMARY KEY, counts BLOB NOT NULL);
+"""
+_KEYS_PER_QUERY = 500  # SQLite's oldest default allows 999 variables in a statement
+
+
+class StoreError(RunError):
+    """The store itself failed: no task can go on."""
+
+
+class ResponseStore:
+    """Answers of one model to the requests of one run.
+
+    Args:
+        path: The SQLite file; created when missing.
+        model: Fingerprint of the model the answers belong to.
+
+    Raises:
+        StoreError: The file belongs to another model, or cannot be opened or written.
+    """
+
+    def __init__(self, path: Path, *, model: str) -> None:
+        self.path = path
+        self.set_aside: Path | None = None
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            self._connection = _open(path)
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+                raise _failure(path, error) from error
+            self.set_aside = _set_aside(path)
+            self._connection = _open(path)
+        self._claim(model)
+
+    def _claim(self, model: str) -> None:
+        expected = {"model": model, "schema": _SCHEMA_VERSION}
+        with self._connection:
+            self._connection.executemany("INSERT OR IGNORE INTO meta VALUES (?, ?)", list(expected.items()))
+        found = dict(self._connection.execute("SELECT name, value FROM meta"))
+        if found != expected:
+            self.close()
+            raise StoreError(
+                "the stored answers belong to another model or an older medbench",
+                where=str(self.path),
+                hint="run with --fresh to start over",
+            )
+
+    def get(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Return the answers already stored, by key; keys without an answer are absent."""
+        from medbench.models.answers import Answer
+
+        found: dict[str, Answer] = {}
+        for start in range(0, len(keys), _KEYS_PER_QUERY):
+            chunk = keys[start : start + _KEYS_PER_QUERY]
+            marks = ",".join("?" * len(chunk))
+            query = f"SELECT key, answer FROM answers WHERE key IN ({marks})"  # noqa: S608 - only question marks
+            for key, text in self._connection.execute(query, chunk):
+                found[key] = Answer.from_json(json.loads(text))
+        return found
+
+    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
+        """Store a batch of answers and the router counts of the forwards that gave them, in one transaction.
+
+        Raises:
+            StoreError: The disk is full or the file cannot be written; nothing of the batch was stored.
+        """
+        now = time.time()
+        rows = [
+            (key, json.dumps(answer.to_json(), ensure_ascii=False), now) for key, answer in answers.items()
+        ]
+        try:
+            with self._connection:
+                self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+                if routing is not None:
+                    self._connection.execute("INSERT INTO routing (counts) VALUES (?)", (routing.to_bytes(),))
+        except sqlite3.Error as error:
+            raise _failure(self.path, error) from error
+
+    def routing(self) -> Iterable[RoutingCounts]:
+        """Yield the router counts of every committed batch."""
+        from medbench.models.recorder import RoutingCounts
+
+        for (blob,) in self._connection.execute("SELECT counts FROM routing ORDER BY batch"):
+            yield RoutingCounts.from_bytes(blob)
+
+    def __len__(self) -> int:
+        return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
+
+    def close(self) -> None:
+        """Fold the write-ahead log into the file and close it."""
+        with suppress(sqlite3.Error):
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self._connection.close()
+
+    def __enter__(self) -> ResponseStore:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def _open(path: Path) -> sqlite3.Connection:
+    connection = sqlite3.connect(path, timeout=60)
+    try:
+        connection.execute("PRAGMA journal_mode=WAL")
+        # FULL: a committed batch survives a power cut, as far as the disk keeps its word on fsync.
+        connection.execute("PRAGMA synchronous=FULL")
+        verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+        if verdict != "ok":
+            raise sqlite3.DatabaseError(f"integrity check: {verdict}")
+        connection.executescript(_SCHEMA)
+    except sqlite3.Error:
+        connection.close()
+        raise
+    return connection
+
+
+def _set_aside(path: Path) -> Path:
+    """Move a damaged store (with its log) out of the way, keeping it for whoever wants to look."""
+    number = 1
+    while (target := path.with_name(f"{path.name}.damaged-{number}")).exists():
+        number += 1
+    path.rename(target)
+    for suffix in ("-wal", "-shm"):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+    return target
+
+
+def _failure(path: Path, error: sqlite3.Error) -> StoreError:
+    return StoreError(
+        f"the response store cannot be used: {error}",
+        where=str(path),
+        hint="check permissions and free space; the same command goes on where it stopped",
+    )
