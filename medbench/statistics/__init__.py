@@ -15,7 +15,7 @@ from medbench.statistics.power import (
 from medbench.statistics.ranks import RankInterval, rank_intervals
 from medbench.statistics.resampling import DRAWS, bootstrap_values
 from medbench.statistics.sufficient import AGGREGATIONS, Sufficient, sufficient
-from medbench.statistics.suite import combine
+from medbench.statistics.suite import average_interval
 
 __all__ = [
     "AGGREGATIONS",
@@ -25,10 +25,10 @@ __all__ = [
     "Paired",
     "RankInterval",
     "Sufficient",
+    "average_interval",
     "bonett_price_interval",
     "bootstrap_values",
     "brier_score",
-    "combine",
     "discordant_deviation",
     "documents_needed",
     "expected_calibration_error",

@@ -10,10 +10,10 @@ import numpy as np
 from medbench.errors import StatisticsError
 from medbench.statistics.intervals import Interval
 
-__all__ = ["combine"]
+__all__ = ["average_interval"]
 
 
-def combine(tasks: Sequence[Interval], *, weight_by_size: bool = False) -> Interval:
+def average_interval(tasks: Sequence[Interval], weights: Sequence[float] | None = None) -> Interval:
     """Average scores of independent tasks.
 
     The limits are the MOVER ones (Zou & Donner 2008, "Construction of confidence intervals about effect
@@ -22,24 +22,25 @@ def combine(tasks: Sequence[Interval], *, weight_by_size: bool = False) -> Inter
 
     Args:
         tasks: Scores with intervals; an unknown interval (NaN) makes that of the average unknown.
-        weight_by_size: Weight tasks by their documents instead of equally.
+        weights: Of the tasks, such as their documents; equal by default. They need not add up to 1.
 
     Returns:
         The average, by method ``mover``.
 
     Raises:
-        StatisticsError: There are no tasks, or sizes are asked for and are all zero.
+        StatisticsError: There are no tasks, or the weights do not fit them.
     """
     if not tasks:
         raise StatisticsError("an average needs at least one task")
-    sizes = np.array([task.n for task in tasks], dtype=np.float64)
-    weights = sizes if weight_by_size else np.ones(len(tasks))
-    if weights.sum() <= 0:
-        raise StatisticsError("tasks of no documents cannot be weighted by size")
-    weights = weights / weights.sum()
+    shares = np.ones(len(tasks)) if weights is None else np.asarray(weights, dtype=np.float64)
+    if shares.shape != (len(tasks),) or (shares < 0).any() or shares.sum() <= 0:
+        raise StatisticsError("an average needs one weight for each task, none negative and not all zero")
+    shares = shares / shares.sum()
     value, low, high = np.array([task[:3] for task in tasks], dtype=np.float64).T
-    mean = float(weights @ value)
-    below = math.sqrt(float((weights**2) @ (value - low) ** 2))
-    above = math.sqrt(float((weights**2) @ (high - value) ** 2))
+    mean = float(shares @ value)
+    below = math.sqrt(float((shares**2) @ (value - low) ** 2))
+    above = math.sqrt(float((shares**2) @ (high - value) ** 2))
     known = not math.isnan(below + above)
-    return Interval(mean, mean - below, mean + above, "mover" if known else "none", int(sizes.sum()))
+    return Interval(
+        mean, mean - below, mean + above, "mover" if known else "none", sum(task.n for task in tasks)
+    )
