@@ -98,22 +98,18 @@ def group_rows(
             waiting.remove(group)
             members = [known.get(member) for member in group.members]
             present = [member for member in members if member is not None]
-            usable = [member for member in present if member.value is not None]
-            complete = len(usable) == len(members)
+            intervals = [member.interval for member in present if member.interval is not None]
+            complete = len(intervals) == len(members)
             for weighting in ("macro", "weighted"):
-                weights = [1.0 if weighting == "macro" else float(member.n) for member in usable]
-                estimate = (
-                    average_interval([m.interval for m in usable if m.interval], weights)
-                    if complete and all(m.interval for m in usable)
-                    else None
-                )
+                weights = None if weighting == "macro" else [float(member.n) for member in present]
+                average = average_interval(intervals, weights) if complete else None
                 row = ScoreRow(
                     task=group.name,
                     kind="group",
                     metric=f"{weighting}_average",
                     main=(weighting == "macro") == group.macro,
-                    value=_average(usable, weights) if complete else None,
-                    interval=estimate,
+                    value=average.value if average else None,
+                    interval=average,
                     n=sum(member.n for member in present),
                     aggregation=weighting,
                     higher_is_better=True,
@@ -124,12 +120,6 @@ def group_rows(
                 if row.main:
                     known[group.name] = row
     return rows
-
-
-def _average(rows: Sequence[ScoreRow], weights: Sequence[float]) -> float | None:
-    if not rows:
-        return None
-    return sum(w * float(row.value or 0.0) for w, row in zip(weights, rows, strict=True)) / sum(weights)
 
 
 def _common(rows: Sequence[ScoreRow]) -> dict[str, Any]:
