@@ -1,0 +1,31 @@
+"""Datasets: a user's folder, the hub, or the bundled samples, read into canonical documents."""
+
+from __future__ import annotations
+
+from medbench.data.loading import Reading, SetAside, load, read
+from medbench.data.registry import (
+    DatasetEntry,
+    PinnedFile,
+    SplitEntry,
+    dataset_names,
+    get_entry,
+    pinned_files,
+)
+from medbench.data.sources import Source, SourceFile, require_any, resolve
+
+__all__ = [
+    "DatasetEntry",
+    "PinnedFile",
+    "Reading",
+    "SetAside",
+    "Source",
+    "SourceFile",
+    "SplitEntry",
+    "dataset_names",
+    "get_entry",
+    "load",
+    "pinned_files",
+    "read",
+    "require_any",
+    "resolve",
+]

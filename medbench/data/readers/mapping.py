@@ -1,0 +1,53 @@
+"""What a mapping from a row to a document is given and may answer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from medbench.data.documents import Document, Row
+
+__all__ = ["Mapping", "MappingContext", "Unanswerable", "is_missing"]
+
+
+class MappingContext(NamedTuple):
+    """What a mapping knows beside the row.
+
+    Attributes:
+        split: The split that the file is read for, ``test`` or ``dev``.
+        language: Language of the dataset.
+        subject: Subject of the dataset, empty when it has several or none.
+        select: Value that chooses the dataset's rows in a file shared by several, empty for all.
+    """
+
+    split: str
+    language: str
+    subject: str
+    select: str
+
+    def row_id(self, row: Row, own: str = "") -> str:
+        """The row's own identifier, or its split and position where it has none."""
+        return f"{self.split}-{own or row.number}"
+
+
+class Unanswerable(NamedTuple):
+    """A row that no model can be scored on: set aside, counted and reported, never dropped in silence.
+
+    Attributes:
+        where: File and row.
+        reason: Why it cannot be scored.
+    """
+
+    where: str
+    reason: str
+
+
+# None: the row belongs to another dataset of the same file.
+Mapping = Callable[[Row, MappingContext], "Document | Unanswerable | None"]
+
+_MISSING = frozenset({"", "nan", "none", "null", "n/a"})
+
+
+def is_missing(answer: str) -> bool:
+    """Whether an answer cell holds nothing, or what spreadsheet tools write for nothing."""
+    return answer.strip().lower() in _MISSING

@@ -1,0 +1,380 @@
+"""The register of datasets: what `sources.yaml` says about each, as frozen records.
+
+The package has one such file beside this module. A task folder from outside may hold one of its own, with
+its sample documents in `samples/` next to it; it can add datasets but never replace one.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from medbench.data.readers.formats import FORMATS
+from medbench.errors import DataError
+
+__all__ = [
+    "TASKS_DIR_VARIABLE",
+    "DatasetEntry",
+    "FileChoice",
+    "HubEntry",
+    "PinnedFile",
+    "Register",
+    "SplitEntry",
+    "dataset_names",
+    "get_entry",
+    "pinned_files",
+    "register",
+]
+
+TASKS_DIR_VARIABLE = "MEDBENCH_TASKS_DIR"
+
+_PACKAGE_FILE = Path(__file__).parent / "sources.yaml"
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_KEY = re.compile(r"[a-z0-9][a-z0-9_]*")
+
+_TOP_KEYS = frozenset({"files", "benchmarks"})
+_BENCHMARK_KEYS = frozenset(
+    {
+        "title",
+        "schema",
+        "language",
+        "licence",
+        "citation",
+        "homepage",
+        "contamination",
+        "hub",
+        "splits",
+        "datasets",
+    }
+)
+_DATASET_KEYS = frozenset({"name", "subject", "language", "select", "splits", "hub", "samples"})
+_HUB_KEYS = frozenset({"id", "config", "splits", "revision", "mapping"})
+_SPLIT_KEYS = frozenset({"files", "only_keys", "except_keys"})
+_CHOICE_KEYS = frozenset({"path", "format", "mapping"})
+_FILE_KEYS = frozenset({"sha256", "bytes", "licence", "repo", "commit", "path", "note"})
+
+
+@dataclass(frozen=True)
+class PinnedFile:
+    """A file whose content is known.
+
+    Attributes:
+        path: Where it lies in a data folder.
+        sha256: Its checksum.
+        bytes: Its size.
+        licence: Under which it is published.
+        repo: GitHub repository that has it at a commit; None when it came out of an archive.
+        commit: That commit.
+        upstream_path: Its path in that repository.
+        note: Where it came from otherwise.
+    """
+
+    path: str
+    sha256: str
+    bytes: int
+    licence: str
+    repo: str | None = None
+    commit: str | None = None
+    upstream_path: str | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class FileChoice:
+    """One form in which a split may lie in a data folder."""
+
+    path: str
+    format: str
+    mapping: str
+
+
+@dataclass(frozen=True)
+class SplitEntry:
+    """A split: the first of its choices that a folder has, narrowed by keys where a file holds two."""
+
+    split: str
+    choices: tuple[FileChoice, ...]
+    only_keys: str | None = None
+    except_keys: str | None = None
+
+
+@dataclass(frozen=True)
+class HubEntry:
+    """A dataset on the hub. A revision of None means that none is pinned."""
+
+    id: str
+    config: str | None
+    splits: tuple[tuple[str, str], ...]
+    revision: str | None
+    mapping: str
+
+
+@dataclass(frozen=True)
+class DatasetEntry:
+    """All that is known about a dataset before any of it is read.
+
+    Attributes:
+        key: Name by which tasks ask for it.
+        benchmark: The benchmark it is part of.
+        title: Name for people.
+        schema: ``exam`` or ``promptcblue``.
+        language: ``zh`` or ``en``.
+        subject: Its one subject, or empty.
+        select: Value that chooses its rows in a shared file, or empty.
+        licence: Terms of the dataset.
+        citation: The paper to cite.
+        homepage: Where it is published.
+        contamination: What is known about its presence in training data.
+        hub: Its place on the hub, if it has one.
+        splits: Its splits in a data folder.
+        samples: File with its bundled samples.
+    """
+
+    key: str
+    benchmark: str
+    title: str
+    schema: str
+    language: str
+    subject: str
+    select: str
+    licence: str
+    citation: str
+    homepage: str
+    contamination: str
+    hub: HubEntry | None
+    splits: tuple[SplitEntry, ...]
+    samples: Path
+
+    @property
+    def expected_files(self) -> tuple[str, ...]:
+        """Paths of which a data folder needs at least one per split."""
+        return tuple(choice.path for split in self.splits for choice in split.choices)
+
+
+@dataclass(frozen=True)
+class Register:
+    """Datasets by key and pinned files by path."""
+
+    datasets: Mapping[str, DatasetEntry]
+    files: Mapping[str, PinnedFile]
+
+
+def _check_keys(record: Any, known: frozenset[str], where: str) -> dict[str, Any]:
+    if not isinstance(record, dict):
+        raise DataError(f"found {type(record).__name__}, expected keys with values", where=where)
+    unknown = sorted(str(key) for key in record if key not in known)
+    if unknown:
+        raise DataError(
+            f"unknown key {unknown[0]!r}",
+            where=where,
+            hint=f"the keys known here are {', '.join(sorted(known))}",
+        )
+    return record
+
+
+def _relative(path: Any, where: str) -> str:
+    """A path inside a data folder, never out of it."""
+    text = str(path)
+    parts = text.split("/")
+    if (
+        not text
+        or text.startswith("/")
+        or "\\" in text
+        or ":" in text
+        or any(p in ("", ".", "..") for p in parts)
+    ):
+        raise DataError(
+            f"the path {text!r} leaves the data folder", where=where, hint="use a plain relative path"
+        )
+    return text
+
+
+def _pinned(path: str, record: Any, where: str) -> PinnedFile:
+    where = f"{where}, file {path}"
+    record = _check_keys(record, _FILE_KEYS, where)
+    checksum = str(record.get("sha256", ""))
+    if not _SHA256.fullmatch(checksum):
+        raise DataError("sha256 is missing or not 64 hex digits", where=where)
+    return PinnedFile(
+        path=_relative(path, where),
+        sha256=checksum,
+        bytes=int(record.get("bytes", 0)),
+        licence=str(record.get("licence", "")),
+        repo=record.get("repo"),
+        commit=record.get("commit"),
+        upstream_path=record.get("path"),
+        note=str(record.get("note", "")),
+    )
+
+
+def _splits(record: Any, name: str, where: str) -> tuple[SplitEntry, ...]:
+    splits = []
+    for split, value in _check_keys(record or {}, frozenset({"test", "dev"}), f"{where}, splits").items():
+        place = f"{where}, split {split}"
+        value = _check_keys(value, _SPLIT_KEYS, place)
+        choices = []
+        for choice in value.get("files") or []:
+            choice = _check_keys(choice, _CHOICE_KEYS, place)
+            if choice.get("format") not in FORMATS:
+                raise DataError(
+                    f"unknown format {choice.get('format')!r}",
+                    where=place,
+                    hint=f"one of {', '.join(FORMATS)}",
+                )
+            path = _relative(str(choice.get("path", "")).format(name=name), place)
+            choices.append(FileChoice(path, choice["format"], str(choice.get("mapping", "canonical"))))
+        keys = [
+            _relative(value[key], place) if value.get(key) else None for key in ("only_keys", "except_keys")
+        ]
+        splits.append(SplitEntry(split, tuple(choices), *keys))
+    return tuple(splits)
+
+
+def _hub(record: Any, name: str, where: str) -> HubEntry | None:
+    if record is None:
+        return None
+    where = f"{where}, hub"
+    record = _check_keys(record, _HUB_KEYS, where)
+    config = record.get("config")
+    return HubEntry(
+        id=str(record.get("id", "")).format(name=name),
+        config=None if config is None else str(config).format(name=name),
+        splits=tuple((str(ours), str(theirs)) for ours, theirs in (record.get("splits") or {}).items()),
+        revision=record.get("revision"),
+        mapping=str(record.get("mapping", "canonical")),
+    )
+
+
+def _entry(
+    key: str, benchmark: str, shared: dict[str, Any], own: Any, where: str, samples: Path
+) -> DatasetEntry:
+    where = f"{where}, dataset {key}"
+    if not _KEY.fullmatch(key):
+        raise DataError(f"the name {key!r} is not lower-case letters, digits and underscores", where=where)
+    own = _check_keys(own or {}, _DATASET_KEYS, where)
+    name = str(own.get("name", key))
+    merged = {**shared, **own}
+    missing = [field for field in ("schema", "language", "licence", "citation") if not merged.get(field)]
+    if missing:
+        raise DataError(
+            f"{missing[0]!r} is missing", where=where, hint="state it in the benchmark or the dataset"
+        )
+    if merged["schema"] not in ("exam", "promptcblue"):
+        raise DataError(f"unknown schema {merged['schema']!r}", where=where, hint="exam or promptcblue")
+    own_file = FileChoice(f"{key}.jsonl", "jsonl", "canonical")
+    splits = _splits(merged.get("splits"), name, where)
+    named = {split.split for split in splits}
+    # Any dataset may lie in a folder in canonical form, which comes first: whoever puts it there means it.
+    splits = tuple(
+        SplitEntry(split.split, (own_file, *split.choices), split.only_keys, split.except_keys)
+        for split in splits
+    ) + tuple(SplitEntry(split, (own_file,)) for split in ("test", "dev") if split not in named)
+    return DatasetEntry(
+        key=key,
+        benchmark=benchmark,
+        title=str(merged.get("title", key)),
+        schema=merged["schema"],
+        language=str(merged["language"]),
+        subject=str(merged.get("subject", "")),
+        select=str(merged.get("select", "")),
+        licence=str(merged["licence"]),
+        citation=str(merged["citation"]),
+        homepage=str(merged.get("homepage", "")),
+        contamination=str(merged.get("contamination", "")),
+        hub=_hub(merged.get("hub"), name, where),
+        splits=splits,
+        samples=samples / f"{merged.get('samples', key)}.jsonl",
+    )
+
+
+def _parse(path: Path) -> Register:
+    where = str(path)
+    try:
+        loaded = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe loaders
+    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+        raise DataError(f"the register cannot be read: {error}", where=where, hint="mend the YAML") from error
+    content = _check_keys(loaded or {}, _TOP_KEYS, where)
+    files = {
+        str(name): _pinned(str(name), record, where) for name, record in (content.get("files") or {}).items()
+    }
+    datasets: dict[str, DatasetEntry] = {}
+    for benchmark, shared in (content.get("benchmarks") or {}).items():
+        place = f"{where}, benchmark {benchmark}"
+        shared = dict(_check_keys(shared, _BENCHMARK_KEYS, place))
+        for key, own in (shared.pop("datasets", None) or {}).items():
+            if key in datasets:
+                raise DataError(f"the dataset {key!r} is defined twice", where=place)
+            datasets[key] = _entry(str(key), str(benchmark), shared, own, place, path.parent / "samples")
+    return Register(datasets, files)
+
+
+def _outside_files(tasks_dirs: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
+    folders = [Path(folder) for folder in tasks_dirs]
+    folders += [Path(part) for part in os.environ.get(TASKS_DIR_VARIABLE, "").split(os.pathsep) if part]
+    found = {path.resolve() for folder in folders for path in folder.rglob("sources.yaml")}
+    return tuple(sorted(found))
+
+
+@lru_cache(maxsize=32)
+def _combined(outside: tuple[tuple[Path, int], ...]) -> Register:
+    package = _parse(_PACKAGE_FILE)
+    datasets, files = dict(package.datasets), dict(package.files)
+    for path, _ in outside:
+        added = _parse(path)
+        for key, entry in added.datasets.items():
+            if key in datasets:
+                raise DataError(
+                    f"the dataset {key!r} exists already", where=str(path), hint="give it a name of its own"
+                )
+            datasets[key] = entry
+        files = {**added.files, **files}
+    return Register(datasets, files)
+
+
+def register(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Register:
+    """All datasets: the package's and those that task folders from outside add.
+
+    Args:
+        tasks_dirs: Folders searched for further `sources.yaml`; those of the environment variable
+            ``MEDBENCH_TASKS_DIR`` are added.
+
+    Raises:
+        DataError: If a register is faulty or replaces a dataset.
+    """
+    # The time of change is part of the key, so that an edited register is read again.
+    return _combined(tuple((path, path.stat().st_mtime_ns) for path in _outside_files(tasks_dirs)))
+
+
+def dataset_names(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> tuple[str, ...]:
+    """Names of all datasets, sorted."""
+    return tuple(sorted(register(tasks_dirs).datasets))
+
+
+def get_entry(dataset: str, tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> DatasetEntry:
+    """What is known about a dataset.
+
+    Raises:
+        DataError: If there is none of that name; suggests the nearest ones.
+    """
+    datasets = register(tasks_dirs).datasets
+    if dataset not in datasets:
+        from difflib import get_close_matches
+
+        near = get_close_matches(dataset, datasets, n=3)
+        raise DataError(
+            f"there is no dataset {dataset!r}",
+            hint=f"did you mean {' or '.join(near)}?" if near else "`medbench data list` shows all datasets",
+        )
+    return datasets[dataset]
+
+
+def pinned_files(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Mapping[str, PinnedFile]:
+    """Files with a known checksum, by their path in a data folder."""
+    return register(tasks_dirs).files

@@ -1,0 +1,334 @@
+"""Where the documents of a dataset come from (folder, hub, bundled samples), and what exactly was found."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from medbench.data.registry import DatasetEntry, SplitEntry, get_entry, pinned_files
+from medbench.errors import DataError
+
+__all__ = [
+    "DATA_VARIABLE",
+    "SAMPLES_NOTICE",
+    "SOURCES",
+    "Source",
+    "SourceFile",
+    "fingerprint_of",
+    "has_dataset",
+    "require_any",
+    "resolve",
+    "sha256_of",
+]
+
+DATA_VARIABLE = "MEDBENCH_DATA"
+SOURCES = ("auto", "folder", "folder-or-samples", "hub", "samples")
+SAMPLES_NOTICE = "bundled samples, not a benchmark score"
+
+
+@dataclass(frozen=True)
+class SourceFile:
+    """One file that documents are read from.
+
+    Attributes:
+        path: Its path, relative to the data folder or the samples folder.
+        split: The split it serves, or ``keys`` when it only says which records belong to which split.
+        sha256: Checksum of what lies there now.
+        bytes: Its size.
+        pinned: Whether it equals the pinned file; None when nothing is pinned for that path.
+        format: How it is parsed.
+        mapping: How its rows are understood.
+    """
+
+    path: str
+    split: str
+    sha256: str
+    bytes: int
+    pinned: bool | None
+    format: str
+    mapping: str
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was found for a dataset.
+
+    Attributes:
+        dataset: Key of the dataset.
+        kind: ``folder``, ``hub`` or ``samples``.
+        files: The files used; empty for the hub.
+        fingerprint: Checksum over the kind, the splits and the contents; empty for the hub until it is read.
+        revision: Revision asked of the hub; None when none is pinned.
+        licence: Terms of the dataset.
+        root: Folder that the files lie in, or the id of the dataset on the hub.
+    """
+
+    dataset: str
+    kind: str
+    files: tuple[SourceFile, ...]
+    fingerprint: str
+    revision: str | None
+    licence: str
+    root: str
+
+    @property
+    def is_samples(self) -> bool:
+        """Whether these are the bundled samples, whose scores say nothing about a benchmark."""
+        return self.kind == "samples"
+
+    @property
+    def notice(self) -> str:
+        """What every output must say about this source; empty for real data as pinned."""
+        if self.is_samples:
+            return SAMPLES_NOTICE
+        altered = [file.path for file in self.files if file.pinned is False]
+        if altered:
+            return f"differs from the pinned file: {', '.join(altered)}"
+        return ""
+
+
+@lru_cache(maxsize=1024)
+def _sha256(path: str, _size: int, _modified: int) -> str:
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as handle:
+        while block := handle.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def sha256_of(path: Path) -> str:
+    """Checksum of a file, remembered until its size or time of change differ."""
+    status = path.stat()
+    return _sha256(str(path), status.st_size, status.st_mtime_ns)
+
+
+def fingerprint_of(kind: str, parts: Iterable[tuple[str, str]]) -> str:
+    """Checksum over (split or path, checksum) pairs, whatever their order."""
+    lines = [kind, *sorted(f"{name} {checksum}" for name, checksum in parts)]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()
+
+
+def _inside(root: Path, relative: str) -> Path | None:
+    """The file below a folder, or None when it is not there; links may not lead out of the folder."""
+    path = root / relative
+    if not path.is_file():
+        return None
+    if not path.resolve().is_relative_to(root.resolve()):
+        raise DataError(
+            f"{relative} leads out of the data folder", where=str(root), hint="copy the file instead"
+        )
+    return path
+
+
+def _source_file(root: Path, path: Path, split: str, file_format: str, mapping: str) -> SourceFile:
+    relative = path.relative_to(root).as_posix()
+    try:
+        checksum = sha256_of(path)
+    except OSError as error:
+        raise DataError(
+            f"the file cannot be read: {error.strerror}", where=str(path), hint="check its permissions"
+        ) from error
+    pin = pinned_files().get(relative)
+    return SourceFile(
+        path=relative,
+        split=split,
+        sha256=checksum,
+        bytes=path.stat().st_size,
+        pinned=None if pin is None else pin.sha256 == checksum,
+        format=file_format,
+        mapping=mapping,
+    )
+
+
+def _split_files(root: Path, split: SplitEntry) -> list[SourceFile]:
+    for choice in split.choices:
+        path = _inside(root, choice.path)
+        if path is None:
+            continue
+        files = [_source_file(root, path, split.split, choice.format, choice.mapping)]
+        keys = split.only_keys or split.except_keys
+        # A file in the canonical form says by itself which split a document belongs to.
+        if keys and choice.mapping != "canonical":
+            key_file = _inside(root, keys)
+            if key_file is None:
+                raise DataError(
+                    f"{keys} is missing; it says which records of {choice.path} are the test set",
+                    where=str(root),
+                    hint="`medbench data fetch` gets both",
+                )
+            files.append(_source_file(root, key_file, "keys", "json_keys", ""))
+        return files
+    return []
+
+
+def _folder_source(entry: DatasetEntry, root: Path) -> Source | None:
+    found = [file for split in entry.splits for file in _split_files(root, split)]
+    if not any(file.split == "test" for file in found):
+        return None
+    # Both splits may name one file of keys.
+    files = tuple(dict.fromkeys(found))
+    return Source(
+        dataset=entry.key,
+        kind="folder",
+        files=files,
+        fingerprint=fingerprint_of("folder", ((file.split, file.sha256) for file in files)),
+        revision=None,
+        licence=entry.licence,
+        root=str(root),
+    )
+
+
+def _samples_source(entry: DatasetEntry) -> Source:
+    path = entry.samples
+    if not path.is_file():
+        raise DataError(
+            f"the dataset {entry.key!r} has no bundled samples",
+            where=str(path),
+            hint="name a folder with its files by --data-dir",
+        )
+    checksum = sha256_of(path)
+    files = tuple(
+        SourceFile(path.name, split, checksum, path.stat().st_size, None, "jsonl", "canonical")
+        for split in ("test", "dev")
+    )
+    return Source(
+        dataset=entry.key,
+        kind="samples",
+        files=files,
+        fingerprint=fingerprint_of("samples", [("samples", checksum)]),
+        revision=None,
+        licence="same as medbench",
+        root=str(path.parent),
+    )
+
+
+def _hub_source(entry: DatasetEntry) -> Source:
+    if entry.hub is None:
+        raise DataError(
+            f"the dataset {entry.key!r} has no known place on the hub",
+            hint="name a folder with its files by --data-dir",
+        )
+    return Source(
+        dataset=entry.key,
+        kind="hub",
+        files=(),
+        fingerprint="",
+        revision=entry.hub.revision,
+        licence=entry.licence,
+        root=entry.hub.id,
+    )
+
+
+def _data_root(data_dir: str | os.PathLike[str] | None) -> Path | None:
+    named = data_dir or os.environ.get(DATA_VARIABLE)
+    if not named:
+        return None
+    root = Path(named).expanduser()
+    if not root.is_dir():
+        raise DataError(
+            "the data folder does not exist",
+            where=str(root),
+            hint=f"check --data-dir or {DATA_VARIABLE}; `medbench data fetch` fills a folder",
+        )
+    return root
+
+
+def _not_in_folder(entry: DatasetEntry, root: Path) -> DataError:
+    tests = [choice.path for split in entry.splits if split.split == "test" for choice in split.choices]
+    return DataError(
+        f"the data folder has no file of the dataset {entry.key!r}; expected {' or '.join(tests)}",
+        where=str(root),
+        hint="`medbench data fetch` gets pinned files; --source folder-or-samples takes bundled samples instead",
+    )
+
+
+def resolve(
+    dataset: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    data_source: str = "auto",
+    tasks_dirs: Iterable[str | os.PathLike[str]] = (),
+) -> Source:
+    """Find the source of a dataset, without reading its documents and without the network.
+
+    ``auto`` takes the folder where one is named (by `data_dir` or ``MEDBENCH_DATA``) and the bundled samples
+    where none is. A folder that was named but lacks the dataset is an error, because samples in the place of
+    real data make a score that looks like a benchmark's; ``folder-or-samples`` accepts that. The hub is only
+    asked when `data_source` is ``hub``.
+
+    Args:
+        dataset: Key of the dataset.
+        data_dir: Folder in the documented layout; None for ``MEDBENCH_DATA``, if set.
+        data_source: One of :data:`SOURCES`.
+        tasks_dirs: Folders whose `sources.yaml` add datasets.
+
+    Returns:
+        The source, with its files, their checksums and whether each equals its pin.
+
+    Raises:
+        DataError: If the dataset or the source is unknown, or the source does not have it.
+    """
+    if data_source not in SOURCES:
+        raise DataError(f"unknown data source {data_source!r}", hint=f"one of {', '.join(SOURCES)}")
+    entry = get_entry(dataset, tasks_dirs)
+    if data_source == "samples":
+        return _samples_source(entry)
+    if data_source == "hub":
+        return _hub_source(entry)
+    root = _data_root(data_dir)
+    if root is None:
+        if data_source == "folder":
+            raise DataError(
+                "no data folder was named",
+                hint=f"use --data-dir, or set {DATA_VARIABLE}, or --source samples",
+            )
+        return _samples_source(entry)
+    found = _folder_source(entry, root)
+    if found is not None:
+        return found
+    if data_source == "folder-or-samples":
+        return _samples_source(entry)
+    raise _not_in_folder(entry, root)
+
+
+def has_dataset(
+    dataset: str,
+    data_dir: str | os.PathLike[str] | None = None,
+    tasks_dirs: Iterable[str | os.PathLike[str]] = (),
+) -> bool:
+    """Whether the named data folder has the test split of a dataset.
+
+    Raises:
+        DataError: If the dataset is unknown or the folder does not exist.
+    """
+    root = _data_root(data_dir)
+    return root is not None and _folder_source(get_entry(dataset, tasks_dirs), root) is not None
+
+
+def require_any(
+    datasets: Iterable[str],
+    data_dir: str | os.PathLike[str] | None = None,
+    tasks_dirs: Iterable[str | os.PathLike[str]] = (),
+) -> None:
+    """Refuse a named folder that has none of the datasets asked for, even where samples may fill in.
+
+    Raises:
+        DataError: If a folder is named, by argument or environment, and no dataset lies in it.
+    """
+    root = _data_root(data_dir)
+    wanted = sorted(set(datasets))
+    if root is None or not wanted:
+        return
+    entries = [get_entry(dataset, tasks_dirs) for dataset in wanted]
+    if any(_folder_source(entry, root) for entry in entries):
+        return
+    expected = sorted({path for entry in entries for path in entry.expected_files})
+    shown = ", ".join(expected[:6]) + (", …" if len(expected) > 6 else "")
+    raise DataError(
+        f"the data folder has no file of any dataset asked for ({', '.join(wanted[:6])}); expected {shown}",
+        where=str(root),
+        hint="`medbench data fetch` gets pinned files; without --data-dir the bundled samples are used",
+    )
