@@ -1,0 +1,307 @@
+"""Runs of lm-eval itself: ``results_<date>.json`` with ``samples_<task>_<date>.jsonl`` beside it."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from medbench.analysis.runs import Problem, Run
+
+__all__ = ["lm_eval_runs"]
+
+_TEXT = pa.string()
+_SAMPLES = {
+    "task": _TEXT,
+    "doc_id": pa.int32(),
+    "document": _TEXT,
+    "cluster": _TEXT,
+    "doc_hash": _TEXT,
+    "prompt_hash": _TEXT,
+    "target_hash": _TEXT,
+    "prompt": _TEXT,
+    "target": _TEXT,
+    "response": _TEXT,
+    "answer": _TEXT,
+    "choices": pa.list_(_TEXT),
+    "choice_logprobs": pa.list_(pa.float64()),
+    "first_pass": _TEXT,
+    "second_pass": _TEXT,
+    "truncated": pa.bool_(),
+    "score": pa.float64(),
+    "filter": _TEXT,
+}
+_USUAL_METRICS = ("acc", "exact_match", "f1", "acc_norm")
+
+
+def lm_eval_runs(files: Iterable[Path], problems: list[Problem]) -> list[Run]:
+    """Read results files of lm-eval.
+
+    Args:
+        files: Candidates; those that are JSON of another kind are reported and left out.
+        problems: Receives what was found wrong.
+    """
+    runs = []
+    for path in files:
+        try:
+            content: Any = json.loads(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            problems.append(Problem(path, f"cannot be read ({error}); left out"))
+            continue
+        if not isinstance(content, dict) or not isinstance(content.get("results"), dict):
+            problems.append(Problem(path, "is no results file of lm-eval; left out"))
+            continue
+        tables = HarnessTables(path, content)
+        tasks = tables.tasks()
+        missing = [name for name in tasks if name not in tables.sample_files]
+        if missing:
+            problems.append(
+                Problem(path, f"no samples beside it for {', '.join(missing)}: scores only, no comparison")
+            )
+        runs.append(Run(_model_name(content), path.stem, path, "lm_eval", _manifest(content), tables))
+    return runs
+
+
+@dataclass(frozen=True)
+class HarnessTables:
+    """Tables of one results file, in the columns of medbench's own runs."""
+
+    path: Path
+    content: Mapping[str, Any]
+
+    def tasks(self) -> list[str]:
+        """Names of the tasks; groups are the other keys of the results."""
+        groups = set(self.content.get("groups") or {})
+        return [name for name in self.content["results"] if name not in groups]
+
+    @cached_property
+    def sample_files(self) -> dict[str, Path]:
+        """The samples file of each task that has one."""
+        date = self.path.stem.removeprefix("results_")
+        named = ((name, self.path.parent / f"samples_{name}_{date}.jsonl") for name in self.tasks())
+        return {name: path for name, path in named if path.exists()}
+
+    def scores(self) -> pa.Table:
+        """A row per task, metric and filter."""
+        rows = []
+        groups = self.content.get("groups") or {}
+        for task, values in {**self.content["results"], **groups}.items():
+            main = _main_key(task, values, self.content)
+            for key, value in values.items():
+                metric, _, chain = key.partition(",")
+                if not chain or metric.endswith("_stderr") or not isinstance(value, Real):
+                    continue
+                rows.append(self._score_row(task, task in groups, metric, chain, float(value), key == main))
+        kinds = {
+            "main": pa.bool_(),
+            "higher_is_better": pa.bool_(),
+            "n": pa.int64(),
+            "num_fewshot": pa.int64(),
+        }
+        kinds |= dict.fromkeys(("value", "low", "high"), pa.float64()) | {"members": pa.list_(_TEXT)}
+        names = list(rows[0]) if rows else ["task", "kind", "metric", "value", "low", "high", *kinds]
+        return pa.table(
+            {
+                name: pa.array([row[name] for row in rows], kinds.get(name, _TEXT))
+                for name in dict.fromkeys(names)
+            }
+        )
+
+    def sample_columns(self) -> list[str]:
+        """All columns that medbench's own runs have, and those of the metrics."""
+        return self.samples(None, None).column_names
+
+    def samples(self, columns: Sequence[str] | None, tasks: Sequence[str] | None) -> pa.Table:
+        """A row per task and document, of each task's first filter."""
+        parts = [
+            _samples_table(name, path, _main_key(name, self.content["results"][name], self.content))
+            for name, path in self.sample_files.items()
+            if tasks is None or name in tasks
+        ]
+        empty = pa.schema(list(_SAMPLES.items())).empty_table()
+        table = pa.concat_tables(parts, promote_options="permissive") if parts else empty
+        for name in ("task", "filter"):
+            index = table.column_names.index(name)
+            table = table.set_column(index, name, table.column(name).dictionary_encode())
+        return table if columns is None else table.select([c for c in columns if c in table.column_names])
+
+    def routing(self, tasks: Sequence[str] | None) -> None:
+        """lm-eval records no routing."""
+        return
+
+    def _score_row(
+        self, task: str, group: bool, metric: str, chain: str, value: float, main: bool
+    ) -> dict[str, Any]:
+        from scipy import special
+
+        content = self.content
+        values = content["results"].get(task) or content["groups"][task]
+        error = values.get(f"{metric}_stderr,{chain}")
+        n = (content.get("n-samples") or {}).get(task, {}).get("effective") or values.get("sample_len") or 0
+        reach = math.nan
+        if isinstance(error, Real) and n > 1:
+            reach = float(error) * float(special.stdtrit(n - 1, 0.975))
+        config = (content.get("configs") or {}).get(task) or {}
+        metadata = config.get("metadata") or {}
+        known = not math.isnan(reach)
+        return {
+            "task": task,
+            "kind": "group" if group else "task",
+            "metric": metric,
+            "main": main,
+            "value": value,
+            "low": value - reach if known else None,
+            "high": value + reach if known else None,
+            "interval": "t" if known else "none",
+            "n": n,
+            "aggregation": _aggregation(config, metric),
+            "higher_is_better": (content.get("higher_is_better") or {}).get(task, {}).get(metric),
+            "filter": chain,
+            "num_fewshot": (content.get("n-shot") or {}).get(task),
+            "protocol": metadata.get("protocol"),
+            "language": metadata.get("language"),
+            "family": metadata.get("family"),
+            "version": str((content.get("versions") or {}).get(task, "")),
+            "dataset": metadata.get("dataset") or config.get("dataset_path"),
+            "data_source": None,
+            "members": (content.get("group_subtasks") or {}).get(task) if group else None,
+        }
+
+
+def _samples_table(task: str, path: Path, main: str | None) -> pa.Table:
+    with path.open(encoding="utf-8") as lines:
+        samples = [json.loads(line) for line in lines if line.strip()]
+    chain = main.partition(",")[2] if main else (samples[0].get("filter") if samples else None)
+    samples = [sample for sample in samples if sample.get("filter", chain) == chain]
+    rows = [_sample_row(task, sample, main) for sample in samples]
+    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _SAMPLES.items()}
+    for metric in samples[0].get("metrics", ()) if samples else ():
+        name, column = _metric_column(metric, [sample.get(metric) for sample in samples])
+        if column is not None:
+            columns[name] = column
+    return pa.table(columns)
+
+
+def _sample_row(task: str, sample: Mapping[str, Any], main: str | None) -> dict[str, Any]:
+    doc = sample.get("doc")
+    fields = doc if isinstance(doc, dict) else {}
+    document = str(fields.get("id", sample.get("doc_id")))
+    arguments = sample.get("arguments") or {}
+    requests = list(arguments.values()) if isinstance(arguments, dict) else list(arguments)
+    first = requests[0] if requests else {}
+    prompt = first.get("arg_0") if isinstance(first, dict) else first[0]
+    responses = sample.get("filtered_resps") or []
+    scored = [
+        r for r in responses if isinstance(r, (list, tuple)) and len(r) == 2 and _number(r[0]) is not None
+    ]
+    target = sample.get("target")
+    row: dict[str, Any] = dict.fromkeys(_SAMPLES)
+    row |= {
+        "task": task,
+        "doc_id": sample.get("doc_id"),
+        "document": document,
+        "cluster": str(fields.get("cluster") or document),
+        "doc_hash": sample.get("doc_hash"),
+        "prompt_hash": sample.get("prompt_hash"),
+        "target_hash": sample.get("target_hash"),
+        "prompt": str(prompt) if prompt is not None else None,
+        "target": target if isinstance(target, str) else json.dumps(target, ensure_ascii=False),
+        "score": _number(sample.get(main.partition(",")[0])) if main else None,
+        "filter": sample.get("filter"),
+    }
+    if responses and len(scored) == len(responses) == len(requests):
+        choices = [str(r.get("arg_1") if isinstance(r, dict) else r[1]).strip() for r in requests]
+        logprobs = [float(r[0]) for r in scored]
+        chosen = choices[int(np.argmax(logprobs))]
+        row |= {"choices": choices, "choice_logprobs": logprobs, "response": chosen, "answer": chosen}
+    elif responses:
+        answer = str(responses[0])
+        raw = sample.get("resps")
+        while isinstance(raw, list) and raw:
+            raw = raw[0]
+        row |= {"response": raw if isinstance(raw, str) else answer, "answer": answer}
+    return row
+
+
+def _metric_column(metric: str, values: Sequence[Any]) -> tuple[str, pa.Array | None]:
+    numbers = [_number(value) for value in values]
+    if all(number is not None for number in numbers):
+        return f"metric.{metric}", pa.array(numbers, pa.float64())
+    if all(isinstance(v, list) and len(v) == 3 and None not in map(_number, v) for v in values):
+        return f"counts.{metric}", pa.array([[int(x) for x in v] for v in values], pa.list_(pa.int64()))
+    if all(isinstance(v, list) and len(v) == 2 for v in values):
+        return f"labels.{metric}", pa.array([[str(x) for x in v] for v in values], pa.list_(_TEXT))
+    return metric, None
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, Real) else None
+
+
+def _main_key(task: str, values: Mapping[str, Any], content: Mapping[str, Any]) -> str | None:
+    """The ``metric,filter`` that stands for the task."""
+    keys = [
+        key
+        for key, value in values.items()
+        if "," in key and not key.partition(",")[0].endswith("_stderr") and isinstance(value, Real)
+    ]
+    config = (content.get("configs") or {}).get(task) or {}
+    wanted = ((config.get("metadata") or {}).get("main_metric"), *_USUAL_METRICS)
+    for metric in wanted:
+        for key in keys:
+            if key.partition(",")[0] == metric:
+                return key
+    return keys[0] if keys else None
+
+
+def _aggregation(config: Mapping[str, Any], metric: str) -> str:
+    for entry in config.get("metric_list") or ():
+        if isinstance(entry, dict) and str(entry.get("metric")) == metric:
+            return str(entry.get("aggregation") or "mean")
+    return "mean"
+
+
+def _model_name(content: Mapping[str, Any]) -> str:
+    config = content.get("config") or {}
+    arguments = config.get("model_args")
+    named = arguments.get("pretrained") if isinstance(arguments, dict) else None
+    return str(content.get("model_name") or named or config.get("model") or "unknown")
+
+
+def _manifest(content: Mapping[str, Any]) -> dict[str, Any]:
+    config = content.get("config") or {}
+    date = content.get("date")
+    from datetime import datetime, timezone
+
+    started = (
+        datetime.fromtimestamp(float(date), timezone.utc).isoformat(timespec="seconds")
+        if isinstance(date, Real)
+        else None
+    )
+    seconds = content.get("total_evaluation_time_seconds")
+    return {
+        "status": "complete",
+        "started": started,
+        "seconds": float(seconds) if isinstance(seconds, (str, Real)) and str(seconds) else None,
+        "model_definition": {"dtype": config.get("model_dtype"), "device": config.get("device")},
+        "settings": {"limit": config.get("limit"), "seed": config.get("random_seed")},
+        "fingerprint": config.get("model_sha") or None,
+        "attempts": [
+            {
+                "environment": {
+                    "packages": {
+                        "lm-eval": content.get("lm_eval_version"),
+                        "transformers": content.get("transformers_version"),
+                    }
+                }
+            }
+        ],
+    }

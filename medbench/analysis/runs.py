@@ -1,0 +1,215 @@
+"""Runs on disk, found and checked, with their tables one call away."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, NamedTuple, Protocol
+
+import pandas as pd
+import pyarrow as pa
+
+from medbench.analysis.tables import SAMPLE_TEXTS, join_tables, read_table, table_columns
+from medbench.errors import AnalysisError
+
+__all__ = ["Problem", "Run", "RunTables", "Runs"]
+
+
+class Problem(NamedTuple):
+    """Something found while loading that the reader should know.
+
+    Attributes:
+        path: File or folder concerned.
+        what: What is wrong, and what became of it.
+    """
+
+    path: Path
+    what: str
+
+
+class RunTables(Protocol):
+    """Where the tables of a run come from."""
+
+    def scores(self) -> pa.Table:
+        """The table of scores."""
+
+    def sample_columns(self) -> list[str]:
+        """Names of the columns that :meth:`samples` can give."""
+
+    def samples(self, columns: Sequence[str] | None, tasks: Sequence[str] | None) -> pa.Table:
+        """The table of documents."""
+
+    def routing(self, tasks: Sequence[str] | None) -> pa.Table | None:
+        """The router counts, or ``None`` for a model without routers."""
+
+
+@dataclass(frozen=True)
+class ParquetTables:
+    """Tables of a run directory that medbench wrote."""
+
+    folder: Path
+
+    def scores(self) -> pa.Table:
+        """``scores.parquet``."""
+        return read_table(self.folder / "scores.parquet", None, None)
+
+    def sample_columns(self) -> list[str]:
+        """Columns of ``samples.parquet``."""
+        return table_columns(self.folder / "samples.parquet")
+
+    def samples(self, columns: Sequence[str] | None, tasks: Sequence[str] | None) -> pa.Table:
+        """``samples.parquet``."""
+        return read_table(self.folder / "samples.parquet", columns, tasks)
+
+    def routing(self, tasks: Sequence[str] | None) -> pa.Table | None:
+        """``routing.parquet``, if there is one."""
+        path = self.folder / "routing.parquet"
+        return read_table(path, None, tasks) if path.exists() else None
+
+
+@dataclass(frozen=True)
+class Run:
+    """One run.
+
+    Attributes:
+        model: Name of the model.
+        run: Run id, unique among the runs of the model.
+        path: Run directory, or the results file of another harness.
+        format: Who wrote it.
+        manifest: ``run.json``, or what stands in its place.
+        tables: Access to the tables.
+    """
+
+    model: str
+    run: str
+    path: Path
+    format: Literal["medbench", "lm_eval"]
+    manifest: Mapping[str, Any] = field(repr=False)
+    tables: RunTables = field(repr=False)
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Runs that were loaded together, oldest first within each model.
+
+    Attributes:
+        runs: The runs.
+        problems: What was found wrong on the way; nothing is left out without an entry here.
+    """
+
+    runs: tuple[Run, ...]
+    problems: tuple[Problem, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.runs)
+
+    def __iter__(self) -> Iterator[Run]:
+        return iter(self.runs)
+
+    @property
+    def models(self) -> list[str]:
+        """Names of the models, each once."""
+        return list(dict.fromkeys(run.model for run in self.runs))
+
+    def select(self, *, model: str | None = None, run: str | None = None) -> Runs:
+        """Keep the runs of one model, or one run.
+
+        Raises:
+            AnalysisError: Nothing is left.
+        """
+        kept = tuple(r for r in self.runs if model in (None, r.model) and run in (None, r.run))
+        if not kept:
+            raise AnalysisError(
+                f"no run of model {model!r}" if run is None else f"no run {run!r}",
+                hint=f"loaded are the models {', '.join(self.models)}",
+            )
+        return Runs(kept, self.problems)
+
+    def scores(self) -> pd.DataFrame:
+        """A row per run, task (or group) and metric; columns in docs/results.md."""
+        return join_tables((run.model, run.run, run.tables.scores()) for run in self.runs)
+
+    def samples(
+        self,
+        columns: Sequence[str] | Literal["all"] | None = None,
+        *,
+        tasks: Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """A row per run, task and document; columns in docs/results.md.
+
+        Args:
+            columns: Columns to read, ``"all"``, or by default all but the long texts (``prompt``, ``response``,
+                ``first_pass``, ``second_pass``). ``metric.<name>``, ``counts.<name>`` and ``labels.<name>`` are
+                null where a task has no such metric.
+            tasks: Only these tasks.
+
+        Raises:
+            AnalysisError: No run has such a column.
+        """
+        wanted: list[str] | None
+        if columns == "all":
+            wanted = None
+        else:
+            known = list(dict.fromkeys(name for run in self.runs for name in run.tables.sample_columns()))
+            if columns is None:
+                wanted = [name for name in known if name not in SAMPLE_TEXTS]
+            else:
+                missing = [name for name in columns if name not in (*known, "model", "run")]
+                if missing:
+                    raise AnalysisError(
+                        f"no run has the samples column {missing[0]!r}", hint=f"there are {', '.join(known)}"
+                    )
+                wanted = [name for name in columns if name not in ("model", "run")]
+        return join_tables((run.model, run.run, run.tables.samples(wanted, tasks)) for run in self.runs)
+
+    def routing(self, *, tasks: Sequence[str] | None = None) -> pd.DataFrame:
+        """A row per run, task, phase, layer, projection and expert; no rows for models without routers."""
+        found = ((run.model, run.run, run.tables.routing(tasks)) for run in self.runs)
+        return join_tables((model, run, table) for model, run, table in found if table is not None)
+
+    def manifest(self) -> pd.DataFrame:
+        """A row per run: what was evaluated, by what, when, on what.
+
+        ``versions`` and ``data`` are JSON texts, so that rows compare and group.
+        """
+        return pd.DataFrame([_manifest_row(run) for run in self.runs])
+
+
+def _manifest_row(run: Run) -> dict[str, Any]:
+    manifest = run.manifest
+    attempts = manifest.get("attempts") or [{}]
+    environment = attempts[-1].get("environment") or {}
+    definition = manifest.get("model_definition") or {}
+    settings = manifest.get("settings") or {}
+    return {
+        "model": run.model,
+        "run": run.run,
+        "status": manifest.get("status"),
+        "format": run.format,
+        "started": pd.to_datetime(manifest.get("started"), utc=True, errors="coerce"),
+        "ended": pd.to_datetime(manifest.get("ended"), utc=True, errors="coerce"),
+        "seconds": manifest.get("seconds"),
+        "documents": manifest.get("documents"),
+        "medbench": manifest.get("medbench"),
+        "python": environment.get("python"),
+        "platform": environment.get("platform"),
+        "gpus": ", ".join(environment.get("gpus") or []),
+        "dtype": definition.get("dtype"),
+        "device": definition.get("device"),
+        "limit": settings.get("limit"),
+        "seed": settings.get("seed"),
+        "fingerprint": _compact(manifest.get("fingerprint")),
+        "plan_hash": manifest.get("plan_hash"),
+        "versions": _compact(environment.get("packages") or {}),
+        "data": _compact(manifest.get("data") or {}),
+        "failures": _compact(manifest.get("failures") or {}),
+        "path": str(run.path),
+    }
+
+
+def _compact(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, ensure_ascii=False, sort_keys=True, default=str)

@@ -1,0 +1,51 @@
+"""Scores as a table for the terminal."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from medbench.reports.formats import interval_text, score_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["scores_table"]
+
+
+def scores_table(frame: pd.DataFrame, *, main_only: bool = True) -> Table:
+    """The scores of runs, groups in bold below their tasks.
+
+    Args:
+        frame: ``runs.scores()``.
+        main_only: Show each task's main metric only.
+    """
+    several = frame["model"].nunique() > 1 or frame["run"].nunique() > 1
+    table = Table(header_style="bold", show_edge=False, pad_edge=False)
+    if several:
+        table.add_column("model", overflow="fold")
+    table.add_column("task", overflow="fold")
+    table.add_column("metric")
+    table.add_column("score", justify="right")
+    table.add_column("95% interval", justify="right")
+    table.add_column("n", justify="right")
+    table.add_column("source")
+    shown = frame[frame["main"].fillna(False).astype(bool)] if main_only else frame
+    for row in shown.sort_values("kind", ascending=False, kind="stable").itertuples():
+        known = row.value is not None and not math.isnan(row.value)
+        cells = [
+            # Text, not markup: names and labels come from files.
+            Text(str(row.task)),
+            Text(str(row.metric)),
+            Text(score_text(row.value) if known else "missing", style="" if known else "red"),
+            Text(interval_text(row.low, row.high)),
+            Text(f"{row.n:,}"),
+            Text(str(row.data_source or ""), style="yellow" if row.data_source == "samples" else ""),
+        ]
+        if several:
+            cells.insert(0, Text(str(row.model)))
+        table.add_row(*cells, style="bold" if row.kind == "group" else None)
+    return table
