@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import pandas as pd
 import pyarrow as pa
 
-from medbench.analysis.tables import SAMPLE_TEXTS, join_tables, read_table, table_columns
+from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, read_table, table_columns
 from medbench.errors import AnalysisError
 
 __all__ = ["Problem", "Run", "RunTables", "Runs"]
@@ -140,9 +140,10 @@ class Runs:
         """A row per run, task and document; columns in docs/results.md.
 
         Args:
-            columns: Columns to read, ``"all"``, or by default all but the long texts (``prompt``, ``response``,
-                ``first_pass``, ``second_pass``). ``metric.<name>``, ``counts.<name>`` and ``labels.<name>`` are
-                null where a task has no such metric.
+            columns: Columns to read, ``"all"``, or by default all but the large ones (``prompt``,
+                ``response``, ``first_pass``, ``second_pass``, ``choices``, ``choice_logprobs``).
+                ``metric.<name>``, ``counts.<name>`` and ``labels.<name>`` are null where a task has no
+                such metric.
             tasks: Only these tasks.
 
         Raises:
@@ -154,7 +155,7 @@ class Runs:
         else:
             known = list(dict.fromkeys(name for run in self.runs for name in run.tables.sample_columns()))
             if columns is None:
-                wanted = [name for name in known if name not in SAMPLE_TEXTS]
+                wanted = [name for name in known if name not in SAMPLE_DETAILS]
             else:
                 missing = [name for name in columns if name not in (*known, "model", "run")]
                 if missing:
@@ -188,8 +189,8 @@ def _manifest_row(run: Run) -> dict[str, Any]:
         "run": run.run,
         "status": manifest.get("status"),
         "format": run.format,
-        "started": pd.to_datetime(manifest.get("started"), utc=True, errors="coerce"),
-        "ended": pd.to_datetime(manifest.get("ended"), utc=True, errors="coerce"),
+        "started": _time(manifest.get("started")),
+        "ended": _time(manifest.get("ended")),
         "seconds": manifest.get("seconds"),
         "documents": manifest.get("documents"),
         "medbench": manifest.get("medbench"),
@@ -207,6 +208,10 @@ def _manifest_row(run: Run) -> dict[str, Any]:
         "failures": _compact(manifest.get("failures") or {}),
         "path": str(run.path),
     }
+
+
+def _time(value: Any) -> Any:
+    return pd.to_datetime(str(value), utc=True, errors="coerce") if value else pd.NaT
 
 
 def _compact(value: Any) -> str | None:

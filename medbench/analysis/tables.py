@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["SAMPLE_TEXTS", "join_tables", "read_table", "table_columns"]
+__all__ = ["SAMPLE_DETAILS", "join_tables", "read_table", "table_columns"]
 
-#: Columns of samples that hold whole texts. They are read only when asked for.
-SAMPLE_TEXTS = ("prompt", "response", "first_pass", "second_pass")
+#: Columns of samples that are large in memory. They are read only when asked for.
+SAMPLE_DETAILS = ("prompt", "response", "first_pass", "second_pass", "choices", "choice_logprobs")
 
 # Few distinct values in many rows: read as dictionaries, which become pandas categories.
 _CATEGORIES = ("task", "filter", "phase", "projection")
@@ -47,16 +49,13 @@ def read_table(path: Path, columns: Sequence[str] | None, tasks: Sequence[str] |
     return table.replace_schema_metadata(None)
 
 
-def join_tables(
-    parts: Iterable[tuple[str, str, pa.Table]], order: Callable[[str], int] | None = None
-) -> pd.DataFrame:
+def join_tables(parts: Iterable[tuple[str, str, pa.Table]]) -> pd.DataFrame:
     """Stack tables of runs, with the columns ``model`` and ``run`` in front.
 
     Columns that only some runs have are null for the others.
 
     Args:
         parts: Model, run and table of each run.
-        order: Sort key of the columns; those of the first table come first by default.
     """
     models: list[str] = []
     runs: list[str] = []
@@ -71,9 +70,7 @@ def join_tables(
         return pd.DataFrame({"model": pd.Categorical([]), "run": pd.Categorical([])})
     joined = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     del tables
-    if order is not None:
-        joined = joined.select(sorted(joined.column_names, key=order))
-    frame = joined.to_pandas(split_blocks=True, self_destruct=True)
+    frame: pd.DataFrame = joined.to_pandas(split_blocks=True, self_destruct=True, types_mapper=_pandas_type)
     frame.insert(0, "model", _repeat(models, sizes))
     frame.insert(1, "run", _repeat(runs, sizes))
     return frame
@@ -81,5 +78,11 @@ def join_tables(
 
 def _repeat(names: list[str], sizes: list[int]) -> pd.Categorical:
     distinct = list(dict.fromkeys(names))
-    codes = [distinct.index(name) for name in names]
-    return pd.Categorical.from_codes(pd.Series(codes).repeat(sizes).to_numpy(), categories=distinct)
+    codes = np.repeat([distinct.index(name) for name in names], sizes)
+    categories = pd.CategoricalDtype(pd.Index(distinct))
+    return pd.Categorical.from_codes(codes, dtype=categories)
+
+
+def _pandas_type(kind: pa.DataType) -> Any:
+    # A plain column of truth values with gaps would become one of objects.
+    return pd.BooleanDtype() if pa.types.is_boolean(kind) else None
