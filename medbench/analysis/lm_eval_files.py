@@ -6,6 +6,7 @@ import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from scipy import special
 
 from medbench.analysis.runs import Problem, Run
 
@@ -39,6 +41,30 @@ _SAMPLES = {
     "score": pa.float64(),
     "filter": _TEXT,
 }
+_SCORES = pa.schema(
+    {
+        "task": _TEXT,
+        "kind": _TEXT,
+        "metric": _TEXT,
+        "main": pa.bool_(),
+        "value": pa.float64(),
+        "low": pa.float64(),
+        "high": pa.float64(),
+        "interval": _TEXT,
+        "n": pa.int64(),
+        "aggregation": _TEXT,
+        "higher_is_better": pa.bool_(),
+        "filter": _TEXT,
+        "num_fewshot": pa.int64(),
+        "protocol": _TEXT,
+        "language": _TEXT,
+        "family": _TEXT,
+        "version": _TEXT,
+        "dataset": _TEXT,
+        "data_source": _TEXT,
+        "members": pa.list_(_TEXT),
+    }
+)
 _USUAL_METRICS = ("acc", "exact_match", "f1", "acc_norm")
 
 
@@ -100,24 +126,11 @@ class HarnessTables:
                 if not chain or metric.endswith("_stderr") or not isinstance(value, Real):
                     continue
                 rows.append(self._score_row(task, task in groups, metric, chain, float(value), key == main))
-        kinds = {
-            "main": pa.bool_(),
-            "higher_is_better": pa.bool_(),
-            "n": pa.int64(),
-            "num_fewshot": pa.int64(),
-        }
-        kinds |= dict.fromkeys(("value", "low", "high"), pa.float64()) | {"members": pa.list_(_TEXT)}
-        names = list(rows[0]) if rows else ["task", "kind", "metric", "value", "low", "high", *kinds]
-        return pa.table(
-            {
-                name: pa.array([row[name] for row in rows], kinds.get(name, _TEXT))
-                for name in dict.fromkeys(names)
-            }
-        )
+        return pa.Table.from_pylist(rows, schema=_SCORES)
 
     def sample_columns(self) -> list[str]:
         """All columns that medbench's own runs have, and those of the metrics."""
-        return self.samples(None, None).column_names
+        return list(self.samples(None, None).column_names)
 
     def samples(self, columns: Sequence[str] | None, tasks: Sequence[str] | None) -> pa.Table:
         """A row per task and document, of each task's first filter."""
@@ -140,8 +153,6 @@ class HarnessTables:
     def _score_row(
         self, task: str, group: bool, metric: str, chain: str, value: float, main: bool
     ) -> dict[str, Any]:
-        from scipy import special
-
         content = self.content
         values = content["results"].get(task) or content["groups"][task]
         error = values.get(f"{metric}_stderr,{chain}")
@@ -199,9 +210,7 @@ def _sample_row(task: str, sample: Mapping[str, Any], main: str | None) -> dict[
     first = requests[0] if requests else {}
     prompt = first.get("arg_0") if isinstance(first, dict) else first[0]
     responses = sample.get("filtered_resps") or []
-    scored = [
-        r for r in responses if isinstance(r, (list, tuple)) and len(r) == 2 and _number(r[0]) is not None
-    ]
+    scored = [r for r in responses if isinstance(r, list) and len(r) == 2 and _number(r[0]) is not None]
     target = sample.get("target")
     row: dict[str, Any] = dict.fromkeys(_SAMPLES)
     row |= {
@@ -279,8 +288,6 @@ def _model_name(content: Mapping[str, Any]) -> str:
 def _manifest(content: Mapping[str, Any]) -> dict[str, Any]:
     config = content.get("config") or {}
     date = content.get("date")
-    from datetime import datetime, timezone
-
     started = (
         datetime.fromtimestamp(float(date), timezone.utc).isoformat(timespec="seconds")
         if isinstance(date, Real)

@@ -71,8 +71,8 @@ def join_tables(parts: Iterable[tuple[str, str, pa.Table]]) -> pd.DataFrame:
     joined = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
     del tables
     frame: pd.DataFrame = joined.to_pandas(split_blocks=True, self_destruct=True, types_mapper=_pandas_type)
-    frame.insert(0, "model", _repeat(models, sizes))
-    frame.insert(1, "run", _repeat(runs, sizes))
+    frame.insert(0, "model", pd.Series(_repeat(models, sizes), index=frame.index))
+    frame.insert(1, "run", pd.Series(_repeat(runs, sizes), index=frame.index))
     return frame
 
 

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING
 
 from rich.table import Table
 from rich.text import Text
 
-from medbench.reports.formats import interval_text, score_text
+from medbench.reports.formats import interval_text, known, score_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,12 +34,14 @@ def scores_table(frame: pd.DataFrame, *, main_only: bool = True) -> Table:
     table.add_column("source")
     shown = frame[frame["main"].fillna(False).astype(bool)] if main_only else frame
     for row in shown.sort_values("kind", ascending=False, kind="stable").itertuples():
-        known = row.value is not None and not math.isnan(row.value)
         cells = [
             # Text, not markup: names and labels come from files.
             Text(str(row.task)),
             Text(str(row.metric)),
-            Text(score_text(row.value) if known else "missing", style="" if known else "red"),
+            Text(
+                score_text(row.value) if known(row.value) else "missing",
+                style="" if known(row.value) else "red",
+            ),
             Text(interval_text(row.low, row.high)),
             Text(f"{row.n:,}"),
             Text(str(row.data_source or ""), style="yellow" if row.data_source == "samples" else ""),
