@@ -1,0 +1,200 @@
+"""What a checkpoint says about its mixture of LoRA experts."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medbench.errors import ModelError
+
+__all__ = ["AUTHORS_KEYS", "MoLoRAConfig"]
+
+# Keys of the authors' config.json that describe training or the experts. The base architecture knows none of
+# them, and a `num_experts` left in its configuration makes other engines take it for a mixture of FFN experts.
+AUTHORS_KEYS = frozenset(
+    {
+        "bias",
+        "enable_router_loss",
+        "expert_selection",
+        "freeze_base_experts",
+        "lora_alpha",
+        "lora_dropout",
+        "num_experts",
+        "num_experts_per_token",
+        "num_share_experts",
+        "output_logit_bias",
+        "r",
+        "router_loss_coeff",
+        "router_loss_mode",
+        "share_expert",
+        "use_lbl_loss",
+        "use_rslora",
+    }
+)
+
+# What the authors' loader assumes for checkpoints older than these keys.
+_OLD_NUM_EXPERTS = 4
+_OLD_TOP_K = 2
+
+_MAX_EXPERTS = 1024
+_MAX_RANK = 65536
+
+
+@dataclass(frozen=True)
+class MoLoRAConfig:
+    """The shape of every mixture of LoRA experts in a model (arXiv 2404.09027).
+
+    Args:
+        num_experts: Experts of each linear, E. With one expert there is no router.
+        top_k: Experts that a token uses, k.
+        rank: Rank r of every expert.
+        alpha: LoRA's alpha.
+        use_rslora: Scale by ``alpha / sqrt(r)`` (arXiv 2312.03732) instead of ``alpha / r``.
+
+    Raises:
+        ModelError: A value is out of range, or k exceeds E.
+    """
+
+    num_experts: int
+    top_k: int
+    rank: int
+    alpha: float
+    use_rslora: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.num_experts <= _MAX_EXPERTS:
+            raise ModelError(f"num_experts is {self.num_experts}, expected 1 to {_MAX_EXPERTS}")
+        if not 1 <= self.top_k <= self.num_experts:
+            raise ModelError(
+                f"num_experts_per_token is {self.top_k}, expected 1 to num_experts ({self.num_experts})"
+            )
+        if not 1 <= self.rank <= _MAX_RANK:
+            raise ModelError(f"the rank r is {self.rank}, expected 1 to {_MAX_RANK}")
+        if not (math.isfinite(self.alpha) and self.alpha > 0):
+            raise ModelError(f"lora_alpha is {self.alpha}, expected a positive number")
+
+    @property
+    def scaling(self) -> float:
+        """The factor on every expert's output."""
+        return self.alpha / (math.sqrt(self.rank) if self.use_rslora else self.rank)
+
+    @property
+    def has_router(self) -> bool:
+        """Whether the linears choose among experts."""
+        return self.num_experts > 1
+
+    @classmethod
+    def from_authors(
+        cls, config: Mapping[str, Any], lora: Mapping[str, Any], *, where: str, lora_where: str
+    ) -> MoLoRAConfig:
+        """Read the keys that the authors' training code writes.
+
+        Args:
+            config: Contents of ``config.json``.
+            lora: The mapping that holds ``r`` and ``lora_alpha``: ``adapter_config.json`` of an adapter,
+                ``config.json`` itself of a merged checkpoint.
+            where: The file of ``config``, for messages.
+            lora_where: The file of ``lora``, for messages.
+
+        Raises:
+            ModelError: A value has the wrong type or range, or asks for arithmetic that medbench refuses.
+        """
+        _refuse_unsupported(config, where)
+        num_experts = _integer(config, "num_experts", where, default=_OLD_NUM_EXPERTS)
+        top_k = _integer(config, "num_experts_per_token", where, default=_OLD_TOP_K)
+        return cls(
+            num_experts=max(num_experts, 1),
+            top_k=top_k if num_experts > 1 else 1,
+            rank=_integer(lora, "r", lora_where),
+            alpha=_number(lora, "lora_alpha", lora_where),
+            use_rslora=_use_rslora(config, lora, where, lora_where),
+        )
+
+    @classmethod
+    def from_converted(cls, values: Any, *, where: str) -> MoLoRAConfig:
+        """Read the ``molora`` section of a converted checkpoint's ``config.json``.
+
+        Raises:
+            ModelError: A key is missing, unknown, or of the wrong type or range.
+        """
+        if not isinstance(values, Mapping):
+            raise ModelError("the section `molora` is missing or is no mapping", where=where)
+        known = {"molora_count", "molora_top_k", "molora_rank", "molora_alpha", "molora_use_rslora"}
+        if unknown := sorted(set(values) - known):
+            raise ModelError(f"unknown keys in the section `molora`: {', '.join(unknown)}", where=where)
+        return cls(
+            num_experts=_integer(values, "molora_count", where),
+            top_k=_integer(values, "molora_top_k", where),
+            rank=_integer(values, "molora_rank", where),
+            alpha=_number(values, "molora_alpha", where),
+            use_rslora=_boolean(values, "molora_use_rslora", where),
+        )
+
+    def to_converted(self) -> dict[str, Any]:
+        """Return the ``molora`` section of a converted checkpoint's ``config.json``."""
+        return {
+            "molora_count": self.num_experts,
+            "molora_top_k": self.top_k,
+            "molora_rank": self.rank,
+            "molora_alpha": self.alpha,
+            "molora_use_rslora": self.use_rslora,
+        }
+
+
+def _refuse_unsupported(config: Mapping[str, Any], where: str) -> None:
+    selection = config.get("expert_selection")
+    if selection not in (None, "top_k"):
+        reason = (
+            "it draws experts at random, so that no two evaluations would agree"
+            if selection == "sampling"
+            else "medbench knows only top_k"
+        )
+        raise ModelError(
+            f"expert_selection is {selection!r}: {reason}",
+            where=where,
+            hint='if the checkpoint is meant to be evaluated with its best experts, set "expert_selection": "top_k"',
+        )
+    if config.get("share_expert") not in (None, False):
+        raise ModelError(
+            "share_expert is true: the checkpoint has experts that every token uses, which medbench does not compute",
+            where=where,
+            hint='if it was trained without them after all, set "share_expert": false',
+        )
+
+
+def _use_rslora(config: Mapping[str, Any], lora: Mapping[str, Any], where: str, lora_where: str) -> bool:
+    """Both files may say it; where they contradict each other, neither is believed."""
+    said = {
+        name: _boolean(values, "use_rslora", name)
+        for name, values in ((where, config), (lora_where, lora))
+        if values.get("use_rslora") is not None
+    }
+    if len(set(said.values())) > 1:
+        raise ModelError(
+            f"use_rslora is {said[where]} in {where} and {said[lora_where]} in {lora_where}",
+            hint="correct the wrong one: it decides between the scalings alpha/sqrt(r) and alpha/r",
+        )
+    return next(iter(said.values()), False)
+
+
+def _integer(values: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
+    value = values.get(key, default)
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise ModelError(f"{key} is {value!r}, expected an integer", where=where)
+    return value
+
+
+def _number(values: Mapping[str, Any], key: str, where: str) -> float:
+    value = values.get(key)
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise ModelError(f"{key} is {value!r}, expected a number", where=where)
+    return value
+
+
+def _boolean(values: Mapping[str, Any], key: str, where: str) -> bool:
+    value = values.get(key)
+    if not isinstance(value, bool):
+        raise ModelError(f"{key} is {value!r}, expected true or false", where=where)
+    return value

@@ -1,0 +1,102 @@
+"""The layouts in which checkpoints lie on disk, a module each."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import get_args
+
+from medbench.errors import ModelError
+from medbench.models.config import AUTHORS_KEYS
+from medbench.models.folder import read_json, resolve
+from medbench.models.layouts import authors
+from medbench.models.layouts.adapter import EXPERTS_FILE, read_adapter
+from medbench.models.layouts.checkpoint import Checkpoint, LayoutName, Linears
+from medbench.models.layouts.converted import MODEL_TYPE, read_converted
+from medbench.models.layouts.merged import read_merged
+from medbench.models.layouts.plain import read_plain
+from medbench.models.tensors import open_tensors, stem_files
+
+__all__ = ["Checkpoint", "LayoutName", "Linears", "detect_layout", "open_checkpoint"]
+
+_EXPLAINED: dict[LayoutName, str] = {
+    "adapter": "an adapter, which needs its base model",
+    "merged": "a merged MoLoRA checkpoint; read as a plain model it would lose its experts without a word",
+    "converted": "a converted MoLoRA checkpoint",
+    "plain": "a plain model without experts",
+}
+
+
+def detect_layout(folder: Path) -> LayoutName:
+    """Tell the layout of a checkpoint from its files.
+
+    Raises:
+        ModelError: The folder holds no checkpoint, or a file that decides is damaged.
+    """
+    if (folder / "adapter_config.json").is_file() or (folder / EXPERTS_FILE).is_file():
+        return "adapter"
+    config = read_json(folder / "config.json")
+    if config.get("model_type") == MODEL_TYPE:
+        return "converted"
+    # A folder whose configuration speaks of experts but whose files have none lost them: `merged` says so.
+    if {"expert_selection", "lora_alpha"} & config.keys() & AUTHORS_KEYS:
+        return "merged"
+    tensors = open_tensors(stem_files(folder, "model")).tensors
+    return "merged" if any(authors.is_expert_name(name) for name in tensors) else "plain"
+
+
+def open_checkpoint(
+    path: str | Path,
+    base: str | Path | None = None,
+    layout: str = "auto",
+    *,
+    revision: str | None = None,
+    base_revision: str | None = None,
+) -> Checkpoint:
+    """Open a checkpoint without reading its tensors.
+
+    Args:
+        path: Folder or hub id.
+        base: Folder or hub id of the base model, for an adapter only.
+        layout: ``auto``, or the layout that it must have.
+        revision: Revision of ``path`` on the hub.
+        base_revision: Revision of ``base`` on the hub.
+
+    Raises:
+        ModelError: The checkpoint cannot be found, is not what ``layout`` says, lacks its base, or is damaged.
+    """
+    if layout not in ("auto", *get_args(LayoutName)):
+        raise ModelError(f"unknown layout {layout!r}", hint=f"auto, {', '.join(get_args(LayoutName))}")
+    folder = resolve(path, revision)
+    found = detect_layout(folder)
+    if layout not in ("auto", found):
+        raise ModelError(
+            f"asked for layout {layout}, but this is {_EXPLAINED[found]}",
+            where=str(path),
+            hint=f"use layout {found} or auto",
+        )
+    if found == "adapter":
+        return _open_adapter(folder, base, base_revision)
+    if base is not None:
+        raise ModelError(
+            f"a base model was given, but this is {_EXPLAINED[found]}",
+            where=str(path),
+            hint="leave the base out",
+        )
+    readers = {"merged": read_merged, "converted": read_converted, "plain": read_plain}
+    return readers[found](folder)
+
+
+def _open_adapter(folder: Path, base: str | Path | None, base_revision: str | None) -> Checkpoint:
+    if base is None:
+        named = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
+        raise ModelError(
+            "an adapter needs its base model",
+            where=str(folder),
+            hint=f"give it as base; the adapter was trained on {named!r}" if named else "give it as base",
+        )
+    base_folder = resolve(base, base_revision)
+    if (found := detect_layout(base_folder)) != "plain":
+        raise ModelError(
+            f"the base must be a plain model, but this is {_EXPLAINED[found]}", where=str(base_folder)
+        )
+    return read_adapter(folder, base_folder)

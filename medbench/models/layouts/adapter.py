@@ -1,0 +1,196 @@
+"""The authors' adapter layout: attention LoRA in PEFT's format beside a pickle with the experts; it needs its base.
+
+The attention LoRA is merged into the base's weights as they are read: ``W + scaling * B A`` in float32, rounded
+once, to the dtype of the model.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from medbench.errors import ModelError
+from medbench.models.config import AUTHORS_KEYS, MoLoRAConfig
+from medbench.models.folder import read_json
+from medbench.models.layouts import authors
+from medbench.models.layouts.checkpoint import Checkpoint, check_tied, molora_shapes
+from medbench.models.skeleton import Skeleton
+from medbench.models.tensors import LazyTensor, compare, open_tensors, stem_files
+
+__all__ = ["EXPERTS_FILE", "read_adapter"]
+
+EXPERTS_FILE = "non_lora_trainables.bin"
+
+# The adapter's configuration was written from its base's: where these differ, it is another base.
+_SAME_IN_BASE = (
+    "model_type",
+    "hidden_size",
+    "intermediate_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "num_key_value_heads",
+    "vocab_size",
+    "hidden_act",
+    "rms_norm_eps",
+    "rope_theta",
+    "tie_word_embeddings",
+)
+
+# PEFT settings that change the arithmetic and that the authors never use.
+_PLAIN_LORA: dict[str, tuple[Any, ...]] = {
+    "peft_type": ("LORA", None),
+    "bias": ("none", None),
+    "use_dora": (False, None),
+    "rank_pattern": ({}, None),
+    "alpha_pattern": ({}, None),
+    "layers_to_transform": (None,),
+    "modules_to_save": (None, []),
+    "target_parameters": (None, []),
+}
+
+
+def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
+    """Open an adapter and its base.
+
+    Raises:
+        ModelError: A configuration asks for unsupported arithmetic, the base is another one, or a file is missing
+            or damaged.
+    """
+    config_path, lora_path = folder / "config.json", folder / "adapter_config.json"
+    config, lora = read_json(config_path), read_json(lora_path)
+    base_config = read_json(base_folder / "config.json")
+    molora = MoLoRAConfig.from_authors(config, lora, where=str(config_path), lora_where=str(lora_path))
+    _check_lora(lora, str(lora_path))
+    _check_base(config, base_config, str(folder), str(base_folder))
+    targets = _targets(lora, str(lora_path))
+
+    base_files, lora_files = stem_files(base_folder, "model"), stem_files(folder, "adapter_model")
+    if not base_files:
+        raise ModelError(
+            "no model.safetensors or pytorch_model.bin in the base model", where=str(base_folder)
+        )
+    if targets and not lora_files:
+        raise ModelError("no adapter_model.safetensors or adapter_model.bin", where=str(folder))
+    experts_path = folder / EXPERTS_FILE
+    if not experts_path.is_file():
+        raise ModelError(
+            f"no {EXPERTS_FILE}: the adapter lacks its experts", where=str(folder), hint="download it again"
+        )
+    base, attention, mixture = (
+        open_tensors(base_files),
+        open_tensors(lora_files),
+        open_tensors([experts_path]),
+    )
+    lora_tensors = {_lora_name(name): tensor for name, tensor in attention.tensors.items()}
+    expert_tensors = _expert_names(mixture.tensors)
+
+    def plan(skeleton: Skeleton) -> dict[str, LazyTensor]:
+        if any(authors.is_expert_name(name) for name in base.tensors):
+            raise ModelError(
+                "the base model has experts already", where=base.where, hint="give the plain base model"
+            )
+        shapes = molora_shapes(skeleton, molora, where=str(folder))
+        compare(base.tensors, skeleton.shapes, where=base.where, optional=skeleton.tied)
+        check_tied(base.tensors, skeleton.tied, where=base.where)
+        compare(expert_tensors, authors.expected_shapes(skeleton, molora), where=mixture.where)
+        linears = _target_linears(skeleton, targets, str(lora_path))
+        lora_shapes = _lora_shapes(skeleton, linears, molora.rank)
+        compare(lora_tensors, lora_shapes, where=attention.where if lora_files else str(folder))
+        merged = dict(base.tensors)
+        for linear in linears:
+            merged[f"{linear}.weight"] = _merged(
+                base.tensors[f"{linear}.weight"],
+                lora_tensors[f"{linear}.lora_A.weight"],
+                lora_tensors[f"{linear}.lora_B.weight"],
+                molora.scaling,
+            )
+        return merged | authors.stack(expert_tensors, shapes, skeleton, molora)
+
+    files = (*base.files, *attention.files, *mixture.files)
+    cleaned = {key: value for key, value in base_config.items() if key not in AUTHORS_KEYS}
+    return Checkpoint("adapter", folder, cleaned, molora, files, plan, base_folder)
+
+
+def _check_lora(lora: Mapping[str, Any], where: str) -> None:
+    for key, allowed in _PLAIN_LORA.items():
+        if lora.get(key) not in allowed:
+            raise ModelError(f"{key} is {lora[key]!r}, which medbench does not merge", where=where)
+    if lora.get("fan_in_fan_out"):
+        raise ModelError(
+            "fan_in_fan_out is true: it is meant for layers that store their weight transposed, as GPT-2 does",
+            where=where,
+            hint='the bases of MoLoRA checkpoints do not; set "fan_in_fan_out": false',
+        )
+
+
+def _check_base(config: Mapping[str, Any], base: Mapping[str, Any], where: str, base_where: str) -> None:
+    differing = [
+        f"{key} {config[key]!r} against {base[key]!r}"
+        for key in _SAME_IN_BASE
+        if key in config and key in base and config[key] != base[key]
+    ]
+    if differing:
+        raise ModelError(
+            f"the adapter was not trained on this base model: {', '.join(differing)}",
+            where=f"{where} on {base_where}",
+            hint="give the base model that the adapter's description names",
+        )
+
+
+def _targets(lora: Mapping[str, Any], where: str) -> tuple[str, ...]:
+    targets = lora.get("target_modules")
+    if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
+        raise ModelError(f"target_modules is {targets!r}, expected a list of names", where=where)
+    return tuple(sorted(set(targets)))
+
+
+def _target_linears(skeleton: Skeleton, targets: tuple[str, ...], where: str) -> list[str]:
+    """Return the linears that carry attention LoRA: those whose last name is a target, in every layer."""
+    linears = [
+        name
+        for name, module in skeleton.model.named_modules()
+        if isinstance(module, torch.nn.Linear) and name.rpartition(".")[2] in targets
+    ]
+    if unknown := set(targets) - {name.rpartition(".")[2] for name in linears}:
+        raise ModelError(
+            f"target_modules names no layer of the base model: {', '.join(sorted(unknown))}", where=where
+        )
+    return linears
+
+
+def _lora_shapes(skeleton: Skeleton, linears: list[str], rank: int) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    for linear in linears:
+        out_features, in_features = skeleton.shapes[f"{linear}.weight"]
+        shapes[f"{linear}.lora_A.weight"] = (rank, in_features)
+        shapes[f"{linear}.lora_B.weight"] = (out_features, rank)
+    return shapes
+
+
+def _lora_name(name: str) -> str:
+    """PEFT's ``base_model.model.<linear>.lora_A[.default].weight`` without what PEFT adds."""
+    return name.removeprefix("base_model.model.").replace(".default.weight", ".weight")
+
+
+def _expert_names(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
+    """Strip what wrapping in PEFT put before the names: ``base_model.``, then one ``model.`` of two."""
+    stripped = {name.removeprefix("base_model."): tensor for name, tensor in tensors.items()}
+    if any(name.startswith("model.model.") for name in stripped):
+        return {name.removeprefix("model."): tensor for name, tensor in stripped.items()}
+    return stripped
+
+
+def _merged(weight: LazyTensor, a: LazyTensor, b: LazyTensor, scaling: float) -> LazyTensor:
+    """Return ``W + scaling * B A``: W [out, in], A [r, in], B [out, r], computed in float32 at least."""
+    dtype = torch.promote_types(weight.dtype, torch.float32)
+
+    def read() -> Tensor:
+        return torch.addmm(weight.read().to(dtype), b.read().to(dtype), a.read().to(dtype), alpha=scaling)
+
+    assert math.isfinite(scaling)
+    return LazyTensor(weight.shape, dtype, read)

@@ -1,0 +1,186 @@
+"""From a checkpoint on disk to a model that runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast, get_args
+
+import torch
+from torch import Tensor, nn
+
+from medbench.errors import ModelError
+from medbench.models.folder import read_json
+from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
+from medbench.models.molora import Impl, add_molora
+from medbench.models.skeleton import Skeleton, build_skeleton, foreign_failures
+from medbench.models.tensors import LazyTensor
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["DTYPES", "load_model"]
+
+DTYPES = {
+    "float64": torch.float64,
+    "float32": torch.float32,
+    "float16": torch.float16,
+    "bfloat16": torch.bfloat16,
+}
+
+
+def load_model(
+    path: str | Path,
+    base: str | Path | None = None,
+    dtype: str = "float32",
+    device: str = "cpu",
+    layout: str = "auto",
+    impl: str = "stacked",
+    *,
+    revision: str | None = None,
+    base_revision: str | None = None,
+) -> PreTrainedModel:
+    """Load a checkpoint in any layout as a transformers causal language model.
+
+    Every tensor is checked by name, shape and finiteness; a checkpoint that does not fit raises, and never gives a
+    model with weights left out. One tensor at a time is held beside the model.
+
+    Args:
+        path: Folder or hub id of the checkpoint.
+        base: Folder or hub id of the base model, which an adapter needs and nothing else takes.
+        dtype: ``float32``, ``bfloat16``, ``float16``, ``float64``, or ``auto`` for the one the configuration names.
+        device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` for a GPU if there is one.
+        layout: ``auto``, or the layout that the checkpoint must have: ``adapter``, ``merged``, ``converted``,
+            ``plain``.
+        impl: Form of the MoLoRA arithmetic: ``stacked`` or ``loop``.
+        revision: Revision of ``path`` on the hub.
+        base_revision: Revision of ``base`` on the hub.
+
+    Returns:
+        The model in evaluation mode, its parameters frozen; its mixtures are
+        :func:`~medbench.models.molora.molora_linears`.
+
+    Raises:
+        ModelError: The checkpoint cannot be found or read, does not fit together, or asks for arithmetic that
+            medbench refuses.
+    """
+    if impl not in get_args(Impl):
+        raise ModelError(f"unknown impl {impl!r}", hint=f"one of {', '.join(get_args(Impl))}")
+    place = _device(device)
+    checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
+    element = _dtype(dtype, checkpoint)
+    skeleton = build_skeleton(checkpoint.config, element, where=str(checkpoint.model_folder / "config.json"))
+    if checkpoint.molora is None and not skeleton.mlp:
+        model = _load_with_transformers(checkpoint, element, place)
+    else:
+        model = _fill(checkpoint, skeleton, element, place, cast("Impl", impl))
+    model.requires_grad_(False)
+    return model.eval()
+
+
+def _fill(
+    checkpoint: Checkpoint, skeleton: Skeleton, dtype: torch.dtype, device: torch.device, impl: Impl
+) -> PreTrainedModel:
+    plan = checkpoint.plan(skeleton)
+    model = skeleton.model
+    where = str(checkpoint.folder)
+
+    def take(name: str) -> Tensor:
+        return _materialise(name, plan[name], dtype, device, where)
+
+    for name in skeleton.shapes:
+        if name not in skeleton.tied:
+            _assign(model, name, take(name))
+    if checkpoint.molora is not None:
+        names = {place.linear: name for name, place in skeleton.mlp.items()}
+        for module in add_molora(model, checkpoint.molora, impl):
+            mixture = Linears.of(names[module.base])
+            routed = checkpoint.molora.has_router
+            module.fill(
+                take(mixture.a),
+                take(mixture.b),
+                take(mixture.router) if routed else None,
+                take(mixture.router_bias) if routed else None,
+            )
+    model.tie_weights()
+    # What is still to move are the buffers.
+    model.to(device)
+    _take_generation_config(model, checkpoint.model_folder)
+    return model
+
+
+def _materialise(
+    name: str, tensor: LazyTensor, dtype: torch.dtype, device: torch.device, where: str
+) -> Tensor:
+    """Read a tensor into memory of its own, in the model's element type."""
+    value = tensor.read().to(device=device, dtype=dtype, copy=True)
+    if not bool(torch.isfinite(value).all()):
+        raise ModelError(
+            f"{name} has values that are not finite in {dtype}",
+            where=where,
+            hint="load it in float32 or bfloat16" if dtype == torch.float16 else "the file is damaged",
+        )
+    return value
+
+
+def _assign(model: nn.Module, name: str, value: Tensor) -> None:
+    parent, _, leaf = name.rpartition(".")
+    setattr(model.get_submodule(parent), leaf, nn.Parameter(value, requires_grad=False))
+
+
+def _take_generation_config(model: PreTrainedModel, folder: Path) -> None:
+    path = folder / "generation_config.json"
+    if not path.is_file():
+        return
+    from transformers import GenerationConfig
+
+    with foreign_failures("transformers refuses the generation settings", str(path)):
+        model.generation_config = GenerationConfig.from_dict(read_json(path))
+
+
+def _load_with_transformers(
+    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device
+) -> PreTrainedModel:
+    """Load a plain model of an architecture whose names on disk only transformers knows."""
+    from transformers import AutoModelForCausalLM
+
+    where = str(checkpoint.folder)
+    with foreign_failures("transformers cannot load the model", where):
+        model, info = AutoModelForCausalLM.from_pretrained(
+            checkpoint.folder,
+            dtype=dtype,
+            local_files_only=True,
+            trust_remote_code=False,
+            output_loading_info=True,
+        )
+    problems = {key: sorted(map(str, value)) for key, value in info.items() if value}
+    if problems:
+        text = "; ".join(
+            f"{key.replace('_', ' ')}: {', '.join(names[:4])}" for key, names in problems.items()
+        )
+        raise ModelError(text, where=where, hint="the files and the configuration do not belong together")
+    for name, parameter in model.named_parameters():
+        if not bool(torch.isfinite(parameter).all()):
+            raise ModelError(f"{name} has values that are not finite in {dtype}", where=where)
+    return cast("PreTrainedModel", model.to(device))
+
+
+def _dtype(name: str, checkpoint: Checkpoint) -> torch.dtype:
+    if name == "auto":
+        config = checkpoint.config
+        name = str(config.get("dtype") or config.get("torch_dtype") or "float32").removeprefix("torch.")
+    if name not in DTYPES:
+        raise ModelError(f"unknown dtype {name!r}", hint=f"auto or one of {', '.join(DTYPES)}")
+    return DTYPES[name]
+
+
+def _device(name: str) -> torch.device:
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        device = torch.device(name)
+        torch.empty(0, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"the device {name!r} cannot be used", hint="cpu, cuda, cuda:0, … or auto"
+        ) from error
+    return device

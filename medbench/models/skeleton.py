@@ -1,0 +1,174 @@
+"""The empty model that a configuration describes: what tensors it needs, and where its MLP projections are."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+
+import torch
+from torch import nn
+
+from medbench.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from transformers import PreTrainedModel
+
+__all__ = [
+    "MLPLinear",
+    "Projection",
+    "Skeleton",
+    "build_skeleton",
+    "find_mlp_linears",
+    "foreign_failures",
+]
+
+Projection = Literal["gate", "up", "down"]
+PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
+
+_LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
+
+# No dimension of a language model comes near this; a damaged configuration must not exhaust the memory.
+_MAX_DIMENSION = 2**22
+_MAX_LAYERS = 2**12
+
+
+class MLPLinear(NamedTuple):
+    """One MLP projection of a model.
+
+    Attributes:
+        name: Qualified name, such as ``model.layers.0.mlp.gate_proj``.
+        parent: The MLP.
+        linear: The projection; weight [out, in].
+        layer: Index of the decoder layer.
+        projection: Which of the three it is.
+    """
+
+    name: str
+    parent: nn.Module
+    linear: nn.Linear
+    layer: int
+    projection: Projection
+
+
+class Skeleton(NamedTuple):
+    """A model whose parameters have shapes but no storage.
+
+    Attributes:
+        model: The transformers causal language model, parameters on the meta device.
+        shapes: Shape of every parameter, those included that are tied to another.
+        tied: Parameter that a checkpoint may leave out -> the parameter it equals.
+        mlp: The MLP projections by qualified name; empty where the architecture has none of that kind.
+    """
+
+    model: PreTrainedModel
+    shapes: dict[str, tuple[int, ...]]
+    tied: dict[str, str]
+    mlp: dict[str, MLPLinear]
+
+
+def build_skeleton(config: Mapping[str, Any], dtype: torch.dtype, *, where: str) -> Skeleton:
+    """Build the transformers model of a configuration without allocating its parameters.
+
+    Buffers (rotary frequencies) are real, since no checkpoint contains them.
+
+    Args:
+        config: Contents of a ``config.json``.
+        dtype: Element type that the parameters will have.
+        where: The file, for messages.
+
+    Raises:
+        ModelError: transformers does not know the architecture, or refuses the configuration.
+    """
+    from accelerate import init_empty_weights
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    _check_sizes(config, where)
+    known = {key: value for key, value in config.items() if key not in {"auto_map", "torch_dtype", "dtype"}}
+    model_type = known.pop("model_type", None)
+    if not isinstance(model_type, str):
+        raise ModelError("no model_type in the configuration", where=where)
+    with foreign_failures(f"transformers cannot build a {model_type!r} from its configuration", where):
+        base_config = AutoConfig.for_model(model_type, **known)
+        with init_empty_weights(include_buffers=False):
+            model = AutoModelForCausalLM.from_config(base_config, dtype=dtype)
+    shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
+    tied = dict(model.all_tied_weights_keys)
+    try:
+        mlp = {place.name: place for place in find_mlp_linears(model)}
+    except ModelError:
+        mlp = {}
+    return Skeleton(model, shapes, tied, mlp)
+
+
+def find_mlp_linears(model: nn.Module) -> list[MLPLinear]:
+    """Find the MLP projections of a decoder, by layer, then gate, up, down.
+
+    Raises:
+        ModelError: There are none, or more than one MLP in a layer.
+    """
+    found: list[MLPLinear] = []
+    layers: set[int] = set()
+    for name, module in model.named_modules():
+        linears = [getattr(module, f"{projection}_proj", None) for projection in PROJECTIONS]
+        match = _LAYER.search(f"{name}.")
+        if match is None or not all(isinstance(linear, nn.Linear) for linear in linears):
+            continue
+        layer = int(match.group(1))
+        if layer in layers:
+            raise ModelError(
+                f"layer {layer} has several MLPs with gate, up and down projections",
+                where=type(model).__name__,
+                hint="MoLoRA experts belong to a dense base model",
+            )
+        layers.add(layer)
+        for projection, linear in zip(PROJECTIONS, linears, strict=True):
+            assert isinstance(linear, nn.Linear)
+            found.append(MLPLinear(f"{name}.{projection}_proj", module, linear, layer, projection))
+    if not found:
+        raise ModelError(
+            "the architecture has no MLP with linear gate_proj, up_proj and down_proj",
+            where=type(model).__name__,
+            hint="MoLoRA experts need a base such as Qwen2, Llama, Qwen3 or Mistral",
+        )
+    order = {projection: rank for rank, projection in enumerate(PROJECTIONS)}
+    return sorted(found, key=lambda place: (place.layer, order[place.projection]))
+
+
+@contextmanager
+def foreign_failures(what: str, where: str, hint: str | None = None) -> Iterator[None]:
+    """Turn what transformers and its validators raise on unusable input into a :class:`ModelError`."""
+    from huggingface_hub.errors import StrictDataclassError
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        ImportError,
+        LookupError,
+        OSError,
+        RuntimeError,
+        SafetensorError,
+        StrictDataclassError,
+        TypeError,
+        ValueError,
+    ) as error:
+        detail = str(error).strip().splitlines()
+        raise ModelError(
+            f"{what}: {detail[0] if detail else type(error).__name__}", where=where, hint=hint
+        ) from error
+
+
+def _check_sizes(config: Mapping[str, Any], where: str) -> None:
+    for key, value in config.items():
+        if not isinstance(value, int) or isinstance(value, bool):
+            continue
+        limit = _MAX_LAYERS if key == "num_hidden_layers" else _MAX_DIMENSION
+        if key.endswith(("_size", "_dim", "_layers", "_heads")) and not 0 <= value <= limit:
+            raise ModelError(f"{key} is {value}, expected at most {limit}", where=where)

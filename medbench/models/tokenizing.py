@@ -1,0 +1,59 @@
+"""The tokenizer that belongs to a checkpoint."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from medbench.errors import ModelError
+from medbench.models.folder import TOKENIZER_FILES, resolve
+from medbench.models.layouts import detect_layout
+from medbench.models.skeleton import foreign_failures
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["load_tokenizer", "tokenizer_folder"]
+
+
+def tokenizer_folder(folder: Path, base_folder: Path | None) -> Path:
+    """Return the folder with a checkpoint's tokenizer: that of its base, of an adapter, as its authors do."""
+    return base_folder if base_folder is not None else folder
+
+
+def load_tokenizer(
+    path: str | Path,
+    base: str | Path | None = None,
+    *,
+    revision: str | None = None,
+    base_revision: str | None = None,
+) -> PreTrainedTokenizerBase:
+    """Load the tokenizer of a checkpoint; no code of the checkpoint's runs.
+
+    Args:
+        path: Folder or hub id of the checkpoint.
+        base: Folder or hub id of the base model, of an adapter: its tokenizer is the base's.
+        revision: Revision of ``path`` on the hub.
+        base_revision: Revision of ``base`` on the hub.
+
+    Raises:
+        ModelError: There is no tokenizer, or it cannot be read.
+    """
+    from transformers import AutoTokenizer
+
+    folder = resolve(path, revision)
+    if detect_layout(folder) == "adapter":
+        if base is None:
+            raise ModelError(
+                "an adapter's tokenizer is that of its base model", where=str(path), hint="give the base"
+            )
+        folder = resolve(base, base_revision)
+    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        raise ModelError(
+            "no tokenizer in the checkpoint",
+            where=str(folder),
+            hint="copy tokenizer.json and tokenizer_config.json of the model it was trained from into the folder",
+        )
+    with foreign_failures("the tokenizer cannot be read", str(folder)):
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    return cast("PreTrainedTokenizerBase", tokenizer)
