@@ -7,6 +7,10 @@ from pathlib import Path
 
 import pytest
 
+# Tests reach no network; the libraries read these when they are imported.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_DATASETS_OFFLINE"] = "1"
+
 CHECKOUT = Path(__file__).resolve().parents[1]
 
 

@@ -186,7 +186,7 @@ def to_datasets(documents: Mapping[str, tuple[Document, ...]], schema: str) -> d
     result = {}
     for split, rows in documents.items():
         # Robustness modes add columns of text.
-        names = [*columns, *(name for name in rows[0] if name not in columns)]
+        names = [*columns, *(name for name in (rows[0] if rows else ()) if name not in columns)]
         features = datasets.Features({name: texts if name in lists else text for name in names})
         result[split] = datasets.Dataset.from_dict(
             {name: [row[name] for row in rows] for name in names}, features=features
@@ -215,7 +215,7 @@ def load(
         **_: Metadata of the task that does not concern the data.
 
     Returns:
-        Split names, ``test`` and where there is one ``dev``, with their documents.
+        The splits ``test`` and ``dev`` with their documents; ``dev`` is empty where there are no examples.
 
     Raises:
         DataError: If the data cannot be found or read.
@@ -244,4 +244,6 @@ def load(
         if circular:
             # Few-shot examples are shown once, as they are.
             documents["test"] = tuple(circular_documents(documents["test"]))
+    # lm-eval looks a task's few-shot split up even for zero shots.
+    documents.setdefault("dev", ())
     return to_datasets(documents, entry.schema)
