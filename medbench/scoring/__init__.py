@@ -22,6 +22,8 @@ PromptCBLUE, ``medbench.scoring.promptcblue``
     - ``weighted_f1`` (labels): ``score_chip_sts``, ``score_kuake_ir``, ``score_kuake_qqr``, ``score_kuake_qtr``
     - ``rouge_1``, ``rouge_2``, ``rouge_l`` (numbers): ``score_imcs_v2_mrg``, ``score_meddg``
     - ``parse(task_dataset, text, answer_choices)``, ``MAIN_METRICS``, ``overall(main_scores)``
+    - ``labels.label_choices``, ``labels.score_label_likelihoods``: the label tasks by log-likelihood; their
+      metric by the sum, and with ``_norm`` by the mean per character
 
 Nothing heavy is imported here: scikit-learn, rouge-score and nltk are loaded by the first call that needs them.
 """

@@ -185,6 +185,17 @@ def test_a_folder_without_few_shot_examples_will_do(tmp_path: Path) -> None:
     assert list(task.fewshot_docs()) == []
 
 
+def test_an_input_is_no_template(tmp_path: Path) -> None:
+    row = rows("meddg")[0] | {"input": " 1\n{{target}} {% raw %}[1, 2]\n答：\n\n", "target": "[1, 2]"}
+    (tmp_path / "promptcblue").mkdir()
+    (tmp_path / "promptcblue" / "dev.json").write_text(json.dumps(row, ensure_ascii=False), encoding="utf-8")
+    own = manager_of(data_source="folder", data_dir=str(tmp_path))
+    model = GoldLM()
+    results = evaluate(model, ["promptcblue_meddg"], own)["results"]
+    assert model.prompts == [row["input"]]
+    assert results["promptcblue_meddg"]["rouge_l,none"] == pytest.approx(1.0, abs=1e-7)
+
+
 @pytest.mark.parametrize("name", LABELLED)
 def test_a_constant_label_scores_what_its_frequency_gives(manager: Any, name: str) -> None:
     same = {"相同": "是的", "不同": "不是"} if name == "chip_sts" else {}
@@ -195,6 +206,17 @@ def test_a_constant_label_scores_what_its_frequency_gives(manager: Any, name: st
     result = evaluate(ConstantLM(label), [f"promptcblue_{name}"], manager)["results"][f"promptcblue_{name}"]
     assert result[f"{MAIN[name]},none"] == pytest.approx(expected, abs=1e-12)
     assert expected < 0.4, "a constant answer must not look good on the samples"
+
+
+@pytest.mark.parametrize("name", ["kuake_ir", "kuake_qqr", "kuake_qtr"])
+def test_a_constant_choice_scores_what_its_frequency_gives(manager: Any, name: str) -> None:
+    # Some documents list the labels in another order, so that the first choice is no constant label.
+    gold = [row["target"] for row in rows(name)]
+    label = gold[-1]
+    expected = f1_score(gold, [label] * len(gold), average="weighted", zero_division=0.0)
+    result = evaluate(ConstantLM(label), [f"promptcblue_{name}_ll"], manager)["results"]
+    for metric in ("weighted_f1", "weighted_f1_norm"):
+        assert result[f"promptcblue_{name}_ll"][f"{metric},none"] == pytest.approx(expected, abs=1e-12)
 
 
 @pytest.mark.parametrize("name", EXTRACTION + GENERATION)
@@ -239,7 +261,8 @@ def test_labels_are_among_the_choices(name: str) -> None:
 
 def structures(name: str, row: dict[str, Any]) -> int:
     """How many structures a target lists, counted from its text alone."""
-    lines = row["target"].splitlines()
+    target: str = row["target"]
+    lines = target.splitlines()
     if name in {"cmeee_v2", "imcs_v2_ner"}:
         return sum(
             len([part for part in line.split("：")[1].split("，") if part])
@@ -247,9 +270,9 @@ def structures(name: str, row: dict[str, Any]) -> int:
             if "实体：" in line
         )
     if name == "cmeie":
-        return row["target"].count("头实体为")
+        return target.count("头实体为")
     if name == "chip_cdn":
-        return 0 if row["target"] == "没有对应的标准化实体" else len(row["target"].split("，"))
+        return 0 if target == "没有对应的标准化实体" else len(target.split("，"))
     return len(lines) - 1
 
 
