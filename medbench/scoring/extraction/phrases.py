@@ -1,0 +1,207 @@
+"""The phrases with which people, and models that learnt from them, commit to an answer or take it back.
+
+Every pattern is a plain alternation with bounded repetition, so that matching stays linear in the text. They
+expect tidied text: half-width punctuation except ``。`` and ``、``.
+"""
+
+from __future__ import annotations
+
+import re
+
+__all__ = [
+    "ANSWER_AFTER",
+    "CLAUSE_BREAK",
+    "CLEAN_END",
+    "CONTRAST",
+    "CUE",
+    "ENGLISH_FOLLOWERS",
+    "FILLER",
+    "HYPOTHETICAL",
+    "NEGATED",
+    "NEGATED_BEFORE",
+    "NOT",
+    "POINTED_AT",
+    "QUESTION",
+    "RIGHT_AFTER",
+    "TERM_AFTER",
+    "TURN",
+    "VERDICT_LATER",
+    "WRONG_BUT_ASKED_FOR",
+    "WRONG_ONE_IS",
+]
+
+_I = re.IGNORECASE
+
+# --- before the letter ---------------------------------------------------------------------------------
+
+#: Something that announces an answer. The group says how much must follow for it to count:
+#: ``says`` nothing more, ``turns`` (so, but, it is) a clean end of the clause after the letters.
+CUE = re.compile(
+    r"""
+    (?P<says>
+        答案 | 正解 | (?<![回解作问对应])答(?=\s?:)
+      | (?<!不)(?:正确|最佳|最优|最终|最后|最合适|最恰当|最适当|最符合题意|符合题意|当选|所选|应选)的?(?:选项|选择|一项|那项|项)
+      | (?<!不)(?:正确|符合题意|符合题干|符合要求|最符合|最恰当|最合适|最佳|对)的(?:一项)?(?:应该?)?(?:是|为|有|包括|只有)
+      | (?<![筛候备多单任挑优竞大题])选(?:择|定|取|出)?(?![项手区题举修])
+      | 应(?:该|当)?(?:是|为) | 而(?:应该?|应当)?(?:是|为)
+      | \b(?:answers?|ans|key)\b
+      | \b(?:correct|right|best|appropriate|likely|final|chosen|selected|accurate|suitable|proper|true)\s
+        (?:answer|choice|option|response|one|statement|selection)s?\b
+      | \b(?:choose|chose|choosing|pick|picked|picking|select|selected|selecting|opt\sfor|opting\sfor
+            |(?:go|going|went)\s(?:with|for)|settle\son|say|guess)\b
+      | (?:^|\n)[\s\[]{0,4}(?:correct|option|choice|response|result|solution|选项|结果|结论|解答)\]?\s?:
+    )
+    | (?P<turns>
+        综上(?:所述|分析)? | 总之 | 因此 | 所以 | (?<![缘事何无])故(?![障事意]) | 于是 | 可见 | 综合(?:分析|考虑|以上)?
+      | \b(?:therefore|thus|hence|so|overall|accordingly|finally|but|rather|conclusion)\b
+      | \b(?:it|this)(?:'s|\s(?:is|must\sbe|has\sto\sbe|should\sbe|would\sbe))
+      | (?:->|→|⇒|=>)
+    )
+    """,
+    _I | re.VERBOSE,
+)
+
+#: Words between a cue and its letters that change nothing. It always matches, possibly nothing.
+FILLER = re.compile(
+    r"""(?:
+        [\s:="'(\[{<>→]
+      | -(?!\d)
+      | (?:is|are|was|were|be|would|will|should|must|has|have|could|might|may|can|seems?|appears?|to|likely|probably|most
+          |clearly|therefore|thus|hence|indeed|definitely|certainly|simply|actually|still|options?|choices?|letters?|answers?
+          |both|either|the|only|just|here|then|again|that|given|by|for|this|question|in|case|correct|right|best|final|my
+          |I|think|believe|conclude|we|statements?|of|as|selected|chosen|choose|single)\b
+      | 's\b
+      | 可能 | 大概 | 也许 | 或许 | 应该 | 应当 | 认为 | 觉得 | 本题 | 此题 | 该题 | 这道题 | 这题 | 题目 | 最佳 | 最合适 | 最恰当 | 正确
+      | 选项 | 选择 | 包括 | 如下 | 以下 | 字母 | 编号 | 显然 | 必然 | 确实 | 肯定 | 一定 | 只能 | 只有 | 最终
+      | [是为应该当选择即乃有将会就必仍还的了项题我]
+    ){0,24}""",
+    _I | re.VERBOSE,
+)
+
+#: A denial between cue and letters.
+NOT = re.compile(r"\s{0,2}(?:is|are|was|be|would|can|could|should|do|does)?\s?(?:not\b|n't\b|never\b|cannot\b)|并?[不非]|绝不", _I)
+
+#: Where the clause to the left of a cue begins.
+CLAUSE_BREAK = re.compile(
+    r"[,.。;:!?\n()\[\]]|\b(?:but|however|so|therefore|thus|hence|then|and)\b|但是?|而(?!非)|所以|因此|故|那么", _I
+)
+
+#: A clause that supposes, doubts or reports instead of answering.
+HYPOTHETICAL = re.compile(
+    r"\b(?:if|suppose|supposing|assuming|assume|whether|unless|wrongly|incorrectly|mistakenly|erroneously|tempting|tempted"
+    r"|students?|many|some|people|others|why|not|never|n't|cannot|avoid|wrong|incorrect)\b|n't\b"
+    r"|如果|假如|假设|假定|要是|倘若|若|即使|是否|能否|为什么|为何|有人|很多人|不少人|部分(?:考生|学生|同学)|考生|误认为|误以为|错误地"
+    r"|请(?:用|在|以|按|从|直接)|格式",
+    _I,
+)
+# The habitual way of committing under doubt is no supposition.
+_MUST_CHOOSE = r"if I (?:had|have|must|were|need)(?: to)? (?:choose|pick|guess|select)|如果(?:必须|一定要|只能|非要)选"
+
+#: What takes a choosing verb, or an answer, back from its left.
+NEGATED_BEFORE = re.compile(
+    r"(?:不(?:应该?|应当|能够?|可以?|可能|会|要|宜|该|必|予|再|考虑|建议|得|适合)?|勿|别|[误错]|未|没有?|[并而]非|(?:不|并非)是|无法|难以|避免|排除"
+    r"|(?:(?:不是|并非|非).{0,6}))$"
+)
+
+# --- after the letters ---------------------------------------------------------------------------------
+
+#: The letters just read are denied.
+NEGATED = re.compile(
+    r"""\s{0,2}(?:
+        (?:[都均皆全也就则显然明是为的属于]|选项|项|说法|叙述|描述|表述|答案){0,6}
+        (?:错误|错(?![,。]?为?本题)|不正确|不准确|不对|有误|不符|不成立|不恰当|不合适|不妥|不适[合宜当用]|不当选|不选(?!\s?[A-J])|不考虑|不是(?!\s?[A-J])
+           |不能|不可|不宜|不属于|不包括|不支持|被?排除|可(?:以)?排除|应(?:予|该)?排除|除外|无关|非本题|非正确|×|✗|✘|❌)
+      | (?:[-:,]\s?)?(?:(?:is|are|was|were|would\sbe|seems?|looks?|can\sbe|could\sbe|must\sbe|both|also|all|clearly|therefore|thus|likely)\s){0,3}
+        (?:(?:is|are|was|were|would|does|do|can|could|should|must)\s?(?:not\b|n't\b)|isn't\b|aren't\b|wasn't\b|can't\b|cannot\b
+           |doesn't\b|incorrect\b|wrong\b|false\b|ruled\sout|eliminated|excluded|unlikely|less\slikely|inappropriate|contraindicated|×|✗|✘|❌)
+    )""",
+    _I | re.VERBOSE,
+)
+
+#: The letters just read are only asked about.
+QUESTION = re.compile(
+    r"\s{0,2}(?:选项|项|正确|对|是正确的?|合适)?(?:吗|呢|么|还是)|[\s\"')\]]{0,3}(?:,?\s?(?:right|correct|yes))?\s?\?"
+    r"|\s?(?:the )?(?:correct|right|best)?\s?(?:answer|choice|option)?\s?\?",
+    _I,
+)
+
+#: Nothing else is said about the letters in this clause.
+CLEAN_END = re.compile(
+    r"""\s{0,2}(?:$|[.。;!)\]}>"'\n,?]|因(?!子)|由于|均|都|皆|全|符合|正确|对(?![照于应])|两|三|四|-|\(
+        |\s(?:because|since|as|due|given|are|for|based|over|instead|rather|not|here)\b)""",
+    _I | re.VERBOSE,
+)
+
+#: English words that may follow a letter without making it an article or part of a name.
+ENGLISH_FOLLOWERS = frozenset(
+    "because since as for over instead rather which due given based and or but not here from in on with is are was will would"
+    " can cannot that this it if when while where so therefore thus although though by at has have does do than to"
+    " according corresponds refers represents describes states option choice only alone first i we isn doesn".split()
+)
+
+#: What makes a letter part of a term: B超, A型, D二聚体, B细胞, C反应蛋白.
+TERM_AFTER = re.compile(r"[型超族级链环波线区段肽酶群类组期]|细胞|反应|淋巴|二聚|因子|受体|抗原|抗体|蛋白|溶血|病毒|肝|淋|柱|管|伞")
+
+#: The letters are called the answer.
+ANSWER_AFTER = re.compile(
+    r"""\s{0,2}(?:
+        (?:[才就即便也均都皆则又全]|当然|显然|无疑|最终){0,3}(?:应|应该)?(?:是|为)?
+          (?:本题|该题|此题|这道题|题目|唯一|最佳|最终|最合适|最恰当|最优|正确|标准|参考|的|应选){0,4}(?:答案|选项|选择)(?![错不有])
+      | (?:项|选项)?(?:[才就最均都]|更|完全|应){0,2}(?:当选|入选|符合题[意干目]|符合要求|为宜|为佳|应选|为首选|是首选)
+      | (?:(?:is|are|was|would\sbe|must\sbe|should\sbe|has\sto\sbe|seems?\sto\sbe|appears?\sto\sbe|remains?|=)\s)
+        (?:(?:clearly|therefore|thus|indeed|most\slikely|probably|likely|also|definitely|still|both)\s){0,2}
+        (?:(?:the|my|our|your|most|single|best|correct|right|only|final|appropriate|likely|accurate|suitable|proper|preferred|true
+            |overall|next)\s){1,6}(?:answers?|choices?|options?|responses?|ones?|selections?)\b
+    )""",
+    _I | re.VERBOSE,
+)
+
+#: "A is wrong, which is why it is the answer": questions that ask for the wrong statement.
+WRONG_BUT_ASKED_FOR = re.compile(
+    r"(?:项|选项)?(?:的?(?:说法|叙述|描述|表述))?(?:是)?(?:错误|错|不正确|不对|有误)的?\s?,?\s?(?:因此|因而|故|所以)?,?(?:[应为是]){0,2}(?:本题的?)?(?:正确)?(?:答案|选项|当选)(?![错不])"
+    r"|(?:项|选项)?(?:的?(?:说法|叙述|描述|表述))?(?:错误|错|不正确|不对|有误),?\s?(?:因此|故|所以)?(?:当选|符合题意|为本题)"
+)
+
+#: The letters are called right, without being called the answer.
+RIGHT_AFTER = re.compile(
+    r"""\s{0,2}(?:
+        (?:[-:,.]\s?)?(?:选项|项|的|说法|叙述|描述|表述|判断|观点|做法|内容|陈述|诊断|[也都均皆全是为才最则更应]|完全|基本|显然|无疑|该){0,6}
+        (?:正确(?![率性])|对(?=$|[\s,.。;:!)、"'\]]|的)|合适|恰当|准确|适宜|最符合|符合|√|✓|✔|✅)
+      | (?:[-:,.]\s?)?(?:(?:is|are|was|would\sbe|must\sbe|should\sbe|seems?|appears?|looks?|to\sbe|also|clearly|therefore|thus|indeed|most\slikely
+            |definitely|both|all|therefore|the|likely|probably)\s){0,4}
+        (?:correct\b|right\b|true\b|accurate\b|best\b|(?:the\s)?most\s(?:likely|appropriate|suitable|accurate)\b|√|✓|✔|✅)
+    )""",
+    _I | re.VERBOSE,
+)
+
+#: A verdict at the end of a sentence that began with the letters. Group ``no`` when it is a denial.
+VERDICT_LATER = re.compile(
+    r"(?:该项|该选项|此项|此选项|该说法|这一说法|故|因此|所以|说法|叙述|描述|表述)(?:说法|叙述|描述|表述|是|为|选项|本项|[,\s]){0,3}"
+    r"(?:(?P<no>错误|错(?=$|[\s,.。;!])|不正确|不对|有误|不选)|正确|对(?=$|[\s,.。;!]))"
+    r"|\b(?:is|are)\s(?:(?P<no_en>incorrect|wrong|false|not\s(?:correct|the))|(?:correct|true|right))\b",
+    _I,
+)
+
+#: A letter named after the answer was given in words: "… (C)", "which is option C", 即C.
+POINTED_AT = re.compile(r"\(\s?(?:option\s|选项)?([A-J])\s?\)|\b(?:option|choice)\s\(?([A-J])\b|选项\s?([A-J])(?![A-Za-z0-9])|即\s?([A-J])(?![A-Za-z0-9])", _I)
+
+#: "not B but C", 不是B而是C: what stands after a denied letter.
+CONTRAST = re.compile(r"\s?[,.;。]?\s?(?:而(?:应该?|应当)?[是为选]|[应而]?(?:该|当)?[是为选]|but(?:\srather|\sinstead)?|rather|it(?:'s|\sis))\s?", _I)
+
+#: The writer changes their mind; only at the start of a sentence.
+TURN = re.compile(
+    r"(?:^|[\n.。!?;,]|\.\.\.|…)\s{0,3}(?:wait|no\b|hmm|actually|correction|on second thought|let me reconsider|let me re-?check|sorry|oops"
+    r"|等等|等一下|不对(?=[,。!])|更正|修正|纠正|重新(?:考虑|分析|审题)|再(?:想想|看)|抱歉|不,)",
+    _I,
+)
+
+#: "The wrong one is C": an answer only if nothing else is said.
+WRONG_ONE_IS = re.compile(r"(?:错误|不正确|不对|不属于|不包括|有误|不恰当|除外|不符合)[^,.。;\n]{0,12}的?(?:一项|选项)?(?:应)?(?:是|为):?\s?$")
+
+
+def supposes(clause: str) -> bool:
+    """Say whether a clause only supposes, doubts or reports what follows."""
+    return HYPOTHETICAL.search(re.sub(_MUST_CHOOSE, "", clause, flags=_I)) is not None
+
+
+__all__ += ["supposes"]

@@ -1,0 +1,352 @@
+"""Which answer a text commits to.
+
+A text is searched for commitments of falling strength: an announced answer (``答案为B``, ``The answer is B``,
+``\\boxed{B}``, ``B is the correct answer``, a line that is only ``B``), a letter at the very beginning, a
+verdict (``B正确``), a passing mention (``…the drug of choice is B.``), and last the words of exactly one
+option. The strongest kind decides; within it, the last commitment.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from enum import IntEnum
+from typing import NamedTuple
+
+from medbench.scoring.extraction.letters import Letters, read_letters
+from medbench.scoring.extraction.options import Option, fold_options, option_at, own_text_end, spoken_options
+from medbench.scoring.extraction.phrases import (
+    ANSWER_AFTER,
+    CLAUSE_BREAK,
+    CLEAN_END,
+    CONTRAST,
+    CUE,
+    FILLER,
+    NEGATED,
+    NEGATED_BEFORE,
+    NOT,
+    POINTED_AT,
+    QUESTION,
+    RIGHT_AFTER,
+    TURN,
+    VERDICT_LATER,
+    WRONG_BUT_ASKED_FOR,
+    WRONG_ONE_IS,
+    supposes,
+)
+from medbench.scoring.extraction.tidy import tidy
+
+__all__ = ["read"]
+
+_LEFT = 60
+_RIGHT = 120
+_MENTION = re.compile(r"(?<![A-Za-z0-9\-])(?:选项\s?|[Oo]ptions?\s|[Cc]hoices?\s)?[\"'(\[]{0,2}[A-J](?![a-z0-9'])")
+_LABEL = re.compile(r"^[ \t]*(?:[-+•]\s?)?(?:选项|[Oo]ption\s|[Cc]hoice\s)?\(?([A-J])(?:\)|选项|项)?[ \t]?[.、:),-]", re.MULTILINE)
+_INLINE_LABEL = re.compile(r"(?:^|[\s;。])\(?([A-J])[.、:)]\s{0,2}(?=\S)")
+_NAMED = re.compile(
+    r"\b(?:vitamin|hepatitis|type|group|influenza|class|factor|protein|complement|grade|stage|category|immunoglobulin|serotype|strain"
+    r"|phase|figure|table|model|interferon|toxin|amphotericin|polymyxin|cyclosporine?|coenzyme|receptor|section|level|cyclin"
+    r"|troponin|apolipoprotein|child-pugh|lead|blood|case|patient|drug|plan|part|step)\s$"
+    r"|(?:维生素|维他命|甲型|乙型|流感|型|蛋白|因子|免疫球蛋白|肌钙蛋白|患者|病人|图|表|药物|方案|组|干扰素|辅酶|补体|毒素)\s?$",
+    re.IGNORECASE,
+)
+_LOOSE = re.compile(r"(?:\b(?:is|are|be)\s(?:option\s|choice\s)?|首选|[是为选]|考虑(?:为|是)?|[:→]\s?)[\"'(\[]{0,2}$", re.IGNORECASE)
+_SENTENCE = re.compile(r"[^.。;!?\n]{1,400}")
+
+
+class Strength(IntEnum):
+    """How openly a text commits."""
+
+    WORDS = 0
+    WRONG_ONE = 1
+    MENTION = 2
+    VERDICT = 3
+    OPENING = 4
+    ANNOUNCED = 5
+
+
+class Commitment(NamedTuple):
+    """An answer that a text gives at a position."""
+
+    strength: Strength
+    position: int
+    letters: frozenset[str]
+
+
+class _Answer(NamedTuple):
+    """A tidied answer beside its case-folded form, and the options it may choose among."""
+
+    text: str
+    low: str
+    options: tuple[Option, ...]
+
+
+def read(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> str:
+    """Return the letters that an answer commits to, sorted, or ``""``.
+
+    Args:
+        text: The answer.
+        letters: The option letters of the document.
+        options: The option texts, in the same order; without them only letters are read.
+    """
+    tidied = tidy(text)
+    texts = list(options) or [""] * len(letters)
+    answer = _Answer(tidied, _lower(tidied), fold_options(letters, texts))
+    commitments = [*_announced(answer), *_lines(answer), *_mentions(answer)]
+    if not commitments:
+        commitments = list(_words(answer))
+    if not commitments:
+        return ""
+    best = max(commitment.strength for commitment in commitments)
+    final = max((c for c in commitments if c.strength == best), key=lambda c: c.position)
+    return "".join(sorted(final.letters))
+
+
+def _lower(text: str) -> str:
+    """Fold case without moving a character."""
+    low = text.casefold()
+    return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+
+
+# --- announced answers ---------------------------------------------------------------------------------
+
+
+def _announced(answer: _Answer) -> Iterator[Commitment]:
+    """Yield the answers that a phrase before them announces."""
+    position = 0
+    while cue := CUE.search(answer.text, position):
+        position = cue.end()
+        if _taken_back(answer.text, cue.start()):
+            continue
+        filler = FILLER.match(answer.text, position)
+        assert filler is not None
+        at = filler.end()
+        denied = NOT.match(answer.text, at)
+        if denied:
+            found = _after_denial(answer, denied.end())
+        elif cue["says"]:
+            found = _says(answer, at, cue)
+        else:
+            found = _turns(answer, at)
+        if found is not None and not _doubted(answer.text, found.end):
+            position = max(position, found.end)
+            yield Commitment(Strength.ANNOUNCED, found.end, found.letters)
+
+
+def _says(answer: _Answer, at: int, cue: re.Match[str]) -> Letters | None:
+    """Read letters, option words, or a letter pointed at later in the sentence."""
+    text, low, options = answer
+    spoken = option_at(low, at, options)
+    # "C. difficile" may be an option of its own; "C. difficile" under C is the letter.
+    if spoken and not (text[at : at + 1] in "ABCDEFGHIJ" and own_text_end(low, at + 1, text[at], options) > at + 1):
+        pointed = POINTED_AT.match(text, spoken.end) or POINTED_AT.match(text, spoken.end + 1)
+        if NEGATED.match(text, spoken.end):
+            return None
+        letter = _group(pointed) if pointed else spoken.letter
+        return Letters(frozenset(letter), spoken.start, pointed.end() if pointed else spoken.end)
+    letters, end = read_letters(text, low, at, options, small=True)
+    if letters is not None:
+        if WRONG_BUT_ASKED_FOR.match(text, letters.end):
+            return letters
+        return None if _enumerates(answer, letters) or _describes(answer, cue, at, letters) else letters
+    if end > at or WRONG_BUT_ASKED_FOR.match(text, at):
+        return None
+    if not re.search(r"[是为:=]|\b(?:is|are|be)\b|'s", text[cue.end() : at]):
+        return None
+    sentence = _SENTENCE.match(text, at)
+    if sentence is None:
+        return None
+    pointed_at = {_group(match) for match in POINTED_AT.finditer(sentence.group())}
+    known = {option.letter for option in options}
+    if len(pointed_at) == 1 and pointed_at <= known:
+        return Letters(frozenset(pointed_at), at, sentence.end())
+    return None
+
+
+def _describes(answer: _Answer, cue: re.Match[str], at: int, letters: Letters) -> bool:
+    """Whether ``answer choice B …`` goes on to talk about the option instead of choosing it."""
+    between = answer.text[cue.end() : at]
+    announced = re.search(r"[是为选应:=(\[{\n→>\"-]|\b(?:is|are|be|must|would|should)\b|'s", between)
+    chinese = not cue.group().isascii()
+    return not announced and not chinese and not CLEAN_END.match(answer.text, letters.end)
+
+
+def _turns(answer: _Answer, at: int) -> Letters | None:
+    """Read letters behind a mere "so" or "it is": only if the clause ends with them."""
+    letters, _ = read_letters(answer.text, answer.low, at, answer.options)
+    if letters is None or not (letters.own or CLEAN_END.match(answer.text, letters.end)):
+        return None
+    return None if RIGHT_AFTER.match(answer.text, letters.end) else letters
+
+
+def _after_denial(answer: _Answer, at: int) -> Letters | None:
+    """Read B in "not A but B"."""
+    _, end = read_letters(answer.text, answer.low, at, answer.options, small=True)
+    contrast = CONTRAST.match(answer.text, end) if end > at else None
+    if contrast is None:
+        return None
+    letters, _ = read_letters(answer.text, answer.low, contrast.end(), answer.options)
+    return letters
+
+
+def _taken_back(text: str, start: int) -> bool:
+    """Whether what stands left of a cue supposes or denies it."""
+    left = text[max(0, start - _LEFT) : start]
+    breaks = list(CLAUSE_BREAK.finditer(left))
+    clause = left[breaks[-1].end() :] if breaks else left
+    opener = breaks[-1].group() if breaks else ""
+    return supposes(clause) or NEGATED_BEFORE.search(clause) is not None or opener == "而非"
+
+
+def _doubted(text: str, end: int) -> bool:
+    return QUESTION.match(text, end) is not None
+
+
+def _group(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group).upper()
+
+
+def _enumerates(answer: _Answer, letters: Letters) -> bool:
+    """Whether the letters are labels of a list of options and not a choice."""
+    text = answer.text
+    everything = letters.letters == {option.letter for option in answer.options} and len(answer.options) > 1
+    if everything and letters.own:
+        return True
+    start = text.rfind("\n", 0, letters.start) + 1
+    if not _LABEL.match(text, start) or text[start : letters.start].strip(" ([-•"):
+        return False
+    labels = [label.group(1) for label in _LABEL.finditer(text, start)]
+    following = [label for label in dict.fromkeys(labels) if label not in letters.letters]
+    return bool(following)
+
+
+# --- lines ---------------------------------------------------------------------------------------------
+
+
+def _lines(answer: _Answer) -> Iterator[Commitment]:
+    """Yield lines that are nothing but letters, and letters at the very beginning."""
+    text = answer.text
+    alone: list[Commitment] = []
+    labelled: list[Letters] = []
+    position = lines = 0
+    for line in text.split("\n"):
+        stripped = line.strip()
+        if stripped:
+            lines += 1
+            at = position + len(line) - len(line.lstrip())
+            letters, _ = read_letters(text, answer.low, at, answer.options, small=True)
+            if letters is not None and letters.start - at <= 12:
+                rest = text[letters.end : position + len(line)].strip(" .。,;:!)]}\"'")
+                if not rest and letters.own:
+                    labelled.append(letters)
+                elif not rest:
+                    alone.append(Commitment(Strength.ANNOUNCED, letters.end, letters.letters))
+        position += len(line) + 1
+    known = {option.letter for option in answer.options}
+    if lines == len(labelled) + len(alone) > 1:
+        # A list of options, by letter or with their words: a choice unless it is the whole question.
+        union = frozenset().union(*(c.letters for c in alone), *(found.letters for found in labelled))
+        if union != known:
+            yield Commitment(Strength.ANNOUNCED, len(text), union)
+        return
+    yield from alone
+    if len(labelled) == 1 and lines == 1:
+        yield Commitment(Strength.ANNOUNCED, labelled[0].end, labelled[0].letters)
+    yield from _opening(answer)
+
+
+def _opening(answer: _Answer) -> Iterator[Commitment]:
+    """Yield the letters with which a text begins, unless they begin a list or are judged at once."""
+    text = answer.text
+    letters, _ = read_letters(text, answer.low, 0, answer.options, small=False)
+    if letters is not None:
+        labels = {label.group(1) for label in _INLINE_LABEL.finditer(text)}
+        first = {option.letter for option in answer.options} & labels
+        ends = text[letters.end : letters.end + 1] in ("", *".。,;:!、)\n-") or CLEAN_END.match(text, letters.end)
+        judged = RIGHT_AFTER.match(text, letters.end) or _judgement(text, letters.end) is not None
+        if (letters.own or ends) and len(first | letters.letters) == len(letters.letters) and not judged:
+            yield Commitment(Strength.OPENING, letters.end, letters.letters)
+        return
+    spoken = option_at(answer.low, 0, answer.options)
+    if spoken and (spoken.end == len(text) or text[spoken.end] in ".。,;:!\n"):
+        yield Commitment(Strength.OPENING, spoken.end, frozenset(spoken.letter))
+
+
+# --- mentions ------------------------------------------------------------------------------------------
+
+
+def _mentions(answer: _Answer) -> Iterator[Commitment]:
+    """Yield what the text says about letters wherever they occur."""
+    text = answer.text
+    turns = [turn.end() for turn in TURN.finditer(text)]
+    verdicts: dict[str, tuple[bool, int]] = {}
+    position = 0
+    while mention := _MENTION.search(text, position):
+        letters, stop = read_letters(text, answer.low, mention.start(), answer.options)
+        position = max(mention.end(), stop)
+        if _NAMED.search(text[max(0, mention.start() - 20) : mention.start()]):
+            continue
+        if letters is None:
+            denied, _ = read_letters(text[:stop], answer.low[:stop], mention.start(), answer.options)
+            if denied is not None and WRONG_BUT_ASKED_FOR.match(text, denied.end):
+                yield Commitment(Strength.ANNOUNCED, denied.end, denied.letters)
+            elif denied is not None:
+                verdicts |= {letter: (False, stop) for letter in denied.letters}
+            continue
+        supposed = _taken_back(text, mention.start())
+        turned = any(0 <= mention.start() - turn <= _RIGHT for turn in turns)
+        end = letters.end
+        if _doubted(text, end):
+            continue
+        if (match := ANSWER_AFTER.match(text, end)) and not supposed:
+            if not _doubted(text, match.end()):
+                yield Commitment(Strength.ANNOUNCED, end, letters.letters)
+        elif (match := RIGHT_AFTER.match(text, end)) and not supposed:
+            if _doubted(text, match.end()):
+                continue
+            if turned:
+                yield Commitment(Strength.ANNOUNCED, end, letters.letters)
+            verdicts |= {letter: (True, end) for letter in letters.letters}
+        elif (judgement := _judgement(text, end)) is not None:
+            verdicts |= {letter: (judgement, end) for letter in letters.letters}
+        elif not supposed and CLEAN_END.match(text, end) and not _enumerates(answer, letters):
+            left = text[max(0, mention.start() - _LEFT) : mention.end()]
+            left = left[: len(left) - len(mention.group().lstrip("\"'([选项OoCcptionshe "))]
+            if WRONG_ONE_IS.search(left):
+                yield Commitment(Strength.WRONG_ONE, end, letters.letters)
+            elif turned and not _INLINE_LABEL.match(text, mention.start()):
+                yield Commitment(Strength.ANNOUNCED, end, letters.letters)
+            elif _LOOSE.search(left):
+                yield Commitment(Strength.MENTION, end, letters.letters)
+    right = {letter: end for letter, (good, end) in verdicts.items() if good}
+    if right:
+        yield Commitment(Strength.VERDICT, max(right.values()), frozenset(right))
+
+
+def _judgement(text: str, end: int) -> bool | None:
+    """Read a verdict that the sentence about a letter ends with: ``B. 阿司匹林，……，该说法正确``."""
+    sentence = re.match(r"[^。;!?\n]{0,200}", text[end:])
+    found = list(VERDICT_LATER.finditer(sentence.group())) if sentence else []
+    if not found:
+        return None
+    return not (found[-1]["no"] or found[-1]["no_en"])
+
+
+# --- words ---------------------------------------------------------------------------------------------
+
+
+def _words(answer: _Answer) -> Iterator[Commitment]:
+    """Yield the one option whose words the text uses without denying them."""
+    text, low, options = answer
+    whole = low.strip(" .。,;:!\"'")
+    for option in options:
+        if option.text and option.text == whole:
+            yield Commitment(Strength.WORDS, len(text), frozenset(option.letter))
+            return
+    spoken = [
+        found
+        for found in spoken_options(low, options)
+        if not _taken_back(text, found.start) and not NEGATED.match(text, found.end)
+    ]
+    if len({found.letter for found in spoken}) == 1 and not _doubted(text, spoken[-1].end):
+        yield Commitment(Strength.WORDS, spoken[-1].end, frozenset(spoken[-1].letter))

@@ -1,0 +1,60 @@
+"""One spelling for what an answer may write in many: full-width letters, markup, quotes, reasoning blocks."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+
+__all__ = ["HEAD", "TAIL", "fold", "tidy"]
+
+HEAD = 8_000
+TAIL = 32_000
+"""Characters read at the two ends of an answer. What a model says after thousands of words of repetition is in
+the tail; reading all of a megabyte would only cost time."""
+
+
+def _translation() -> dict[int, str]:
+    table = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII
+    table |= {code: chr(code - 0x24B6 + 65) for code in range(0x24B6, 0x24D0)}  # circled A-Z
+    for first in (0x1F110, 0x1F130, 0x1F150, 0x1F170):  # bracketed, squared and negative A-Z
+        table |= {first + i: chr(65 + i) for i in range(26)}
+    for code in range(0x1D400, 0x1D6A4):  # mathematical bold, italic, sans, …
+        table[code] = unicodedata.normalize("NFKC", chr(code))
+    table |= dict.fromkeys(map(ord, "“”„‟「」『』《》〈〉"), '"')
+    table |= dict.fromkeys(map(ord, "‘’‚‛′"), "'")
+    table |= dict.fromkeys(map(ord, "【〔〖［"), "[") | dict.fromkeys(map(ord, "】〕〗］"), "]")
+    table |= dict.fromkeys(map(ord, "∶︰﹕"), ":") | {ord("﹑"): "、", ord("､"): "、", ord("｡"): "。"}
+    table |= dict.fromkeys(map(ord, "—–−―"), "-") | {0x3000: " ", 0xA0: " "}
+    # Emphasis and invisible characters carry no answer.
+    table |= dict.fromkeys(map(ord, "*`$#_\u200b\u200c\u200d\u2060\ufeff\u00ad"), "")
+    return table
+
+
+_TRANSLATION = _translation()
+_BOXED = re.compile(r"\\f?box(?:ed)?\s?\{")
+_LATEX_STYLE = re.compile(r"\\(?:text|math|operator)[a-z]{0,6}\s?\{|\\(?:rm|bf|mbox|quad|qquad|left|right)\b")
+_ANSWER_TAG = re.compile(r"<\s?(?:final[ -]?)?answer\s?>", re.IGNORECASE)
+_TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,40}>")
+
+
+def tidy(text: str) -> str:
+    """Return the part of an answer that counts, in plain characters.
+
+    A closed reasoning block (``… </think>``) is dropped when something follows it. ``\\boxed{`` becomes
+    ``answer: ``. Line breaks and letter case are kept.
+    """
+    conclusion = text.rpartition("</think>")[2]
+    if conclusion.strip():
+        text = conclusion
+    if len(text) > HEAD + TAIL:
+        text = f"{text[:HEAD]}\n{text[-TAIL:]}"
+    text = _BOXED.sub(" answer: ", text)
+    text = _LATEX_STYLE.sub(" ", text)
+    text = _ANSWER_TAG.sub("\nanswer: ", text)
+    text = _TAG.sub(" ", text)
+    return text.translate(_TRANSLATION).replace("\\", " ").replace("\r\n", "\n").replace("\r", "\n").strip()
+
+
+def fold(text: str) -> str:
+    """Return a text as options are compared: tidied, without letter case and outer punctuation."""
+    return re.sub(r"\s+", " ", tidy(text)).strip(" .。;,:!\"'").casefold()
