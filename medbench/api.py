@@ -25,6 +25,7 @@ class Evaluation:
         runs: The run, loaded; ``scores()``, ``samples()`` and ``routing()`` give its tables as frames.
         directory: Its folder.
         failures: Why tasks failed, by name.
+        warnings: What deserves a second look.
         reused: Whether a finished run of the same plan was found.
         report: The HTML report, if one was written.
     """
@@ -32,6 +33,7 @@ class Evaluation:
     runs: Runs
     directory: Path
     failures: dict[str, str]
+    warnings: tuple[str, ...]
     reused: bool
     report: Path | None
 
@@ -73,6 +75,7 @@ def evaluate_with_outcome(
     seed: int = 1234,
     fresh: bool = False,
     report: bool = True,
+    log_file: str | Path | None = None,
     quiet: bool = False,
 ) -> Evaluation:
     """Evaluate a model on tasks and say how it went.
@@ -99,6 +102,7 @@ def evaluate_with_outcome(
         seed: Seeds few-shot sampling and the harness.
         fresh: Start over instead of going on with an earlier run.
         report: Write ``report.html`` into the run folder.
+        log_file: Write the log there, as JSON lines.
         quiet: Show no progress.
 
     Raises:
@@ -130,7 +134,13 @@ def evaluate_with_outcome(
         settings=settings,
         allow_code=allow_code,
     )
-    outcome = execute(plan, Path(results), fresh=fresh, progress=None if quiet else _progress())
+    outcome = execute(
+        plan,
+        Path(results),
+        fresh=fresh,
+        log_file=Path(log_file) if log_file is not None else None,
+        progress=None if quiet else _progress(),
+    )
     runs = load_runs(outcome.directory.path)
     page = outcome.directory.path / "report.html"
     if report and not (outcome.reused and page.exists()):
@@ -141,6 +151,7 @@ def evaluate_with_outcome(
         runs=runs,
         directory=outcome.directory.path,
         failures=outcome.failures,
+        warnings=outcome.warnings,
         reused=outcome.reused,
         report=page if page.exists() else None,
     )

@@ -83,6 +83,7 @@ def run(
     html: Annotated[
         bool, typer.Option("--report/--no-report", help="Write an HTML report into the run folder.")
     ] = True,
+    log_file: Annotated[Path | None, typer.Option(help="Write the log there, as JSON lines.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Evaluate a model on tasks; without arguments, the bundled demo on the bundled samples."""
@@ -110,6 +111,7 @@ def run(
         seed=seed,
         fresh=fresh,
         report=html,
+        log_file=log_file,
         quiet=as_json,
     )
     _show(outcome, as_json=as_json)
@@ -146,6 +148,8 @@ def _show(outcome: Evaluation, *, as_json: bool) -> None:
         console.print("Bundled samples, not a benchmark score.", style="bold yellow")
     for name, why in outcome.failures.items():
         console.print(f"{name} failed: {why}", style="red", markup=False)
+    for text in outcome.warnings:
+        console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
     if outcome.reused:
         console.print("This very run was complete already; --fresh repeats it.")
     console.print(f"results  {outcome.directory}", highlight=False, markup=False)

@@ -10,6 +10,7 @@ cores.
 from __future__ import annotations
 
 import argparse
+import copy
 import math
 import random
 from collections.abc import Iterator, Sequence
@@ -45,9 +46,8 @@ class Recipe:
     top_k: int = 2
     rank: int = 8
     epochs: int = 40
-    batch_tokens: int = 4096
+    batch_tokens: int = 2048
     learning_rate: float = 3e-3
-    prompt_weight: float = 0.05
     routing_weight: float = 0.1
     seed: int = 7
 
@@ -104,7 +104,7 @@ def demo_examples() -> list[Example]:
     return read_examples([task.name for task in selection.tasks], selection.folders, render)
 
 
-def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> nn.Module:
+def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Any:
     """A fresh Qwen2 causal language model with MoLoRA linears."""
     from transformers import Qwen2Config, Qwen2ForCausalLM
 
@@ -135,13 +135,20 @@ def save(model: nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path) -> 
     """Write the checkpoint in the converted layout, weights in float16."""
     from medbench.models.converting import save_converted
 
-    save_converted(model, folder, tokenizer=tokenizer, dtype=torch.float16)
+    observers = [module for module in model.modules() if isinstance(module, MoLoRALinear)]
+    watching = [module.observer for module in observers]
+    for module in observers:
+        module.observer = None  # the trainer's observer must not be copied along
+    small = copy.deepcopy(model).half()
+    for module, observer in zip(observers, watching, strict=True):
+        module.observer = observer
+    save_converted(small, folder, tokenizer)
 
 
 class _Trainer:
     """AdamW with warm-up and cosine decay over shuffled batches of similar length."""
 
-    def __init__(self, model: nn.Module, recipe: Recipe, sequences: Sequence[Encoded], kinds: int) -> None:
+    def __init__(self, model: Any, recipe: Recipe, sequences: Sequence[Encoded], kinds: int) -> None:
         self.model = model
         self.recipe = recipe
         self.sequences = sequences
@@ -186,17 +193,18 @@ class _Trainer:
         return batches
 
     def _step(self, batch: Sequence[Encoded]) -> tuple[float, float]:
-        ids, mask, weights = _collate(batch, self.recipe.prompt_weight)
+        ids, mask, weights = _collate(batch)
         self.logits.clear()
-        output: Any = self.model(input_ids=ids, attention_mask=mask, use_cache=False)
-        losses = F.cross_entropy(output.logits[:, :-1].transpose(1, 2), ids[:, 1:], reduction="none")
-        answer = (losses * weights[:, 1:]).sum() / weights[:, 1:].sum()
+        hidden = self.model.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
+        asked = weights[:, 1:] > 0  # the head is the dearest layer: only answers go through it
+        losses = F.cross_entropy(self.model.lm_head(hidden[:, :-1][asked]), ids[:, 1:][asked], reduction="none")
+        answer = (losses * weights[:, 1:][asked]).sum() / weights[:, 1:].sum()
         routing = self._routing_loss(torch.tensor([s.kind for s in batch]), mask)
         self.optimizer.zero_grad()
         (answer + self.recipe.routing_weight * routing).backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
-        return float(answer), float(routing)
+        return answer.item(), routing.item()
 
     def _observe(self, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
         self.logits.append(logits)
@@ -218,7 +226,7 @@ def _encode(tokenizer: PreTrainedTokenizerFast, example: Example, kind: int) -> 
     return Encoded(tokens=(*prompt, *answer, *ending), start=len(prompt), kind=kind)
 
 
-def _collate(batch: Sequence[Encoded], prompt_weight: float) -> tuple[Tensor, Tensor, Tensor]:
+def _collate(batch: Sequence[Encoded]) -> tuple[Tensor, Tensor, Tensor]:
     """Pad on the right: ids, mask and loss weights, each [B, T]."""
     width = max(len(s.tokens) for s in batch)
     ids = torch.zeros(len(batch), width, dtype=torch.long)
@@ -228,9 +236,8 @@ def _collate(batch: Sequence[Encoded], prompt_weight: float) -> tuple[Tensor, Te
         length = len(sequence.tokens)
         ids[row, :length] = torch.tensor(sequence.tokens)
         mask[row, :length] = 1
-        weights[row, : sequence.start] = prompt_weight
-        # Every document counts the same, however long its answer.
-        weights[row, sequence.start : length] = 8.0 / (length - sequence.start) ** 0.5
+        # A long answer counts more than a short one, but not in proportion to its length.
+        weights[row, sequence.start : length] = (length - sequence.start) ** -0.5
     return ids, mask, weights
 
 

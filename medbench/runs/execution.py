@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import RunError
 from medbench.runs.directory import RunDirectory, find_run, new_run
 from medbench.runs.files import replacing
@@ -20,6 +21,8 @@ from medbench.runs.harness import (
     seed_everything,
     write_harness_files,
 )
+from medbench.runs.interruption import GracefulStop
+from medbench.runs.logs import collect_warnings
 from medbench.runs.manifest import Manifest
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener, SilentProgress
@@ -40,16 +43,23 @@ class RunOutcome:
     Attributes:
         directory: Its folder.
         failures: Why tasks failed, by name; empty when all is well.
+        warnings: What deserves a second look, each once.
         reused: Whether a finished run of the same plan was found and nothing was computed.
     """
 
     directory: RunDirectory
     failures: dict[str, str]
+    warnings: tuple[str, ...] = ()
     reused: bool = False
 
 
 def execute(
-    plan: RunPlan, results: Path, *, fresh: bool = False, progress: ProgressListener | None = None
+    plan: RunPlan,
+    results: Path,
+    *,
+    fresh: bool = False,
+    log_file: Path | None = None,
+    progress: ProgressListener | None = None,
 ) -> RunOutcome:
     """Carry out ``plan`` below ``results``, going on with an unfinished run of the same plan.
 
@@ -57,6 +67,7 @@ def execute(
         plan: What to do.
         results: Folder for runs.
         fresh: Start over even where a run of the same plan exists.
+        log_file: Where to write the log as JSON lines.
         progress: Hears how far the run has come.
 
     Raises:
@@ -72,10 +83,10 @@ def execute(
         directory = new_run(results, plan.model.model, plan.plan_hash)
     else:
         listener.message(f"going on with {directory.path}")
-    with directory.lock():
+    with directory.lock(), collect_warnings(log_file) as warnings, GracefulStop(listener.message) as stop:
         manifest = Manifest.start(directory, _plan_fields(plan))
         try:
-            outcome = _evaluate(plan, directory, manifest, listener)
+            failures = _evaluate(plan, directory, manifest, listener, stop)
         except KeyboardInterrupt:
             manifest.finish("interrupted", {})
             raise
@@ -84,12 +95,19 @@ def execute(
             raise
         finally:
             listener.end()
-    return outcome
+        # That samples are samples is said once and loudly by every output; not once per dataset again.
+        worth_saying = tuple(text for text in warnings if not text.endswith(SAMPLES_NOTICE))
+        manifest.update({"warnings": worth_saying})
+    return RunOutcome(directory, failures, worth_saying)
 
 
 def _evaluate(
-    plan: RunPlan, directory: RunDirectory, manifest: Manifest, listener: ProgressListener
-) -> RunOutcome:
+    plan: RunPlan,
+    directory: RunDirectory,
+    manifest: Manifest,
+    listener: ProgressListener,
+    stop: GracefulStop,
+) -> dict[str, str]:
     started = time.monotonic()
     seed_everything(plan.settings.seed)
     names = [task.name for task in plan.tasks if task.name not in plan.failures]
@@ -106,7 +124,7 @@ def _evaluate(
         if broken and not tasks:
             raise next(iter(broken.values()))
         failures |= {name: reason(error) for name, error in broken.items()}
-        lm = _open_model(plan, store, listener)
+        lm = _open_model(plan, store, listener, stop)
         sizes = {
             name: min(len(task.eval_docs), plan.settings.limit or len(task.eval_docs))
             for name, task in tasks.items()
@@ -120,7 +138,13 @@ def _evaluate(
                 )
                 documents = collect_samples(task, result.samples, main_metric(task))
                 source = plan.sources[task.config.metadata["dataset"]].kind if plan.sources else "task"
-                rows = task_rows(result, documents, data_source=source, seed=plan.settings.seed)
+                rows = task_rows(
+                    result,
+                    documents,
+                    data_source=source,
+                    seed=plan.settings.seed,
+                    circular=plan.settings.circular,
+                )
             except StoreError:
                 raise  # no task can go on without it
             except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name
@@ -154,20 +178,29 @@ def _evaluate(
             "tasks_done": [result.name for result in finished],
         },
     )
-    return RunOutcome(directory, failures)
+    return failures
 
 
-def _open_model(plan: RunPlan, store: ResponseStore, listener: ProgressListener) -> MedbenchLM:
+def _open_model(
+    plan: RunPlan, store: ResponseStore, listener: ProgressListener, stop: GracefulStop
+) -> MedbenchLM:
     from medbench.models import MedbenchLM, load_model, load_tokenizer
 
     definition = plan.model
+
+    def after_batch(fraction: float) -> None:
+        listener.advance(fraction)
+        stop.check()
+
     listener.message(f"loading {definition.model}")
     model = load_model(
         definition.path,
-        base=definition.base,
+        definition.base,
         dtype=definition.dtype,
         device=definition.device,
         layout=definition.layout,
+        revision=definition.revision,
+        base_revision=definition.base_revision,
     )
     budget = plan.settings.max_batch_tokens or definition.engine.get("max_batch_tokens", "auto")
     return MedbenchLM(
@@ -177,7 +210,7 @@ def _open_model(plan: RunPlan, store: ResponseStore, listener: ProgressListener)
         store=store,
         routing=plan.settings.routing,
         seed=plan.settings.seed,
-        progress=listener.advance,
+        progress=after_batch,
     )
 
 

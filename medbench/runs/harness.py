@@ -119,10 +119,12 @@ def evaluate_task(
 
     name = task.config.task
     seed_everything(settings.seed)
+    questions = _rotations_of_first(task, settings.limit) if settings.circular and settings.limit else None
     results: dict[str, Any] = evaluate(
         lm=lm,
         task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
-        limit=settings.limit,
+        limit=None if questions else settings.limit,
+        samples={name: questions} if questions else None,
         bootstrap_iters=0,  # intervals are medbench.statistics' work
         log_samples=True,
         system_instruction=system or None,
@@ -187,6 +189,16 @@ def _set_fewshot(task: Any, settings: RunSettings) -> None:
         )
     task.set_config("num_fewshot", count)
     task.set_fewshot_seed(settings.seed)
+
+
+def _rotations_of_first(task: Any, limit: int) -> list[int] | None:
+    """Indices of all rotations of the first ``limit`` questions, or ``None`` if the task's are not rotated."""
+    documents = task.eval_docs
+    if "origin" not in documents.features:
+        return None
+    chosen = dict.fromkeys(documents["origin"])
+    wanted = set(list(chosen)[:limit])
+    return [index for index, origin in enumerate(documents["origin"]) if origin in wanted]
 
 
 def _as_lm_eval_writes(sample: Mapping[str, Any]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medbench.errors import MedbenchError, RunError
+from medbench.errors import MedbenchError
 from medbench.runs.settings import RunSettings, canonical_hash
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ class RunPlan:
     @property
     def answer_identity(self) -> str:
         """Hash of what gives the answers: weights, tokenizer, template, number format."""
-        return canonical_hash({"fingerprint": self.fingerprint, "dtype": self.model.dtype})
+        return canonical_hash({"model": self.fingerprint["model"], "dtype": self.model.dtype})
 
     @property
     def plan_hash(self) -> str:
@@ -109,7 +109,9 @@ def make_plan(
         raise next(iter(failures.values()))
     return RunPlan(
         model=model,
-        fingerprint=fingerprint(model.path, base=model.base),
+        fingerprint=fingerprint(
+            model.path, model.base, revision=model.revision, base_revision=model.base_revision
+        ),
         tasks=tuple(selection.tasks),
         groups=tuple(Group(group.name, group.members, group.macro) for group in selection.groups),
         folders=tuple(selection.folders),
@@ -117,13 +119,3 @@ def make_plan(
         settings=settings,
         failures=failures,
     )
-
-
-def require_tasks(plan: RunPlan) -> None:
-    """Refuse a plan without tasks.
-
-    Raises:
-        RunError: Nothing would be evaluated.
-    """
-    if not plan.tasks:
-        raise RunError("no task was asked for", hint="name tasks or groups; `medbench tasks list` shows them")

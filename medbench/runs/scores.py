@@ -10,6 +10,7 @@ from medbench.runs.tables import ScoreRow, TaskSamples
 
 if TYPE_CHECKING:
     from medbench.runs.harness import TaskResult
+    from medbench.statistics import Interval
 
 __all__ = ["Group", "group_rows", "main_metric", "task_rows"]
 
@@ -36,8 +37,19 @@ def main_metric(task: Any) -> str:
     return str(metadata.get("main_metric") or next(iter(task.aggregation())))
 
 
-def task_rows(result: TaskResult, samples: TaskSamples, *, data_source: str, seed: int) -> list[ScoreRow]:
-    """Score one task: the value as lm-eval aggregated it, and an interval from its documents."""
+def task_rows(
+    result: TaskResult, samples: TaskSamples, *, data_source: str, seed: int, circular: bool = False
+) -> list[ScoreRow]:
+    """Score one task: the value as lm-eval aggregated it, and an interval from its documents.
+
+    Args:
+        result: What lm-eval returned.
+        samples: The task's documents, scored.
+        data_source: Where they came from.
+        seed: Seeds bootstrap intervals.
+        circular: Whether questions were asked in every rotation of their options; adds ``acc_circular``, the
+            share of questions answered rightly in all of them.
+    """
     from medbench.statistics import interval
 
     task = result.task
@@ -45,33 +57,49 @@ def task_rows(result: TaskResult, samples: TaskSamples, *, data_source: str, see
     main = main_metric(task)
     aggregations, direction = task.aggregation(), task.higher_is_better()
     values = result.results["results"][result.name]
+    details = {
+        "num_fewshot": task.config.num_fewshot,
+        "protocol": metadata.get("protocol"),
+        "language": metadata.get("language"),
+        "family": metadata.get("family"),
+        "version": str(metadata.get("version", "")),
+        "dataset": metadata.get("dataset"),
+        "data_source": data_source,
+    }
+
+    def row(metric: str, value: float | None, estimate: Interval, aggregation: str) -> ScoreRow:
+        return ScoreRow(
+            task=result.name,
+            kind="task",
+            metric=metric,
+            main=metric == main,
+            value=estimate.value if value is None else value,
+            interval=estimate,
+            n=estimate.n,
+            aggregation=aggregation,
+            higher_is_better=bool(direction.get(metric, True)),
+            filter=result.filter,
+            details=details,
+        )
+
     rows = []
     for metric, documents in samples.metrics.items():
         aggregation = getattr(aggregations.get(metric), "__name__", "mean")
-        rows.append(
-            ScoreRow(
-                task=result.name,
-                kind="task",
-                metric=metric,
-                main=metric == main,
-                value=float(values[f"{metric},{result.filter}"]),
-                interval=interval(documents, aggregation, clusters=samples.clusters, seed=seed),
-                n=len(documents),
-                aggregation=aggregation,
-                higher_is_better=bool(direction.get(metric, True)),
-                filter=result.filter,
-                details={
-                    "num_fewshot": task.config.num_fewshot,
-                    "protocol": metadata.get("protocol"),
-                    "language": metadata.get("language"),
-                    "family": metadata.get("family"),
-                    "version": str(metadata.get("version", "")),
-                    "dataset": metadata.get("dataset"),
-                    "data_source": data_source,
-                },
-            )
-        )
+        estimate = interval(documents, aggregation, clusters=samples.clusters, seed=seed)
+        rows.append(row(metric, float(values[f"{metric},{result.filter}"]), estimate, aggregation))
+    if circular and (rotations := _right_in_every_rotation(samples)):
+        rows.append(row("acc_circular", None, interval(rotations, "mean", seed=seed), "mean"))
     return rows
+
+
+def _right_in_every_rotation(samples: TaskSamples) -> list[float]:
+    """For each question that was rotated, 1 if it was answered rightly in every rotation, else 0."""
+    right: dict[str, bool] = {}
+    for row in samples.rows:
+        question, mark, _ = row["document"].rpartition("@")
+        if mark and row["score"] is not None:
+            right[question] = right.get(question, True) and row["score"] >= 1.0
+    return [float(all_right) for all_right in right.values()]
 
 
 def group_rows(

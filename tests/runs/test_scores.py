@@ -9,12 +9,17 @@ from medbench.statistics import interval
 
 def _row(task: str, hits: int, n: int) -> ScoreRow:
     estimate = interval([1.0] * hits + [0.0] * (n - hits))
-    return ScoreRow(task, "task", "acc", True, hits / n, estimate, n, "mean", True, "none", {"language": "zh"})
+    return ScoreRow(
+        task, "task", "acc", True, hits / n, estimate, n, "mean", True, "none", {"language": "zh"}
+    )
 
 
 def test_nested_groups_average_their_members_main_scores() -> None:
     rows = [_row("anatomy", 2, 4), _row("virology", 9, 12), _row("pubmedqa", 5, 10)]
-    groups = [Group("suite", ("mmlu", "pubmedqa"), macro=True), Group("mmlu", ("anatomy", "virology"), macro=False)]
+    groups = [
+        Group("suite", ("mmlu", "pubmedqa"), macro=True),
+        Group("mmlu", ("anatomy", "virology"), macro=False),
+    ]
     found = {(row.task, row.metric): row for row in group_rows(groups, rows, {"data_source": "folder"})}
     assert found["mmlu", "weighted_average"].value == pytest.approx(11 / 16)
     assert found["mmlu", "macro_average"].value == pytest.approx((0.5 + 0.75) / 2)
