@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from medbench.models.checking import CheckReport, check
     from medbench.models.config import MoLoRAConfig
     from medbench.models.converting import convert, save_converted
-    from medbench.models.fingerprint import fingerprint
+    from medbench.models.identity import fingerprint
     from medbench.models.loading import load_model
     from medbench.models.molora import MoLoRALinear, add_molora, molora_linears, set_impl
     from medbench.models.tokenizing import load_tokenizer
@@ -40,7 +40,7 @@ _HOMES = {
     "add_molora": "molora",
     "check": "checking",
     "convert": "converting",
-    "fingerprint": "fingerprint",
+    "fingerprint": "identity",
     "load_model": "loading",
     "load_tokenizer": "tokenizing",
     "molora_linears": "molora",

@@ -99,10 +99,10 @@ def check(
         layout: ``auto``, or the layout that it must have.
         revision: Revision of ``path`` on the hub.
         base_revision: Revision of ``base`` on the hub.
-        read: Read every tensor, one at a time, for checksums and values that are not finite; without, only names
-            and shapes are compared.
+        read: Read every tensor, one at a time, for checksums and values that are not finite; without, only
+            names and shapes are compared.
     """
-    named = {"path": str(path), "base": None if base is None else str(base)}
+    named: dict[str, Any] = {"path": str(path), "base": None if base is None else str(base)}
     try:
         checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
     except ModelError as error:

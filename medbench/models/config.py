@@ -9,10 +9,10 @@ from typing import Any
 
 from medbench.errors import ModelError
 
-__all__ = ["AUTHORS_KEYS", "MoLoRAConfig"]
+__all__ = ["AUTHORS_KEYS", "MoLoRAConfig", "architecture"]
 
 # Keys of the authors' config.json that describe training or the experts. The base architecture knows none of
-# them, and a `num_experts` left in its configuration makes other engines take it for a mixture of FFN experts.
+# them, and a `num_experts` left in its configuration makes other engines see a mixture of FFN experts.
 AUTHORS_KEYS = frozenset(
     {
         "bias",
@@ -37,6 +37,9 @@ AUTHORS_KEYS = frozenset(
 # What the authors' loader assumes for checkpoints older than these keys.
 _OLD_NUM_EXPERTS = 4
 _OLD_TOP_K = 2
+
+# What transformers notes about the folder a configuration was read from and about code outside it.
+_PROVENANCE = frozenset({"_name_or_path", "auto_map", "transformers_version"})
 
 _MAX_EXPERTS = 1024
 _MAX_RANK = 65536
@@ -143,6 +146,11 @@ class MoLoRAConfig:
         }
 
 
+def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a ``config.json`` says about the base architecture, without the experts and provenance."""
+    return {key: value for key, value in config.items() if key not in AUTHORS_KEYS | _PROVENANCE}
+
+
 def _refuse_unsupported(config: Mapping[str, Any], where: str) -> None:
     selection = config.get("expert_selection")
     if selection not in (None, "top_k"):
@@ -154,11 +162,11 @@ def _refuse_unsupported(config: Mapping[str, Any], where: str) -> None:
         raise ModelError(
             f"expert_selection is {selection!r}: {reason}",
             where=where,
-            hint='if the checkpoint is meant to be evaluated with its best experts, set "expert_selection": "top_k"',
+            hint='if it is meant to be evaluated with its best experts, set "expert_selection": "top_k"',
         )
     if config.get("share_expert") not in (None, False):
         raise ModelError(
-            "share_expert is true: the checkpoint has experts that every token uses, which medbench does not compute",
+            "share_expert is true: it has experts that every token uses, which medbench does not compute",
             where=where,
             hint='if it was trained without them after all, set "share_expert": false',
         )

@@ -44,8 +44,8 @@ def convert(
     """Write a MoLoRA checkpoint in medbench's own layout.
 
     Tensors keep their element types, except that merged attention weights are float32 where the base's are
-    shorter: so the result loads to the same bits as the source, in every dtype. The folder appears only when it is
-    complete.
+    shorter: so the result loads to the same bits as the source, in every dtype. The folder appears only when
+    it is complete.
 
     Args:
         source: Folder or hub id of an adapter, merged or converted checkpoint.
@@ -161,7 +161,7 @@ def _write_tensors(
 ) -> None:
     shards = _shards(plan, dtype, shard_bytes)
     single = len(shards) == 1
-    weight_map = {}
+    weight_map: dict[str, str] = {}
     for number, names in enumerate(shards, 1):
         file = "model.safetensors" if single else f"model-{number:05}-of-{len(shards):05}.safetensors"
         tensors = {name: _stored(name, plan[name], dtype, str(folder)) for name in names}

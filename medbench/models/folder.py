@@ -112,5 +112,5 @@ def _snapshot(repo: str, revision: str | None) -> Path:
         raise ModelError(
             "no such folder here, and the hub cannot be reached",
             where=where,
-            hint=f"where there is a network: `hf download {repo}`; then copy that folder here and give its path",
+            hint=f"where there is a network: `hf download {repo}`; copy that folder here and give its path",
         ) from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast, get_args
+from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +41,14 @@ def load_model(
 ) -> PreTrainedModel:
     """Load a checkpoint in any layout as a transformers causal language model.
 
-    Every tensor is checked by name, shape and finiteness; a checkpoint that does not fit raises, and never gives a
-    model with weights left out. One tensor at a time is held beside the model.
+    Every tensor is checked by name, shape and finiteness; a checkpoint that does not fit raises, and never
+    gives a model with weights left out. One tensor at a time is held beside the model.
 
     Args:
         path: Folder or hub id of the checkpoint.
         base: Folder or hub id of the base model, which an adapter needs and nothing else takes.
-        dtype: ``float32``, ``bfloat16``, ``float16``, ``float64``, or ``auto`` for the one the configuration names.
+        dtype: ``float32``, ``bfloat16``, ``float16``, ``float64``, or ``auto`` for the one that the
+            configuration names.
         device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` for a GPU if there is one.
         layout: ``auto``, or the layout that the checkpoint must have: ``adapter``, ``merged``, ``converted``,
             ``plain``.
@@ -74,7 +75,8 @@ def load_model(
     else:
         model = _fill(checkpoint, skeleton, element, place, cast("Impl", impl))
     model.requires_grad_(False)
-    return model.eval()
+    model.train(False)
+    return model
 
 
 def _fill(
@@ -103,7 +105,7 @@ def _fill(
             )
     model.tie_weights()
     # What is still to move are the buffers.
-    model.to(device)
+    nn.Module.to(model, device)
     _take_generation_config(model, checkpoint.model_folder)
     return model
 
@@ -145,13 +147,15 @@ def _load_with_transformers(
 
     where = str(checkpoint.folder)
     with foreign_failures("transformers cannot load the model", where):
-        model, info = AutoModelForCausalLM.from_pretrained(
+        loaded: Any = AutoModelForCausalLM.from_pretrained(
             checkpoint.folder,
             dtype=dtype,
             local_files_only=True,
             trust_remote_code=False,
             output_loading_info=True,
         )
+    model: PreTrainedModel
+    model, info = loaded
     problems = {key: sorted(map(str, value)) for key, value in info.items() if value}
     if problems:
         text = "; ".join(
@@ -161,7 +165,8 @@ def _load_with_transformers(
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(f"{name} has values that are not finite in {dtype}", where=where)
-    return cast("PreTrainedModel", model.to(device))
+    nn.Module.to(model, device)
+    return model
 
 
 def _dtype(name: str, checkpoint: Checkpoint) -> torch.dtype:

@@ -7,8 +7,8 @@ For a token x and the experts i = 1..E::
     w      = softmax(logits[K])
     y      = base(x) + sum_{i in K} w_i * scaling * B_i A_i x
 
-The gate w_i * scaling commutes with B_i. With the rows of all A_i stacked to A: [E*r, in], the columns of all B_i
-to B: [out, E*r], and the gates scattered to g: [E], the sum is one product, whatever the batch::
+The gate w_i * scaling commutes with B_i. With the rows of all A_i stacked to A: [E*r, in], the columns of all
+B_i to B: [out, E*r], and the gates scattered to g: [E], the sum is one product, whatever the batch::
 
     y = base(x) + ((A x) * repeat_interleave(g, r)) B^T
 
@@ -51,20 +51,20 @@ Observer = Callable[["MoLoRALinear", Tensor, Tensor, Tensor], None]
 class MoLoRALinear(nn.Module):
     """A linear layer with a mixture of LoRA experts added to its output.
 
-    It holds the base layer instead of being an ``nn.Linear``: engines rewrite subclasses of that, and a quantised
-    base layer works unchanged.
+    It holds the base layer instead of being an ``nn.Linear``: engines rewrite subclasses of that, and a
+    quantised base layer works unchanged.
 
     Args:
         base: The layer whose output the experts correct; weight [out, in].
         config: Number, rank and scaling of the experts.
         layer: Index of the decoder layer.
         projection: Which of the three MLP projections this is.
-        impl: ``stacked`` (see the module's description), or ``loop``: the published arithmetic, expert by expert,
-            the oracle of the tests.
+        impl: ``stacked`` (see the module's description), or ``loop``: the published arithmetic, expert by
+            expert, the oracle of the tests.
 
     Attributes:
-        observer: Called with the routing of every forward; ``None`` costs nothing. Not called with one expert,
-            where there is nothing to choose.
+        observer: Called with the routing of every forward; ``None`` costs nothing. Not called with one
+            expert, where there is nothing to choose.
         routing: ``topk`` as published; ``first`` takes the lowest index among equal logits on every device
             (``torch.topk`` leaves that open).
         molora_in: [E*r + E, in], the rows of A, then those of the router (E*r rows with one expert).
@@ -96,12 +96,12 @@ class MoLoRALinear(nn.Module):
         self.impl: Impl = impl
         self.routing: Routing = "topk"
         self.observer = None
-        like = {"device": base.weight.device, "dtype": base.weight.dtype}
+        like = base.weight
         rows = self.num_experts * self.rank
         routers = self.num_experts if config.has_router else 0
-        self.molora_in = nn.Parameter(torch.empty(rows + routers, base.in_features, **like))
-        self.molora_in_bias = nn.Parameter(torch.empty(rows + routers, **like)) if routers else None
-        self.molora_b = nn.Parameter(torch.empty(base.out_features, rows, **like))
+        self.molora_in = nn.Parameter(like.new_empty(rows + routers, base.in_features))
+        self.molora_in_bias = nn.Parameter(like.new_empty(rows + routers)) if routers else None
+        self.molora_b = nn.Parameter(like.new_empty(base.out_features, rows))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -155,30 +155,32 @@ class MoLoRALinear(nn.Module):
 
     def _stacked(self, x: Tensor) -> Tensor:
         rows = self.num_experts * self.rank
-        bias = self.molora_in_bias
+        bias: Tensor | None = self.molora_in_bias
+        y: Tensor = self.base(x)
         if bias is None:
-            return self.base(x).addmm_(F.linear(x, self.molora_in) * self.scaling, self.molora_b.t())
+            return y.addmm_(F.linear(x, self.molora_in), self.molora_b.t(), alpha=self.scaling)
         if bias.requires_grad:
             # Training must not move the zeros that stand before the router's bias.
             bias = F.pad(bias[rows:], (rows, 0))
         h = F.linear(x, self.molora_in, bias)
         choice, weights = self._route(h[:, rows:])
         gates = weights.new_zeros(len(x), self.num_experts).scatter_(1, choice, weights * self.scaling)
-        u = h[:, :rows].unflatten(1, (self.num_experts, self.rank)) * gates.to(h.dtype).unsqueeze(2)
-        return self.base(x).addmm_(u.flatten(1), self.molora_b.t())
+        u = h[:, :rows].view(len(x), self.num_experts, self.rank) * gates.to(h.dtype).unsqueeze(2)
+        return y.addmm_(u.view(len(x), rows), self.molora_b.t())
 
     def _loop(self, x: Tensor) -> Tensor:
-        a = self.lora_a.unflatten(0, (self.num_experts, self.rank))
-        b = self.lora_b.unflatten(1, (self.num_experts, self.rank))
+        a = self.lora_a.view(self.num_experts, self.rank, -1)
+        b = self.lora_b.view(-1, self.num_experts, self.rank)
+        y: Tensor = self.base(x)
         if self.router_weight is None:
-            return self.base(x) + F.linear(F.linear(x, a[0]), b[:, 0]) * self.scaling
+            return y + F.linear(F.linear(x, a[0]), b[:, 0]) * self.scaling
         choice, weights = self._route(F.linear(x, self.router_weight, self.router_bias))
         total = x.new_zeros(len(x), len(b))
         for expert in range(self.num_experts):
             token, place = torch.where(choice == expert)
             output = F.linear(F.linear(x[token], a[expert]), b[:, expert]) * self.scaling
             total[token] += weights[token, place, None].to(x.dtype) * output
-        return self.base(x) + total
+        return y + total
 
     def _route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Choose experts: indices [N, k], best first, and their weights [N, k], in float32 at least."""
@@ -216,7 +218,8 @@ def add_molora(model: nn.Module, config: MoLoRAConfig, impl: Impl = "stacked") -
     """Put a mixture of experts in front of every MLP projection of a causal language model.
 
     Args:
-        model: A transformers model whose MLPs have ``gate_proj``, ``up_proj`` and ``down_proj``. Changed in place.
+        model: A transformers model whose MLPs have ``gate_proj``, ``up_proj`` and ``down_proj``; changed in
+            place.
         config: Shape of the mixtures.
         impl: Form of the arithmetic.
 

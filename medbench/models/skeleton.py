@@ -1,11 +1,11 @@
-"""The empty model that a configuration describes: what tensors it needs, and where its MLP projections are."""
+"""The empty model that a configuration describes: its tensors' shapes, and where its MLP projections are."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import torch
 from torch import nn
@@ -94,7 +94,7 @@ def build_skeleton(config: Mapping[str, Any], dtype: torch.dtype, *, where: str)
     with foreign_failures(f"transformers cannot build a {model_type!r} from its configuration", where):
         base_config = AutoConfig.for_model(model_type, **known)
         with init_empty_weights(include_buffers=False):
-            model = AutoModelForCausalLM.from_config(base_config, dtype=dtype)
+            model = cast("Any", AutoModelForCausalLM).from_config(base_config, dtype=dtype)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
     tied = dict(model.all_tied_weights_keys)
     try:

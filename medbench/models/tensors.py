@@ -27,7 +27,7 @@ _SAFETENSORS_DTYPES = {
 # Buffers that checkpoints of early Llamas carry and that every model computes for itself.
 _RECOMPUTED = ".rotary_emb.inv_freq"
 _NAMED = 4
-# What torch and pickle raise on damaged or hostile files. `weights_only` turns foreign classes into the first.
+# What torch and pickle raise on damaged or hostile files; foreign classes are the first.
 _UNREADABLE = (
     pickle.UnpicklingError,
     ArithmeticError,
@@ -103,8 +103,8 @@ def open_tensors(files: Iterable[Path]) -> TensorFiles:
     """Open safetensors files and pickles of tensors, without reading the tensors of the former.
 
     Raises:
-        ModelError: A file is damaged, is truncated, holds anything but floating-point tensors, or two files hold
-            the same name.
+        ModelError: A file is damaged, is truncated, holds anything but floating-point tensors, or two files
+            hold the same name.
     """
     tensors: dict[str, LazyTensor] = {}
     metadata: dict[str, str] = {}
@@ -184,7 +184,7 @@ def _open_safetensors(path: Path, metadata: dict[str, str]) -> dict[str, LazyTen
 
     tensors = {}
     try:
-        handle = safe_open(path, framework="pt")
+        handle: Any = safe_open(path, framework="pt")
         metadata.update(handle.metadata() or {})
         for name in handle.keys():  # noqa: SIM118 - a safetensors handle is no mapping
             if name.endswith(_RECOMPUTED):
@@ -209,6 +209,10 @@ def _reader(handle: Any, name: str) -> Callable[[], Tensor]:
         return tensor
 
     return read
+
+
+def _keeper(tensor: Tensor) -> Callable[[], Tensor]:
+    return lambda: tensor
 
 
 def _open_pickle(path: Path) -> dict[str, LazyTensor]:
@@ -242,7 +246,7 @@ def _open_pickle(path: Path) -> dict[str, LazyTensor]:
         plain = isinstance(value, Tensor) and value.layout == torch.strided and value.is_floating_point()
         if not isinstance(name, str) or not plain or value.dtype not in _SAFETENSORS_DTYPES.values():
             raise ModelError(f"{name!r} is no plain floating-point tensor", where=str(path))
-        tensors[name] = LazyTensor(tuple(value.shape), value.dtype, lambda value=value: value)
+        tensors[name] = LazyTensor(tuple(value.shape), value.dtype, _keeper(value))
     return tensors
 
 

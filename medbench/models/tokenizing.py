@@ -13,12 +13,7 @@ from medbench.models.skeleton import foreign_failures
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["load_tokenizer", "tokenizer_folder"]
-
-
-def tokenizer_folder(folder: Path, base_folder: Path | None) -> Path:
-    """Return the folder with a checkpoint's tokenizer: that of its base, of an adapter, as its authors do."""
-    return base_folder if base_folder is not None else folder
+__all__ = ["load_tokenizer"]
 
 
 def load_tokenizer(
@@ -52,7 +47,7 @@ def load_tokenizer(
         raise ModelError(
             "no tokenizer in the checkpoint",
             where=str(folder),
-            hint="copy tokenizer.json and tokenizer_config.json of the model it was trained from into the folder",
+            hint="copy tokenizer.json and tokenizer_config.json of the model it was trained from there",
         )
     with foreign_failures("the tokenizer cannot be read", str(folder)):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

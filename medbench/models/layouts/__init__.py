@@ -62,7 +62,8 @@ def open_checkpoint(
         base_revision: Revision of ``base`` on the hub.
 
     Raises:
-        ModelError: The checkpoint cannot be found, is not what ``layout`` says, lacks its base, or is damaged.
+        ModelError: The checkpoint cannot be found, is not what ``layout`` says, lacks its base, or is
+            damaged.
     """
     if layout not in ("auto", *get_args(LayoutName)):
         raise ModelError(f"unknown layout {layout!r}", hint=f"auto, {', '.join(get_args(LayoutName))}")

@@ -1,12 +1,11 @@
-"""The authors' adapter layout: attention LoRA in PEFT's format beside a pickle with the experts; it needs its base.
+"""The authors' adapter layout: attention LoRA in PEFT's format and a pickle with the experts; needs its base.
 
-The attention LoRA is merged into the base's weights as they are read: ``W + scaling * B A`` in float32, rounded
-once, to the dtype of the model.
+The attention LoRA is merged into the base's weights as they are read: ``W + scaling * B A`` in float32,
+rounded once, to the dtype of the model.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from medbench.errors import ModelError
-from medbench.models.config import AUTHORS_KEYS, MoLoRAConfig
+from medbench.models.config import MoLoRAConfig, architecture
 from medbench.models.folder import read_json
 from medbench.models.layouts import authors
 from medbench.models.layouts.checkpoint import Checkpoint, check_tied, molora_shapes
@@ -58,8 +57,8 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
     """Open an adapter and its base.
 
     Raises:
-        ModelError: A configuration asks for unsupported arithmetic, the base is another one, or a file is missing
-            or damaged.
+        ModelError: A configuration asks for unsupported arithmetic, the base is another one, or a file is
+            missing or damaged.
     """
     config_path, lora_path = folder / "config.json", folder / "adapter_config.json"
     config, lora = read_json(config_path), read_json(lora_path)
@@ -112,8 +111,7 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
         return merged | authors.stack(expert_tensors, shapes, skeleton, molora)
 
     files = (*base.files, *attention.files, *mixture.files)
-    cleaned = {key: value for key, value in base_config.items() if key not in AUTHORS_KEYS}
-    return Checkpoint("adapter", folder, cleaned, molora, files, plan, base_folder)
+    return Checkpoint("adapter", folder, architecture(base_config), molora, files, plan, base_folder)
 
 
 def _check_lora(lora: Mapping[str, Any], where: str) -> None:
@@ -122,7 +120,7 @@ def _check_lora(lora: Mapping[str, Any], where: str) -> None:
             raise ModelError(f"{key} is {lora[key]!r}, which medbench does not merge", where=where)
     if lora.get("fan_in_fan_out"):
         raise ModelError(
-            "fan_in_fan_out is true: it is meant for layers that store their weight transposed, as GPT-2 does",
+            "fan_in_fan_out is true, which suits only layers that store their weight transposed",
             where=where,
             hint='the bases of MoLoRA checkpoints do not; set "fan_in_fan_out": false',
         )
@@ -192,5 +190,4 @@ def _merged(weight: LazyTensor, a: LazyTensor, b: LazyTensor, scaling: float) ->
     def read() -> Tensor:
         return torch.addmm(weight.read().to(dtype), b.read().to(dtype), a.read().to(dtype), alpha=scaling)
 
-    assert math.isfinite(scaling)
     return LazyTensor(weight.shape, dtype, read)

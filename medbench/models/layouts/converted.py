@@ -1,11 +1,11 @@
-"""medbench's own layout: safetensors with stacked experts, and a model_type that no other tool loads by mistake.
+"""medbench's own layout: safetensors with stacked experts, and a model_type that no other tool mistakes.
 
 ``config.json``::
 
     {"model_type": "molora", "molora_format": 1, "molora": {"molora_count": 8, …}, "base_config": {…}}
 
-Tensors have their canonical names. Each safetensors header carries the CRC-32 of every tensor, which is checked
-as the tensor is read.
+Tensors have their canonical names. Each safetensors header carries the CRC-32 of every tensor, which is
+checked as the tensor is read.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from __future__ import annotations
 import json
 import zlib
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -44,7 +44,8 @@ def converted_config(base_config: dict[str, Any], molora: MoLoRAConfig) -> dict[
 
 def checksum(tensor: Tensor) -> int:
     """Return the CRC-32 of a tensor's bytes, in row-major order."""
-    return zlib.crc32(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy())
+    flat = tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8)
+    return zlib.crc32(cast("Any", flat.numpy()))
 
 
 def read_converted(folder: Path) -> Checkpoint:

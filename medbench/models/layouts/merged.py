@@ -1,6 +1,6 @@
 """The authors' merged layout: one transformers folder whose MLP linears carry experts.
 
-``AutoModelForCausalLM`` loads such a folder without complaint, drops the experts, and so evaluates the base model.
+``AutoModelForCausalLM`` loads such a folder without complaint, drops the experts, and so evaluates the base.
 """
 
 from __future__ import annotations
@@ -8,7 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from medbench.errors import ModelError
-from medbench.models.config import AUTHORS_KEYS, MoLoRAConfig
+from medbench.models.config import MoLoRAConfig, architecture
 from medbench.models.folder import read_json
 from medbench.models.layouts import authors
 from medbench.models.layouts.checkpoint import Checkpoint, check_tied, molora_shapes
@@ -40,5 +40,4 @@ def read_merged(folder: Path) -> Checkpoint:
         plain = {name: tensor for name, tensor in opened.tensors.items() if name in skeleton.shapes}
         return plain | authors.stack(opened.tensors, shapes, skeleton, molora)
 
-    base_config = {key: value for key, value in config.items() if key not in AUTHORS_KEYS}
-    return Checkpoint("merged", folder, base_config, molora, opened.files, plan)
+    return Checkpoint("merged", folder, architecture(config), molora, opened.files, plan)

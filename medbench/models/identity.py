@@ -38,9 +38,9 @@ def fingerprint(
         base_revision: Revision of ``base`` on the hub.
 
     Returns:
-        ``model`` (SHA-256 of the rest: the same if and only if nothing changed), ``layout``, ``weights``,
-        ``config``, ``tokenizer``, ``chat_template`` (SHA-256 each, ``None`` where there is none), ``files`` (name ->
-        ``sha256`` and ``bytes``; those of an adapter's base begin with ``base/``), ``revision`` and
+        ``model`` (SHA-256 of the next five: the same if and only if they are), ``layout``, ``weights``,
+        ``config``, ``tokenizer``, ``chat_template`` (SHA-256 each, ``None`` where there is none), ``files``
+        (name -> ``sha256`` and ``bytes``; those of an adapter's base begin with ``base/``), ``revision`` and
         ``base_revision`` (hub commits, ``None`` for folders that do not come from the hub's cache).
 
     Raises:
@@ -122,6 +122,7 @@ def _digest(file: Path) -> dict[str, Any]:
 
 @lru_cache(maxsize=4096)
 def _sha256(file: Path, size: int, changed_ns: int) -> str:
+    """Digest a file; ``size`` and ``changed_ns`` make the cache notice that it changed."""
     digest = hashlib.sha256()
     with file.open("rb") as stream:
         while chunk := stream.read(_CHUNK):
