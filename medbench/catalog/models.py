@@ -1,0 +1,203 @@
+"""Model definitions: one YAML per checkpoint, or a bare path to one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from medbench.catalog.names import nearest
+from medbench.catalog.paths import definitions_folder
+from medbench.catalog.reading import YamlFile, read_yaml
+from medbench.catalog.tasks import Place
+from medbench.errors import CatalogError
+
+__all__ = ["DTYPES", "LAYOUTS", "ModelDefinition", "find_model", "list_models", "read_model"]
+
+LAYOUTS = ("auto", "adapter", "merged", "converted", "plain")
+DTYPES = ("auto", "float32", "bfloat16", "float16")
+
+_TEXT_KEYS = (
+    "model",
+    "description",
+    "path",
+    "base",
+    "layout",
+    "revision",
+    "base_revision",
+    "dtype",
+    "device",
+    "system_prompt",
+    "licence",
+    "citation",
+    "homepage",
+)
+_KEYS = (*_TEXT_KEYS, "chat_template", "engine")
+_DEMO_PATHS = "package:"
+
+
+@dataclass(frozen=True)
+class ModelDefinition:
+    """A checkpoint to evaluate and how to run it.
+
+    Attributes:
+        model: Name by which it is asked for; its results lie in a folder of that name.
+        path: Folder or hub id of the checkpoint.
+        description: One line for people.
+        base: Folder or hub id of the base model of an adapter.
+        layout: How the checkpoint lies on disk; ``auto`` finds out.
+        revision: Hub revision of the checkpoint.
+        base_revision: Hub revision of the base.
+        dtype: Number format of the computation.
+        device: Where to compute; ``auto`` takes a GPU where there is one.
+        chat_template: Whether prompts go through the tokenizer's chat template.
+        system_prompt: First message of the chat, if any.
+        engine: Settings of the engine, such as ``max_batch_tokens``.
+        licence: Terms of the weights.
+        citation: The paper to cite.
+        homepage: Where the weights are published.
+        source: The YAML that says all this; None for a bare path.
+    """
+
+    model: str
+    path: str
+    description: str = ""
+    base: str | None = None
+    layout: str = "auto"
+    revision: str | None = None
+    base_revision: str | None = None
+    dtype: str = "auto"
+    device: str = "auto"
+    chat_template: bool = False
+    system_prompt: str | None = None
+    engine: Mapping[str, Any] = field(default_factory=dict)
+    licence: str = ""
+    citation: str = ""
+    homepage: str = ""
+    source: Path | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """The definition as plain values, as it would stand in a YAML."""
+        return {key: getattr(self, key) for key in _KEYS if key != "engine"} | {"engine": dict(self.engine)}
+
+
+def _check(file: YamlFile) -> None:
+    def place(key: str) -> str:
+        return str(Place(file.path, file.lines.get((key,))))
+
+    for way, line in file.duplicates:
+        raise CatalogError(
+            f"the key {way[-1]!r} is written twice",
+            where=str(Place(file.path, line)),
+            hint="keep one of them",
+        )
+    for key, value in file.values.items():
+        if key not in _KEYS:
+            close = nearest(str(key), _KEYS, n=1)
+            raise CatalogError(
+                f"unknown key {key!r}",
+                where=place(str(key)),
+                hint=f"did you mean {close!r}?" if close else f"the keys are {', '.join(_KEYS)}",
+            )
+        if key in _TEXT_KEYS and value is not None and not isinstance(value, str):
+            raise CatalogError(
+                f"{key!r} is {type(value).__name__}, expected text",
+                where=place(key),
+                hint="put it into quotes",
+            )
+    for key in ("model", "path"):
+        if not file.values.get(key):
+            raise CatalogError(f"{key!r} is missing", where=str(file.path), hint=f"add a line `{key}: …`")
+    if not isinstance(file.values.get("chat_template", False), bool):
+        raise CatalogError("'chat_template' is neither true nor false", where=place("chat_template"))
+    if not isinstance(file.values.get("engine") or {}, dict):
+        raise CatalogError(
+            "'engine' holds no settings", where=place("engine"), hint="write `engine:` and indented keys"
+        )
+    for key, known in (("layout", LAYOUTS), ("dtype", DTYPES)):
+        value = file.values.get(key)
+        if value is not None and value not in known:
+            raise CatalogError(
+                f"unknown {key} {value!r}", where=place(key), hint=f"one of {', '.join(known)}"
+            )
+
+
+def _resolved(path: str, folder: Path) -> str:
+    """A checkpoint's place: in the package, relative to its YAML, or as written (absolute, or a hub id)."""
+    if path.startswith(_DEMO_PATHS):
+        return str(Path(__file__).resolve().parents[1] / path.removeprefix(_DEMO_PATHS))
+    written = Path(path).expanduser()
+    if written.is_absolute():
+        return str(written)
+    beside = folder / written
+    # `./x` and `../x` always mean a folder; `org/name` is a hub id unless such a folder lies beside the YAML.
+    return str(beside.resolve()) if path.startswith(".") or beside.exists() else path
+
+
+def read_model(path: Path) -> ModelDefinition:
+    """Read a model definition.
+
+    Relative paths in it are relative to the file; ``package:`` begins a path inside medbench.
+
+    Raises:
+        CatalogError: If a key is unknown, missing or of the wrong kind; names the line.
+    """
+    file = read_yaml(path)
+    _check(file)
+    values = {key: value for key, value in file.values.items() if value is not None}
+    for key in ("path", "base"):
+        if key in values:
+            values[key] = _resolved(values[key], path.parent)
+    return ModelDefinition(**values, source=path)
+
+
+def list_models() -> tuple[ModelDefinition, ...]:
+    """The shipped model definitions, by name.
+
+    Raises:
+        CatalogError: If one is faulty.
+    """
+    folder = definitions_folder("models")
+    return tuple(sorted((read_model(path) for path in folder.glob("*.yaml")), key=lambda model: model.model))
+
+
+def find_model(
+    name: str, *, base: str | None = None, dtype: str | None = None, device: str | None = None
+) -> ModelDefinition:
+    """Find the model that a person means.
+
+    Args:
+        name: Name of a shipped definition, a YAML file, or the folder of a checkpoint.
+        base: Replaces the base of the definition.
+        dtype: Replaces its number format.
+        device: Replaces its device.
+
+    Raises:
+        CatalogError: If there is no such model, or its definition is faulty.
+    """
+    if dtype is not None and dtype not in DTYPES:
+        raise CatalogError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(DTYPES)}")
+    found = _named(name)
+    return replace(found, base=base or found.base, dtype=dtype or found.dtype, device=device or found.device)
+
+
+def _named(name: str) -> ModelDefinition:
+    written = Path(name).expanduser()
+    if written.suffix in (".yaml", ".yml"):
+        if not written.is_file():
+            raise CatalogError("the model definition does not exist", where=name, hint="check the path")
+        return read_model(written)
+    shipped = {path.stem: path for path in definitions_folder("models").glob("*.yaml")}
+    if name in shipped:
+        return read_model(shipped[name])
+    by_name = {model.model: model for model in list_models()}
+    if name in by_name:
+        return by_name[name]
+    if written.is_dir():
+        return ModelDefinition(model=written.resolve().name, path=str(written.resolve()))
+    close = nearest(name, {*shipped, *by_name})
+    raise CatalogError(
+        f"there is no model {name!r}, neither a definition, a YAML file nor a folder",
+        hint=f"did you mean {close}?" if close else "`medbench models list` shows the definitions",
+    )

@@ -1,0 +1,151 @@
+"""YAML with a memory: values, the line of every key, duplicate keys, and functions named but not imported."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import yaml
+
+from medbench.errors import CatalogError
+
+__all__ = ["Function", "Key", "YamlFile", "read_yaml"]
+
+Key = tuple[str | int, ...]
+
+# A definition is a page of text; anything near this size is something else.
+_MAX_BYTES = 1_000_000
+_MAX_NODES = 50_000
+
+
+class Function(NamedTuple):
+    """A ``!function`` reference.
+
+    Attributes:
+        name: Dotted name as written.
+        folder: Folder of the file that names it, where a module of that name is looked for first.
+    """
+
+    name: str
+    folder: Path
+
+    @property
+    def local_file(self) -> Path | None:
+        """The module beside the YAML that the name means, if there is one; it goes before any package."""
+        module = self.name.rpartition(".")[0]
+        path = self.folder / f"{module.replace('.', '/')}.py"
+        return path if module and path.is_file() else None
+
+
+@dataclass(frozen=True)
+class YamlFile:
+    """What a YAML file says.
+
+    Attributes:
+        path: The file.
+        values: Its content.
+        lines: Line of each key, 1-based, by the way to it, such as ``("metric_list", 0, "metric")``.
+        duplicates: Keys written twice, each with the line of the repetition.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+    lines: Mapping[Key, int] = field(default_factory=dict)
+    duplicates: tuple[tuple[Key, int], ...] = ()
+
+
+_BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _loader_for(folder: Path) -> Any:
+    class Loader(_BASE):  # type: ignore[misc]
+        """Safe loading plus ``!function``, which becomes a name."""
+
+    def function(loader: Any, node: yaml.Node) -> Function:
+        return Function(str(loader.construct_scalar(node)), folder)
+
+    Loader.add_constructor("!function", function)
+    return Loader
+
+
+def _walk(node: yaml.Node, lines: dict[Key, int], duplicates: list[tuple[Key, int]]) -> None:
+    """Note the line of every key below a node; aliases are visited once, so that they cannot multiply."""
+    waiting: list[tuple[yaml.Node, Key]] = [(node, ())]
+    seen: set[int] = set()
+    while waiting:
+        current, way = waiting.pop()
+        if id(current) in seen:
+            continue
+        seen.add(id(current))
+        if len(seen) > _MAX_NODES:
+            raise CatalogError("the file has too many entries to be a definition")
+        if isinstance(current, yaml.MappingNode):
+            here: set[str] = set()
+            for key, value in current.value:
+                name = str(key.value)
+                line = key.start_mark.line + 1
+                if name in here and name != "<<":
+                    duplicates.append(((*way, name), line))
+                here.add(name)
+                lines.setdefault((*way, name), line)
+                waiting.append((value, (*way, name)))
+        elif isinstance(current, yaml.SequenceNode):
+            for index, value in enumerate(current.value):
+                lines.setdefault((*way, index), value.start_mark.line + 1)
+                waiting.append((value, (*way, index)))
+
+
+def read_yaml(path: Path) -> YamlFile:
+    """Read a definition without running anything that it names.
+
+    Args:
+        path: The file.
+
+    Raises:
+        CatalogError: If it cannot be read or parsed, or is no mapping; names the line.
+    """
+    where = str(path)
+    try:
+        raw = path.read_bytes()
+    except OSError as error:
+        raise CatalogError(f"the file cannot be read: {error.strerror}", where=where) from error
+    if len(raw) > _MAX_BYTES:
+        raise CatalogError(
+            f"the file has {len(raw)} bytes, too many for a definition",
+            where=where,
+            hint="is it the right file?",
+        )
+    lines: dict[Key, int] = {}
+    duplicates: list[tuple[Key, int]] = []
+    try:
+        loader = _loader_for(path.parent)(raw)
+        try:
+            node = loader.get_single_node()
+            if node is not None:
+                _walk(node, lines, duplicates)
+            values = None if node is None else loader.construct_document(node)
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        raise CatalogError(
+            f"the YAML cannot be parsed: {error.problem or error.context}",
+            where=f"{where}, line {mark.line + 1}" if mark else where,
+            hint="check indentation, quotes and colons there",
+        ) from error
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        # Impossible dates, unhashable keys, bad encodings and bottomless nesting arrive as these.
+        raise CatalogError(
+            f"the YAML cannot be parsed: {str(error).partition(chr(10))[0]}",
+            where=where,
+            hint="mend the file",
+        ) from error
+    if not isinstance(values, dict):
+        raise CatalogError(
+            f"expected keys with values, found {'nothing' if values is None else type(values).__name__}",
+            where=where,
+            hint="a definition begins with lines such as `task: name`",
+        )
+    return YamlFile(path, values, lines, tuple(duplicates))

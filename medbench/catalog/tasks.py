@@ -1,0 +1,344 @@
+"""Task and group definitions, read from YAML without lm-eval and without running any of their code."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from medbench.catalog.reading import Function, Key, YamlFile, read_yaml
+from medbench.errors import CatalogError
+
+__all__ = [
+    "NOT_TASKS",
+    "Definition",
+    "GroupDefinition",
+    "Merged",
+    "Place",
+    "TaskDefinition",
+    "TaskReader",
+    "functions_in",
+    "task_files",
+]
+
+# lm-eval skips these folders as well.
+_IGNORED_FOLDERS = frozenset({"__pycache__", ".ipynb_checkpoints"})
+# A folder's register of datasets ends in .yaml too, but defines no task.
+NOT_TASKS = frozenset({"sources.yaml"})
+
+
+class Place(NamedTuple):
+    """A line of a file."""
+
+    path: Path
+    line: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.path}, line {self.line}" if self.line else str(self.path)
+
+
+@dataclass(frozen=True)
+class Merged:
+    """A YAML with what it includes, its own keys winning, as lm-eval merges them.
+
+    Attributes:
+        path: The file itself.
+        values: Merged keys; nested values are replaced as a whole, not merged.
+        sources: The files read, the file itself last.
+        owners: For each top-level key, the file it came from.
+    """
+
+    path: Path
+    values: Mapping[str, Any]
+    sources: tuple[YamlFile, ...]
+    owners: Mapping[str, YamlFile]
+
+    def place(self, *way: str | int) -> Place:
+        """Where a key was written; the nearest key above it when it was not."""
+        owner = self.owners.get(str(way[0])) if way else None
+        if owner is None:
+            return Place(self.path)
+        key: Key = way
+        while key:
+            if key in owner.lines:
+                return Place(owner.path, owner.lines[key])
+            key = key[:-1]
+        return Place(owner.path)
+
+
+@dataclass(frozen=True)
+class TaskDefinition:
+    """A leaf task as its YAML defines it, without its functions imported or its documents read.
+
+    Attributes:
+        name: Name by which it is asked for.
+        path: Its YAML.
+        shipped: Whether it came with medbench rather than from a folder of the user's.
+        alias: Name for people.
+        tags: Names that select it along with others.
+        version: Version of the task; results of different versions cannot be compared.
+        dataset: Key of its dataset; None when it brings its own by other means.
+        language: ``zh``, ``en`` or empty.
+        family: ``exam``, ``extraction``, ``classification``, ``matching``, ``generation`` or empty.
+        protocol: ``letters``, ``labels``, ``generate``, ``direct``, ``cot`` or empty.
+        main_metric: The score that stands for the task.
+        output_type: What lm-eval asks the model for.
+        digest: Checksum over the YAML, all it includes and the Python files beside it that it names.
+        functions: Functions that it names.
+        merged: The YAML with its includes, for whoever checks it.
+    """
+
+    name: str
+    path: Path
+    shipped: bool
+    alias: str
+    tags: tuple[str, ...]
+    version: float | None
+    dataset: str | None
+    language: str
+    family: str
+    protocol: str
+    main_metric: str
+    output_type: str
+    digest: str
+    functions: tuple[Function, ...]
+    merged: Merged = field(repr=False, compare=False)
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its YAML."""
+        return self.path.parent
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a listing shows, as plain values."""
+        return {
+            "name": self.name,
+            "alias": self.alias,
+            "tags": list(self.tags),
+            "version": self.version,
+            "dataset": self.dataset,
+            "language": self.language,
+            "family": self.family,
+            "protocol": self.protocol,
+            "main_metric": self.main_metric,
+            "output_type": self.output_type,
+            "digest": self.digest,
+            "shipped": self.shipped,
+            "path": str(self.path),
+        }
+
+
+@dataclass(frozen=True)
+class GroupDefinition:
+    """Several tasks with one name and their average.
+
+    Attributes:
+        name: Name by which it is asked for.
+        path: Its YAML.
+        shipped: Whether it came with medbench.
+        alias: Name for people.
+        members: Tasks and groups, in the order of the YAML.
+        macro: Whether its score is the plain mean of the members' main scores, sizes ignored.
+        version: Version of the group.
+        digest: Checksum over the YAML and all it includes.
+        merged: The YAML with its includes, for whoever checks it.
+    """
+
+    name: str
+    path: Path
+    shipped: bool
+    alias: str
+    members: tuple[str, ...]
+    macro: bool
+    version: float | None
+    digest: str
+    merged: Merged = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a listing shows, as plain values."""
+        return {
+            "name": self.name,
+            "alias": self.alias,
+            "members": list(self.members),
+            "macro": self.macro,
+            "version": self.version,
+            "shipped": self.shipped,
+            "path": str(self.path),
+        }
+
+
+Definition = TaskDefinition | GroupDefinition
+
+
+def task_files(folder: Path) -> Iterator[Path]:
+    """Files that may define a task or group below a folder, in the order in which lm-eval reads them."""
+    found = (
+        path
+        for path in folder.glob("**/*.yaml")
+        if path.name not in NOT_TASKS and not _IGNORED_FOLDERS.intersection(path.parts)
+    )
+    yield from sorted(found, key=lambda path: path.as_posix())
+
+
+def functions_in(value: Any, way: Key = ()) -> Iterator[tuple[Key, Function]]:
+    """Every function named below a value, with the way to it."""
+    if isinstance(value, Function):
+        yield way, value
+    elif isinstance(value, Mapping):
+        for key, inner in value.items():
+            yield from functions_in(inner, (*way, str(key)))
+    elif isinstance(value, list):
+        for index, inner in enumerate(value):
+            yield from functions_in(inner, (*way, index))
+
+
+def _digest(sources: Sequence[YamlFile], functions: Sequence[Function]) -> str:
+    digest = hashlib.sha256()
+    code = {function.local_file for function in functions}
+    files = [source.path for source in sources] + sorted(path for path in code if path)
+    for path in files:
+        content = path.read_bytes()
+        digest.update(f"{path.name} {len(content)}\n".encode())
+        digest.update(content)
+    return digest.hexdigest()
+
+
+def _texts(value: Any) -> tuple[str, ...]:
+    if value is None:
+        return ()
+    return tuple(str(item) for item in value) if isinstance(value, list) else (str(value),)
+
+
+def _number(value: Any) -> float | None:
+    return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+
+
+class TaskReader:
+    """Reads task YAMLs, each included template once.
+
+    Args:
+        shipped: Whether what it reads came with medbench.
+    """
+
+    def __init__(self, *, shipped: bool) -> None:
+        self._shipped = shipped
+        self._files: dict[Path, YamlFile] = {}
+
+    def _file(self, path: Path) -> YamlFile:
+        if path not in self._files:
+            self._files[path] = read_yaml(path)
+        return self._files[path]
+
+    def _collect(self, path: Path, seen: set[Path]) -> Merged:
+        path = path.resolve()
+        if path in seen:
+            raise CatalogError(
+                f"{path.name} is included twice, or includes itself",
+                where=str(path),
+                hint="lm-eval refuses this as a cycle; include each template once",
+            )
+        seen.add(path)
+        own = self._file(path)
+        values: dict[str, Any] = {}
+        owners: dict[str, YamlFile] = {}
+        sources: list[YamlFile] = []
+        includes = own.values.get("include", [])
+        for include in includes if isinstance(includes, list) else [includes]:
+            target = path.parent / str(include)
+            if not target.is_file():
+                raise CatalogError(
+                    f"the included file {include!r} does not exist",
+                    where=str(Place(path, own.lines.get(("include",)))),
+                    hint="the name is relative to the file that includes it",
+                )
+            inner = self._collect(target, seen)
+            sources += inner.sources
+            for key, value in inner.values.items():
+                if key != "task_list":
+                    values[key], owners[key] = value, inner.owners[key]
+        for key, value in own.values.items():
+            if key != "include":
+                values[str(key)], owners[str(key)] = value, own
+        return Merged(path, values, (*sources, own), owners)
+
+    def merge(self, path: Path) -> Merged:
+        """A YAML with its includes.
+
+        Raises:
+            CatalogError: If a file cannot be read or parsed, or includes form a cycle.
+        """
+        return self._collect(path, set())
+
+    def read(self, path: Path) -> Definition:
+        """The definition in a YAML.
+
+        Raises:
+            CatalogError: If it cannot be read, or defines neither a task nor a group.
+        """
+        merged = self.merge(path)
+        values = merged.values
+        metadata = values.get("metadata")
+        metadata = metadata if isinstance(metadata, dict) else {}
+        if "group" in values:
+            return self._group(merged, metadata)
+        if not isinstance(values.get("task"), str) or not values["task"]:
+            raise CatalogError(
+                "the file defines neither a task nor a group",
+                where=str(merged.place("task")),
+                hint="give it `task: name`, or rename a template so that it does not end in .yaml",
+            )
+        functions = tuple(dict.fromkeys(function for _, function in functions_in(values)))
+        dataset = metadata.get("dataset")
+        return TaskDefinition(
+            name=values["task"],
+            path=path,
+            shipped=self._shipped,
+            alias=str(values.get("task_alias") or values["task"]),
+            tags=_texts(values.get("tag")),
+            version=_number(metadata.get("version")),
+            dataset=None if dataset is None else str(dataset),
+            language=str(metadata.get("language") or ""),
+            family=str(metadata.get("family") or ""),
+            protocol=str(metadata.get("protocol") or ""),
+            main_metric=str(metadata.get("main_metric") or ""),
+            output_type=str(values.get("output_type") or "generate_until"),
+            digest=_digest(merged.sources, functions),
+            functions=functions,
+            merged=merged,
+        )
+
+    def _group(self, merged: Merged, metadata: Mapping[str, Any]) -> GroupDefinition:
+        values = merged.values
+        members = values.get("task") or []
+        if (
+            not isinstance(members, list)
+            or not all(isinstance(member, str) for member in members)
+            or not members
+        ):
+            raise CatalogError(
+                "a group needs a list of names of tasks or groups",
+                where=str(merged.place("task")),
+                hint="write `task:` with one `- name` a line; a task with other settings gets its own YAML",
+            )
+        return GroupDefinition(
+            name=str(values["group"]),
+            path=merged.path,
+            shipped=self._shipped,
+            alias=str(values.get("group_alias") or values["group"]),
+            members=tuple(members),
+            macro=_is_macro(values, metadata),
+            version=_number(metadata.get("version")),
+            digest=_digest(merged.sources, ()),
+            merged=merged,
+        )
+
+
+def _is_macro(values: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Whether a group averages its members without weights: said in its metadata, or in its aggregation."""
+    if "macro" in metadata:
+        return bool(metadata["macro"])
+    rules = values.get("aggregate_metric_list") or []
+    rules = rules if isinstance(rules, list) else [rules]
+    return any(isinstance(rule, dict) and rule.get("weight_by_size") is False for rule in rules)
