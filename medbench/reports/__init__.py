@@ -2,4 +2,6 @@
 
 from __future__ import annotations
 
-__all__: list[str] = []
+from medbench.reports.page import render_report, write_report
+
+__all__ = ["render_report", "write_report"]

@@ -1,0 +1,133 @@
+"""The report: one HTML file that needs nothing else."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import os
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from medbench.analysis import Runs
+from medbench.errors import ReportError
+from medbench.reports.section import Section, system_names
+from medbench.reports.sections.provenance import provenance
+from medbench.reports.sections.routing import routing
+from medbench.reports.sections.scores import bars, overview
+from medbench.version import __version__
+
+__all__ = ["render_report", "write_report"]
+
+
+def write_report(runs: Runs, path: str | os.PathLike[str], *, title: str | None = None) -> Path:
+    """Write the report of some runs.
+
+    Args:
+        runs: What :func:`medbench.analysis.load_runs` gave.
+        path: The HTML file; its folder is made if need be.
+        title: Heading of the page.
+
+    Returns:
+        The path written.
+
+    Raises:
+        ReportError: The file cannot be written.
+    """
+    target = Path(path)
+    text = render_report(runs, title=title)
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile(
+            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
+        ) as file:
+            file.write(text)
+        # mkstemp makes files for their owner alone; a report is meant to be read.
+        os.chmod(file.name, 0o644)  # noqa: PTH101 - named by a string
+        os.replace(file.name, target)  # noqa: PTH105
+    except OSError as error:
+        raise ReportError(
+            f"the report cannot be written: {error.strerror or error}",
+            where=str(target),
+            hint="choose another place with --output",
+        ) from error
+    return target
+
+
+def render_report(runs: Runs, *, title: str | None = None) -> str:
+    """The text of the page; the same runs give the same text, byte for byte."""
+    systems = system_names(runs)
+    scores = _with_systems(runs, systems)
+    sections = [section for section in _sections(runs, scores, systems) if section is not None]
+    script = _source("script.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    environment = Environment(
+        loader=PackageLoader("medbench.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template("report.html.j2").render(
+        title=title or _title(runs),
+        subtitle=_subtitle(runs, scores),
+        # Only the page's own script runs, and nothing is fetched, whatever the texts contain.
+        policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:",
+        style=Markup(_source("style.css")),  # noqa: S704 - the package's own file
+        script=Markup(script),  # noqa: S704 - the package's own file
+        sampled=_sampled(scores),
+        problems=runs.problems,
+        sections=sections,
+        payloads={name: content for section in sections for name, content in section.payloads.items()},
+        version=__version__,
+        footer="intervals at 95%; seeds are fixed, so that the same runs give the same report",
+    )
+
+
+def _sections(runs: Runs, scores: pd.DataFrame, systems: list[str]) -> list[Section | None]:
+    return [
+        overview(scores, systems),
+        bars(scores, systems),
+        routing(runs, systems),
+        provenance(runs, scores, systems),
+    ]
+
+
+def _with_systems(runs: Runs, systems: list[str]) -> pd.DataFrame:
+    names = {(run.model, run.run): system for run, system in zip(runs, systems, strict=True)}
+    scores = runs.scores()
+    keys = zip(scores["model"].astype(str), scores["run"].astype(str), strict=True)
+    return scores.assign(system=[names[key] for key in keys])
+
+
+def _title(runs: Runs) -> str:
+    models = runs.models
+    return f"Evaluation of {models[0]}" if len(models) == 1 else f"Evaluation of {len(models)} models"
+
+
+def _subtitle(runs: Runs, scores: pd.DataFrame) -> str:
+    tasks = scores.loc[scores["kind"] == "task", "task"].nunique()
+    days = sorted({str(run.manifest.get("started"))[:10] for run in runs if run.manifest.get("started")})
+    when = "" if not days else f" · {days[0]}" if len(days) == 1 else f" · {days[0]} to {days[-1]}"
+    names = ", ".join(runs.models) if len(runs.models) > 1 else ""
+    return f"{names}{' · ' if names else ''}{len(runs)} run{'s' * (len(runs) > 1)} · {tasks} tasks{when}"
+
+
+def _sampled(scores: pd.DataFrame) -> str:
+    tasks = scores[scores["kind"] == "task"]
+    marked = tasks.loc[tasks["data_source"] == "samples", "task"].astype(str).unique()
+    if not len(marked):
+        return ""
+    if len(marked) == tasks["task"].nunique():
+        return (
+            "Every score here comes from the few hand-written documents that travel with the package. "
+            "They show that everything works, and say nothing about medicine."
+        )
+    return f"The tasks {', '.join(marked)} were run on the few hand-written documents of the package."
+
+
+def _source(name: str) -> str:
+    return (Path(__file__).parent / "templates" / name).read_text(encoding="utf-8")

@@ -1,0 +1,137 @@
+"""Scores of all tasks: the sortable table and the bars."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import pandas as pd
+
+from medbench.reports.formats import interval_text, known, score_text
+from medbench.reports.section import Section
+
+__all__ = ["bars", "overview"]
+
+
+class Cell(NamedTuple):
+    """A score in the table."""
+
+    text: str
+    interval: str
+    sort: str
+    title: str
+
+
+class Bar(NamedTuple):
+    """A score as a bar; lengths in percent of the track."""
+
+    colour: int
+    title: str
+    text: str
+    width: float | None
+    low: float | None
+    span: float | None
+    after: float
+
+
+@dataclass(frozen=True)
+class Row:
+    """A task or group in all systems."""
+
+    task: str
+    metric: str
+    language: str
+    family: str
+    n: int
+    group: bool
+    sampled: bool
+    cells: list[Cell]
+    bars: list[Bar]
+
+
+def overview(scores: pd.DataFrame, systems: list[str]) -> Section:
+    """The table of all scores.
+
+    Args:
+        scores: ``runs.scores()`` with a column ``system``.
+        systems: Names of the systems, in the order of the columns.
+    """
+    return Section(
+        id="overview",
+        title="Scores",
+        lead="Main metric of every task, in percent, with its 95% interval. Averages of groups stand on top; "
+        "one that lacks a task is missing rather than averaged over the rest. Click a heading to sort.",
+        template="overview.html.j2",
+        data={"systems": systems, "rows": list(_rows(scores, systems))},
+    )
+
+
+def bars(scores: pd.DataFrame, systems: list[str]) -> Section:
+    """The same scores as bars, all on one scale from 0 to 100."""
+    rows = [row for row in _rows(scores, systems) if any(bar.width is not None for bar in row.bars)]
+    return Section(
+        id="bars",
+        title="By task",
+        lead="Bars are scores, whiskers their 95% intervals. Overlap of two whiskers says little about a "
+        "difference on the same documents; the paired comparison does.",
+        template="bars.html.j2",
+        data={"systems": systems, "rows": rows},
+    )
+
+
+def _rows(scores: pd.DataFrame, systems: list[str]) -> Iterator[Row]:
+    main = scores[scores["main"].fillna(False).astype(bool)]
+    grouped = main.groupby(["kind", "task", "metric"], sort=False, observed=True)
+    found = []
+    for (kind, task, metric), rows in grouped:
+        by_system = {row["system"]: row for row in rows.to_dict("records")}
+        first = next(iter(by_system.values()))
+        found.append(
+            Row(
+                task=str(task),
+                metric=str(metric),
+                language=_text(first["language"]),
+                family=_text(first["family"]),
+                n=max(int(row["n"]) for row in by_system.values()),
+                group=kind == "group",
+                sampled=any(row["data_source"] == "samples" for row in by_system.values()),
+                cells=[_cell(by_system.get(system)) for system in systems],
+                bars=[_bar(i, system, by_system.get(system)) for i, system in enumerate(systems)],
+            )
+        )
+    yield from sorted(found, key=lambda row: not row.group)
+
+
+def _cell(row: Mapping[Hashable, Any] | None) -> Cell:
+    if row is None or not known(row["value"]):
+        return Cell("", "", "", "")
+    title = f"n = {row['n']:,}; interval: {row['interval']}; filter: {row['filter']}"
+    return Cell(
+        score_text(row["value"]), interval_text(row["low"], row["high"]), f"{row['value']:.6f}", title
+    )
+
+
+def _bar(index: int, system: str, row: Mapping[Hashable, Any] | None) -> Bar:
+    if row is None or not known(row["value"]) or not 0 <= row["value"] <= 1:
+        return Bar(index, f"{system}: no score between 0 and 100", "", None, None, None, 0)
+    value = row["value"]
+    text, limits = score_text(value), interval_text(row["low"], row["high"])
+    low = high = None
+    if known(row["low"]) and known(row["high"]):
+        low, high = (100 * min(1.0, max(0.0, row[name])) for name in ("low", "high"))
+    after = round(max(100 * value, high or 0), 2)
+    span = None if low is None or high is None else round(high - low, 2)
+    return Bar(
+        colour=index,
+        title=f"{system}: {text} {limits}",
+        text=text,
+        width=round(100 * value, 2),
+        low=None if low is None else round(low, 2),
+        span=span,
+        after=after,
+    )
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else ""
