@@ -98,7 +98,7 @@ def demo_examples() -> list[Example]:
     template = Template(CHAT_TEMPLATE)
 
     def render(messages: list[dict[str, str]], add_generation_prompt: bool = True) -> str:
-        return template.render(messages=messages, add_generation_prompt=add_generation_prompt)
+        return str(template.render(messages=messages, add_generation_prompt=add_generation_prompt))
 
     selection = resolve_tasks(["medbench_all"])
     return read_examples([task.name for task in selection.tasks], selection.folders, render)
@@ -131,7 +131,7 @@ def build_model(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Any:
     return model
 
 
-def save(model: nn.Module, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
+def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the checkpoint in the converted layout, weights in float16."""
     from medbench.models.converting import save_converted
 
@@ -197,11 +197,13 @@ class _Trainer:
         self.logits.clear()
         hidden = self.model.model(input_ids=ids, attention_mask=mask, use_cache=False).last_hidden_state
         asked = weights[:, 1:] > 0  # the head is the dearest layer: only answers go through it
-        losses = F.cross_entropy(self.model.lm_head(hidden[:, :-1][asked]), ids[:, 1:][asked], reduction="none")
+        losses = F.cross_entropy(
+            self.model.lm_head(hidden[:, :-1][asked]), ids[:, 1:][asked], reduction="none"
+        )
         answer = (losses * weights[:, 1:][asked]).sum() / weights[:, 1:].sum()
         routing = self._routing_loss(torch.tensor([s.kind for s in batch]), mask)
         self.optimizer.zero_grad()
-        (answer + self.recipe.routing_weight * routing).backward()
+        (answer + self.recipe.routing_weight * routing).backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(self.model.parameters(), 1.0)
         self.optimizer.step()
         return answer.item(), routing.item()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -246,5 +246,10 @@ def _plan_fields(plan: RunPlan) -> dict[str, Any]:
         "system_prompt": plan.system_prompt,
         "tasks": {task.name: {"version": task.version, "digest": task.digest} for task in plan.tasks},
         "groups": {group.name: list(group.members) for group in plan.groups},
-        "data": {name: source.to_dict() for name, source in plan.sources.items()},
+        "data": {name: _without_place(asdict(source)) for name, source in plan.sources.items()},
     }
+
+
+def _without_place(source: dict[str, Any]) -> dict[str, Any]:
+    """A data source without the folder it lies in, which is nobody's business but its owner's."""
+    return {name: value for name, value in source.items() if name != "root"}

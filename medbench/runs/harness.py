@@ -192,7 +192,7 @@ def _set_fewshot(task: Any, settings: RunSettings) -> None:
 
 
 def _rotations_of_first(task: Any, limit: int) -> list[int] | None:
-    """Indices of all rotations of the first ``limit`` questions, or ``None`` if the task's are not rotated."""
+    """Indices of every rotation of the first ``limit`` questions; ``None`` for a task that is not rotated."""
     documents = task.eval_docs
     if "origin" not in documents.features:
         return None

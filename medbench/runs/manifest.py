@@ -72,7 +72,7 @@ def environment() -> dict[str, Any]:
     """Versions and hardware of this process; nothing that names a user, a folder or a secret."""
     import torch
 
-    packages = {}
+    packages: dict[str, str | None] = {}
     for name in _PACKAGES:
         try:
             packages[name] = version(name)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -108,7 +108,7 @@ def make_plan(
     if failures and len(failures) == len(selection.tasks):
         raise next(iter(failures.values()))
     return RunPlan(
-        model=model,
+        model=_on_this_machine(model),
         fingerprint=fingerprint(
             model.path, model.base, revision=model.revision, base_revision=model.base_revision
         ),
@@ -119,3 +119,16 @@ def make_plan(
         settings=settings,
         failures=failures,
     )
+
+
+def _on_this_machine(model: ModelDefinition) -> ModelDefinition:
+    """Settle ``auto``: a GPU where there is one, bfloat16 on it and float32 on the CPU."""
+    import torch
+
+    device = model.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    dtype = model.dtype
+    if dtype == "auto":
+        dtype = "float32" if device == "cpu" else "bfloat16"
+    return replace(model, device=device, dtype=dtype)
