@@ -29,7 +29,7 @@ def read_answer(doc: Doc, text: str) -> str:
     Returns:
         The sorted letters, such as ``"B"`` or ``"ACE"``; ``""`` if no answer can be read.
     """
-    return read(text, doc["letters"], doc["options"])
+    return read(text, doc["letters"], doc["options"], doc["question"])
 
 
 def score_generated(doc: Doc, results: Sequence[str]) -> Scores:

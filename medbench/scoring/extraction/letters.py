@@ -12,11 +12,12 @@ from medbench.scoring.extraction.phrases import CLEAN_END, ENGLISH_FOLLOWERS, NE
 __all__ = ["Letters", "read_letters"]
 
 _OPEN = r"\s{0,3}(?:(?:选项|options?\b|choices?\b|letters?\b|answers?\b)\s{0,2})?[\"'(\[{<]{0,3}\s?"
-_CLOSE = r"\s?[\"')\]}>]{0,3}(?:\s?(?:(?:两|二|三|四|五|这几)?(?:选项|项|个选项)))?"
+_CLOSE = r"(?:\s?[\"')\]}>]{1,3})?(?:\s?(?:(?:两|二|三|四|五|这几)?(?:选项|项|个选项)))?"
 _ITEM = re.compile(_OPEN + r"(?P<run>[A-J]{1,10})(?![A-Za-z0-9'])(?P<close>" + _CLOSE + ")", re.IGNORECASE)
 _STRONG = re.compile(r"\s?(?:[,、]?\s?(?:and/or\b|and\b|or\b|以及|及|和|与|或者|或|还有|跟)|[、/&+])\s?", re.IGNORECASE)
 _WEAK = re.compile(r"\s?[,;]\s?|\s{1,2}(?=[A-J](?![A-Za-z0-9]))|\n(?=\(?[A-J][.、:)])")
 _RANGE = re.compile(r"\s?(?:-|~|至|到)\s?")
+_ASIDE = re.compile(r"\s?\((?!\s?[A-J]\s?\))[^()\n]{1,120}\)")
 _WORD = re.compile(r"\s([a-z]+)")
 
 
@@ -72,6 +73,8 @@ def read_letters(
         if not groups:
             start = item.start("run")
         after = max(at, own)
+        if own == at and len(run) == 1 and (aside := _ASIDE.match(text, at)):
+            after = aside.end()
         if groups and not weak:
             last = groups[-1]
             groups[-1] = _Group([*last.letters, *run], after, last.own or own > at)
@@ -116,7 +119,7 @@ def _run(
     if TERM_AFTER.match(text, end):
         return None
     if raw != run:
-        if not small or not CLEAN_END.match(text, end):
+        if not small or not (text[end : end + 1] in "、/" or CLEAN_END.match(text, end)):
             return None
         if len(run) > 1 and run.isascii() and _WORD.match(text, end):
             return None

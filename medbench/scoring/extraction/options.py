@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from medbench.scoring.extraction.tidy import fold
 
-__all__ = ["Option", "fold_options", "option_at", "own_text_end", "spoken_options"]
+__all__ = ["Option", "Spoken", "fold_options", "option_at", "own_text_end", "spoken_options"]
 
 # Shorter texts ("是", "no", "2") occur by chance; they count only where an answer is announced or stands alone.
 _MIN_FREE = 2

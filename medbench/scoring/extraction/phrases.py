@@ -10,6 +10,11 @@ import re
 
 __all__ = [
     "ANSWER_AFTER",
+    "SETS_ASIDE",
+    "RECOMMENDS",
+    "ASKS_FOR_WRONG",
+    "CALLED_WRONG",
+    "TURN_END",
     "CLAUSE_BREAK",
     "CLEAN_END",
     "CONTRAST",
@@ -42,13 +47,13 @@ CUE = re.compile(
         答案 | 正解 | (?<![回解作问对应])答(?=\s?:)
       | (?<!不)(?:正确|最佳|最优|最终|最后|最合适|最恰当|最适当|最符合题意|符合题意|当选|所选|应选)的?(?:选项|选择|一项|那项|项)
       | (?<!不)(?:正确|符合题意|符合题干|符合要求|最符合|最恰当|最合适|最佳|对)的(?:一项)?(?:应该?)?(?:是|为|有|包括|只有)
-      | (?<![筛候备多单任挑优竞大题])选(?:择|定|取|出)?(?![项手区题举修])
+      | (?<![筛候备多单任挑优竞大])选(?:择|定|取|出)?(?![项手区题举修])
       | 应(?:该|当)?(?:是|为) | 而(?:应该?|应当)?(?:是|为)
       | \b(?:answers?|ans|key)\b
       | \b(?:correct|right|best|appropriate|likely|final|chosen|selected|accurate|suitable|proper|true)\s
         (?:answer|choice|option|response|one|statement|selection)s?\b
-      | \b(?:choose|chose|choosing|pick|picked|picking|select|selected|selecting|opt\sfor|opting\sfor
-            |(?:go|going|went)\s(?:with|for)|settle\son|say|guess)\b
+      | \b(?:choose|chose|pick|picked|select|selected|opt\sfor
+            |(?:go|went)\s(?:with|for)|settle\son|say|guess)\b
       | (?:^|\n)[\s\[]{0,4}(?:correct|option|choice|response|result|solution|选项|结果|结论|解答)\]?\s?:
     )
     | (?P<turns>
@@ -64,7 +69,7 @@ CUE = re.compile(
 #: Words between a cue and its letters that change nothing. It always matches, possibly nothing.
 FILLER = re.compile(
     r"""(?:
-        [\s:="'(\[{<>→]
+        [\s:="'(\[\]{<>→]
       | -(?!\d)
       | (?:is|are|was|were|be|would|will|should|must|has|have|could|might|may|can|seems?|appears?|to|likely|probably|most
           |clearly|therefore|thus|hence|indeed|definitely|certainly|simply|actually|still|options?|choices?|letters?|answers?
@@ -72,7 +77,7 @@ FILLER = re.compile(
           |I|think|believe|conclude|we|statements?|of|as|selected|chosen|choose|single)\b
       | 's\b
       | 可能 | 大概 | 也许 | 或许 | 应该 | 应当 | 认为 | 觉得 | 本题 | 此题 | 该题 | 这道题 | 这题 | 题目 | 最佳 | 最合适 | 最恰当 | 正确
-      | 选项 | 选择 | 包括 | 如下 | 以下 | 字母 | 编号 | 显然 | 必然 | 确实 | 肯定 | 一定 | 只能 | 只有 | 最终
+      | 选项 | 选择 | 包括 | 如下 | 以下 | 字母 | 编号 | 当属 | 属于 | 显然 | 必然 | 确实 | 肯定 | 一定 | 只能 | 只有 | 最终
       | [是为应该当选择即乃有将会就必仍还的了项题我]
     ){0,24}""",
     _I | re.VERBOSE,
@@ -99,8 +104,9 @@ _MUST_CHOOSE = r"if I (?:had|have|must|were|need)(?: to)? (?:choose|pick|guess|s
 
 #: What takes a choosing verb, or an answer, back from its left.
 NEGATED_BEFORE = re.compile(
-    r"(?:不(?:应该?|应当|能够?|可以?|可能|会|要|宜|该|必|予|再|考虑|建议|得|适合)?|勿|别|[误错]|未|没有?|[并而]非|(?:不|并非)是|无法|难以|避免|排除"
-    r"|(?:(?:不是|并非|非).{0,6}))$"
+    r"(?:其[他它余](?:的|错误)?|\b(?:other|remaining|remainder of the|rest of the|incorrect|wrong)\s|不(?:应该?|应当|能够?|可以?|可能|会|要|宜|该|必|予|再|考虑|建议|得|适合)?|勿|别|[误错]|未|没有?|[并而]非|(?:不|并非)是|无法|难以|避免|排除"
+    r"|(?:(?:不是|并非|非).{0,6}))"
+    r"(?:使用|选用|应用|采用|给予|用|选择?|考虑)?[\s\"'(\[]{0,3}$"
 )
 
 # --- after the letters ---------------------------------------------------------------------------------
@@ -110,7 +116,7 @@ NEGATED = re.compile(
     r"""\s{0,2}(?:
         (?:[都均皆全也就则显然明是为的属于]|选项|项|说法|叙述|描述|表述|答案){0,6}
         (?:错误|错(?![,。]?为?本题)|不正确|不准确|不对|有误|不符|不成立|不恰当|不合适|不妥|不适[合宜当用]|不当选|不选(?!\s?[A-J])|不考虑|不是(?!\s?[A-J])
-           |不能|不可|不宜|不属于|不包括|不支持|被?排除|可(?:以)?排除|应(?:予|该)?排除|除外|无关|非本题|非正确|×|✗|✘|❌)
+           |不(?![仅但只难错过]|[选是]\s?[A-J])|未|没有|难以|无法|无效|并非|被?排除|可(?:以)?排除|应(?:予|该)?排除|除外|无关|非本题|非正确|×|✗|✘|❌)
       | (?:[-:,]\s?)?(?:(?:is|are|was|were|would\sbe|seems?|looks?|can\sbe|could\sbe|must\sbe|both|also|all|clearly|therefore|thus|likely)\s){0,3}
         (?:(?:is|are|was|were|would|does|do|can|could|should|must)\s?(?:not\b|n't\b)|isn't\b|aren't\b|wasn't\b|can't\b|cannot\b
            |doesn't\b|incorrect\b|wrong\b|false\b|ruled\sout|eliminated|excluded|unlikely|less\slikely|inappropriate|contraindicated|×|✗|✘|❌)
@@ -132,6 +138,9 @@ CLEAN_END = re.compile(
     _I | re.VERBOSE,
 )
 
+#: The same for a mere "so": a verdict on several letters is no conclusion.
+TURN_END = re.compile(r"\s{0,2}(?:$|[.。;!)\]}>\"'\n,?]|因(?!子)|由于|-|\(|\s(?:because|since|as|due|given|based|over|instead|rather|not|here)\b)", _I)
+
 #: English words that may follow a letter without making it an article or part of a name.
 ENGLISH_FOLLOWERS = frozenset(
     "because since as for over instead rather which due given based and or but not here from in on with is are was will would"
@@ -148,7 +157,7 @@ ANSWER_AFTER = re.compile(
         (?:[才就即便也均都皆则又全]|当然|显然|无疑|最终){0,3}(?:应|应该)?(?:是|为)?
           (?:本题|该题|此题|这道题|题目|唯一|最佳|最终|最合适|最恰当|最优|正确|标准|参考|的|应选){0,4}(?:答案|选项|选择)(?![错不有])
       | (?:项|选项)?(?:[才就最均都]|更|完全|应){0,2}(?:当选|入选|符合题[意干目]|符合要求|为宜|为佳|应选|为首选|是首选)
-      | (?:(?:is|are|was|would\sbe|must\sbe|should\sbe|has\sto\sbe|seems?\sto\sbe|appears?\sto\sbe|remains?|=)\s)
+      | (?:(?:is|are|was|would\sbe|must\sbe|should\sbe|has\sto\sbe|seems?\sto\sbe|appears?\sto\sbe|remains?|=)\s)?
         (?:(?:clearly|therefore|thus|indeed|most\slikely|probably|likely|also|definitely|still|both)\s){0,2}
         (?:(?:the|my|our|your|most|single|best|correct|right|only|final|appropriate|likely|accurate|suitable|proper|preferred|true
             |overall|next)\s){1,6}(?:answers?|choices?|options?|responses?|ones?|selections?)\b
@@ -192,6 +201,34 @@ CONTRAST = re.compile(r"\s?[,.;。]?\s?(?:而(?:应该?|应当)?[是为选]|[应
 TURN = re.compile(
     r"(?:^|[\n.。!?;,]|\.\.\.|…)\s{0,3}(?:wait|no\b|hmm|actually|correction|on second thought|let me reconsider|let me re-?check|sorry|oops"
     r"|等等|等一下|不对(?=[,。!])|更正|修正|纠正|重新(?:考虑|分析|审题)|再(?:想想|看)|抱歉|不,)",
+    _I,
+)
+
+#: The letters are called wrong as statements, which is what some questions ask for.
+CALLED_WRONG = re.compile(
+    r"\s{0,2}(?:[都均皆全也就则显然明是为的属于该]|选项|项|说法|叙述|描述|表述){0,6}(?:错误|错|不正确|不准确|不对|有误)"
+    r"|\s{0,2}(?:(?:is|are|was|were|both|also|clearly|therefore|thus)\s){0,3}(?:incorrect|wrong|false|(?:not|n't)\s(?:true|correct|accurate))\b",
+    _I,
+)
+
+#: A question that asks for what is wrong or missing.
+ASKS_FOR_WRONG = re.compile(
+    r"错误的?是|错误的(?:一项|选项|说法|叙述|描述)|不正确|不准确|不恰当|不对的|有误|不属于|不包括|不符合|不应|不宜|不会|不可能|不是|不能|不需|无关|除外|哪[一项个种]{0,2}(?:叙述|说法|描述)?(?:是)?[错不]"
+    r"|\b(?:except|false|incorrect|least|NOT)\b|\bnot\b(?=[^.?]{0,80}\?\s*$)",
+    _I,
+)
+
+#: A sentence that recommends, diagnoses or concludes.
+RECOMMENDS = re.compile(
+    r"\b(?:best|most|correct|right|diagnosis|choice|next step|recommended|should|indicated|is|are|was|therefore|thus|hence|give|start|use)\b"
+    r"|最|首选|应|诊断|正确|考虑|为|是|因此|所以|故|选",
+    _I,
+)
+
+#: A sentence that sets options aside, or weighs them.
+SETS_ASIDE = re.compile(
+    r"\b(?:other|others|less|neither|nor|no|not|n't|rather than|instead of|unlike|whereas|incorrect|wrong|without|against|contraindicated|used for)\b|n't\b"
+    r"|其[他它余]|而不是|而非|不如|排除|错误|均不|都不",
     _I,
 )
 

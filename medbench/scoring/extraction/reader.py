@@ -14,9 +14,14 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from medbench.scoring.extraction.letters import Letters, read_letters
-from medbench.scoring.extraction.options import Option, fold_options, option_at, own_text_end, spoken_options
+from medbench.scoring.extraction.options import Option, Spoken, fold_options, option_at, own_text_end, spoken_options
 from medbench.scoring.extraction.phrases import (
     ANSWER_AFTER,
+    ASKS_FOR_WRONG,
+    CALLED_WRONG,
+    RECOMMENDS,
+    SETS_ASIDE,
+    TURN_END,
     CLAUSE_BREAK,
     CLEAN_END,
     CONTRAST,
@@ -40,6 +45,8 @@ __all__ = ["read"]
 
 _LEFT = 60
 _RIGHT = 120
+# In a text of this length a lone mention of an option is the answer; in a longer one it may be an aside.
+_SHORT = 160
 _MENTION = re.compile(r"(?<![A-Za-z0-9\-])(?:选项\s?|[Oo]ptions?\s|[Cc]hoices?\s)?[\"'(\[]{0,2}[A-J](?![a-z0-9'])")
 _LABEL = re.compile(r"^[ \t]*(?:[-+•]\s?)?(?:选项|[Oo]ption\s|[Cc]hoice\s)?\(?([A-J])(?:\)|选项|项)?[ \t]?[.、:),-]", re.MULTILINE)
 _INLINE_LABEL = re.compile(r"(?:^|[\s;。])\(?([A-J])[.、:)]\s{0,2}(?=\S)")
@@ -50,7 +57,10 @@ _NAMED = re.compile(
     r"|(?:维生素|维他命|甲型|乙型|流感|型|蛋白|因子|免疫球蛋白|肌钙蛋白|患者|病人|图|表|药物|方案|组|干扰素|辅酶|补体|毒素)\s?$",
     re.IGNORECASE,
 )
-_LOOSE = re.compile(r"(?:\b(?:is|are|be)\s(?:option\s|choice\s)?|首选|[是为选]|考虑(?:为|是)?|[:→]\s?)[\"'(\[]{0,2}$", re.IGNORECASE)
+_LOOSE = re.compile(r"(?:\b(?:is|are|be)(?:\s(?:option|choice))?|首选|[是为选]|考虑(?:为|是)?|[:→])\s?$", re.IGNORECASE)
+_DECORATION = re.compile(r"(?:选项|options?|choices?)?[\s\"'(\[]{0,6}$", re.IGNORECASE)
+_COMMA = re.compile(r",?")
+_SEPARATOR = re.compile(r"[\s,;、/&+]{0,4}(?:(?:and|or)\b|[和与及或])?\s{0,2}", re.IGNORECASE)
 _SENTENCE = re.compile(r"[^.。;!?\n]{1,400}")
 
 
@@ -74,24 +84,26 @@ class Commitment(NamedTuple):
 
 
 class _Answer(NamedTuple):
-    """A tidied answer beside its case-folded form, and the options it may choose among."""
+    """A tidied answer beside its case-folded form, and what was asked."""
 
     text: str
     low: str
     options: tuple[Option, ...]
+    asks_for_wrong: bool
 
 
-def read(text: str, letters: Sequence[str], options: Sequence[str] = ()) -> str:
+def read(text: str, letters: Sequence[str], options: Sequence[str] = (), question: str = "") -> str:
     """Return the letters that an answer commits to, sorted, or ``""``.
 
     Args:
         text: The answer.
         letters: The option letters of the document.
         options: The option texts, in the same order; without them only letters are read.
+        question: The question; if it asks for the wrong statement, the one called wrong is the answer.
     """
     tidied = tidy(text)
     texts = list(options) or [""] * len(letters)
-    answer = _Answer(tidied, _lower(tidied), fold_options(letters, texts))
+    answer = _Answer(tidied, _lower(tidied), fold_options(letters, texts), ASKS_FOR_WRONG.search(question) is not None)
     commitments = [*_announced(answer), *_lines(answer), *_mentions(answer)]
     if not commitments:
         commitments = list(_words(answer))
@@ -118,7 +130,9 @@ def _announced(answer: _Answer) -> Iterator[Commitment]:
         position = cue.end()
         if _taken_back(answer.text, cue.start()):
             continue
-        filler = FILLER.match(answer.text, position)
+        # A comma may follow "so", but not "the answer".
+        after = position if cue["says"] else _COMMA.match(answer.text, position).end()  # type: ignore[union-attr]
+        filler = FILLER.match(answer.text, after)
         assert filler is not None
         at = filler.end()
         denied = NOT.match(answer.text, at)
@@ -135,7 +149,7 @@ def _announced(answer: _Answer) -> Iterator[Commitment]:
 
 def _says(answer: _Answer, at: int, cue: re.Match[str]) -> Letters | None:
     """Read letters, option words, or a letter pointed at later in the sentence."""
-    text, low, options = answer
+    text, low, options, _ = answer
     spoken = option_at(low, at, options)
     # "C. difficile" may be an option of its own; "C. difficile" under C is the letter.
     if spoken and not (text[at : at + 1] in "ABCDEFGHIJ" and own_text_end(low, at + 1, text[at], options) > at + 1):
@@ -174,7 +188,7 @@ def _describes(answer: _Answer, cue: re.Match[str], at: int, letters: Letters) -
 def _turns(answer: _Answer, at: int) -> Letters | None:
     """Read letters behind a mere "so" or "it is": only if the clause ends with them."""
     letters, _ = read_letters(answer.text, answer.low, at, answer.options)
-    if letters is None or not (letters.own or CLEAN_END.match(answer.text, letters.end)):
+    if letters is None or not (letters.own or TURN_END.match(answer.text, letters.end)):
         return None
     return None if RIGHT_AFTER.match(answer.text, letters.end) else letters
 
@@ -206,7 +220,7 @@ def _group(match: re.Match[str]) -> str:
     return next(group for group in match.groups() if group).upper()
 
 
-def _enumerates(answer: _Answer, letters: Letters) -> bool:
+def _enumerates(answer: _Answer, letters: Letters | _Mention) -> bool:
     """Whether the letters are labels of a list of options and not a choice."""
     text = answer.text
     everything = letters.letters == {option.letter for option in answer.options} and len(answer.options) > 1
@@ -279,48 +293,97 @@ def _mentions(answer: _Answer) -> Iterator[Commitment]:
     """Yield what the text says about letters wherever they occur."""
     text = answer.text
     turns = [turn.end() for turn in TURN.finditer(text)]
-    verdicts: dict[str, tuple[bool, int]] = {}
-    position = 0
-    while mention := _MENTION.search(text, position):
-        letters, stop = read_letters(text, answer.low, mention.start(), answer.options)
-        position = max(mention.end(), stop)
-        if _NAMED.search(text[max(0, mention.start() - 20) : mention.start()]):
+    right: dict[str, int] = {}
+    wrong: dict[str, int] = {}
+    for mention in _letter_mentions(answer):
+        letters, end = mention.letters, mention.end
+        supposed = _taken_back(text, mention.start)
+        turned = any(0 <= mention.start - turn <= _RIGHT for turn in turns)
+        judgement = _judge(text, mention, supposed)
+        if WRONG_BUT_ASKED_FOR.match(text, end) and not supposed:
+            yield Commitment(Strength.ANNOUNCED, end, letters)
+        elif judgement is False:
+            for letter in letters:
+                right.pop(letter, None)
+                if CALLED_WRONG.match(text, end) or not NEGATED.match(text, end):
+                    wrong[letter] = end
+        elif mention.denied or _doubted(text, end):
             continue
-        if letters is None:
-            denied, _ = read_letters(text[:stop], answer.low[:stop], mention.start(), answer.options)
-            if denied is not None and WRONG_BUT_ASKED_FOR.match(text, denied.end):
-                yield Commitment(Strength.ANNOUNCED, denied.end, denied.letters)
-            elif denied is not None:
-                verdicts |= {letter: (False, stop) for letter in denied.letters}
-            continue
-        supposed = _taken_back(text, mention.start())
-        turned = any(0 <= mention.start() - turn <= _RIGHT for turn in turns)
-        end = letters.end
-        if _doubted(text, end):
-            continue
-        if (match := ANSWER_AFTER.match(text, end)) and not supposed:
+        elif (match := ANSWER_AFTER.match(text, end)) and not supposed:
             if not _doubted(text, match.end()):
-                yield Commitment(Strength.ANNOUNCED, end, letters.letters)
-        elif (match := RIGHT_AFTER.match(text, end)) and not supposed:
-            if _doubted(text, match.end()):
-                continue
+                yield Commitment(Strength.ANNOUNCED, end, letters)
+        elif judgement is True:
             if turned:
-                yield Commitment(Strength.ANNOUNCED, end, letters.letters)
-            verdicts |= {letter: (True, end) for letter in letters.letters}
-        elif (judgement := _judgement(text, end)) is not None:
-            verdicts |= {letter: (judgement, end) for letter in letters.letters}
-        elif not supposed and CLEAN_END.match(text, end) and not _enumerates(answer, letters):
-            left = text[max(0, mention.start() - _LEFT) : mention.end()]
-            left = left[: len(left) - len(mention.group().lstrip("\"'([选项OoCcptionshe "))]
-            if WRONG_ONE_IS.search(left):
-                yield Commitment(Strength.WRONG_ONE, end, letters.letters)
-            elif turned and not _INLINE_LABEL.match(text, mention.start()):
-                yield Commitment(Strength.ANNOUNCED, end, letters.letters)
-            elif _LOOSE.search(left):
-                yield Commitment(Strength.MENTION, end, letters.letters)
-    right = {letter: end for letter, (good, end) in verdicts.items() if good}
-    if right:
-        yield Commitment(Strength.VERDICT, max(right.values()), frozenset(right))
+                yield Commitment(Strength.ANNOUNCED, end, letters)
+            right |= dict.fromkeys(letters, end)
+        elif not supposed and CLEAN_END.match(text, end) and not _enumerates(answer, mention):
+            strength = _passing(text, mention, turned)
+            if strength is not None:
+                yield Commitment(strength, end, letters)
+    chosen = wrong if answer.asks_for_wrong else right
+    if chosen:
+        yield Commitment(Strength.VERDICT, max(chosen.values()), frozenset(chosen))
+
+
+class _Mention(NamedTuple):
+    """Letters somewhere in the text; ``denied`` when they are followed by a denial."""
+
+    letters: frozenset[str]
+    start: int
+    end: int
+    own: bool
+    denied: bool
+
+
+def _letter_mentions(answer: _Answer) -> Iterator[_Mention]:
+    """Yield every list of letters that is not part of a name."""
+    text, low, options, _ = answer
+    position = 0
+    while found := _MENTION.search(text, position):
+        letters, stop = read_letters(text, low, found.start(), options)
+        position = max(found.end(), stop)
+        if _NAMED.search(text[max(0, found.start() - 20) : found.start()]):
+            continue
+        if letters is not None:
+            yield _Mention(letters.letters, letters.start, letters.end, letters.own, False)
+        if letters is None or letters.end < stop:
+            # What a denial cut off.
+            start = found.start() if letters is None else letters.end
+            rest, _ = read_letters(text[:stop], low[:stop], _skip_separator(text, start), options)
+            if rest is not None:
+                yield _Mention(rest.letters, rest.start, rest.end, rest.own, NEGATED.match(text, stop) is not None)
+
+
+def _skip_separator(text: str, position: int) -> int:
+    separator = _SEPARATOR.match(text, position)
+    assert separator is not None
+    return separator.end()
+
+
+def _judge(text: str, mention: _Mention, supposed: bool) -> bool | None:
+    """Whether the text calls the letters right or wrong, or ``None``."""
+    if mention.denied:
+        return False
+    right = RIGHT_AFTER.match(text, mention.end)
+    if right is not None:
+        return None if supposed or _doubted(text, right.end()) else True
+    return _judgement(text, mention.end)
+
+
+def _passing(text: str, mention: _Mention, turned: bool) -> Strength | None:
+    """Say how much a letter at the end of a clause counts."""
+    left = _DECORATION.sub("", text[max(0, mention.start - _LEFT) : mention.start])
+    if WRONG_ONE_IS.search(left):
+        return Strength.WRONG_ONE
+    if turned and not _INLINE_LABEL.match(text, mention.start):
+        return Strength.ANNOUNCED
+    if _LOOSE.search(left):
+        return Strength.MENTION
+    sentence = re.split(r"[.。;!?\n]", left)[-1]
+    bracketed = text[mention.start - 1 : mention.start] == "(" or text[: mention.start].endswith(("(option ", "(选项"))
+    if bracketed and RECOMMENDS.search(sentence) and not SETS_ASIDE.search(sentence):
+        return Strength.MENTION
+    return None
 
 
 def _judgement(text: str, end: int) -> bool | None:
@@ -337,16 +400,27 @@ def _judgement(text: str, end: int) -> bool | None:
 
 def _words(answer: _Answer) -> Iterator[Commitment]:
     """Yield the one option whose words the text uses without denying them."""
-    text, low, options = answer
+    text, low, options, _ = answer
     whole = low.strip(" .。,;:!\"'")
     for option in options:
         if option.text and option.text == whole:
             yield Commitment(Strength.WORDS, len(text), frozenset(option.letter))
             return
+    denied = {letter for m in _letter_mentions(answer) for letter in m.letters if m.denied or _taken_back(text, m.start)}
     spoken = [
-        found
-        for found in spoken_options(low, options)
-        if not _taken_back(text, found.start) and not NEGATED.match(text, found.end)
+        found for found in spoken_options(low, options) if found.letter not in denied and _recommended(text, found)
     ]
-    if len({found.letter for found in spoken}) == 1 and not _doubted(text, spoken[-1].end):
+    if len({found.letter for found in spoken}) == 1:
         yield Commitment(Strength.WORDS, spoken[-1].end, frozenset(spoken[-1].letter))
+
+
+def _recommended(text: str, spoken: Spoken) -> bool:
+    """Whether an option's words are used to answer: alone in a short text, or in a sentence that recommends."""
+    if _taken_back(text, spoken.start) or NEGATED.match(text, spoken.end) or _doubted(text, spoken.end):
+        return False
+    start = max(text.rfind(mark, 0, spoken.start) for mark in ".。;!?\n")
+    sentence = text[max(start + 1, spoken.start - 2 * _RIGHT) : spoken.start]
+    clause = CLAUSE_BREAK.split(sentence)[-1]
+    if SETS_ASIDE.search(clause):
+        return False
+    return len(text) <= _SHORT or (not SETS_ASIDE.search(sentence) and RECOMMENDS.search(sentence) is not None)

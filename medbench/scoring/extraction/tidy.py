@@ -25,6 +25,8 @@ def _translation() -> dict[int, str]:
     table |= dict.fromkeys(map(ord, "【〔〖［"), "[") | dict.fromkeys(map(ord, "】〕〗］"), "]")
     table |= dict.fromkeys(map(ord, "∶︰﹕"), ":") | {ord("﹑"): "、", ord("､"): "、", ord("｡"): "。"}
     table |= dict.fromkeys(map(ord, "—–−―"), "-") | {0x3000: " ", 0xA0: " "}
+    # The traditional forms of the characters that phrases are made of.
+    table |= dict(zip(map(ord, "選擇應為錯對確項題個說敘嗎綜論實際還無誤關顯與"), "选择应为错对确项题个说叙吗综论实际还无误关显与", strict=True))
     # Emphasis and invisible characters carry no answer.
     table |= dict.fromkeys(map(ord, "*`$#_\u200b\u200c\u200d\u2060\ufeff\u00ad"), "")
     return table
