@@ -24,6 +24,16 @@ def gold_text(doc: Document) -> str:
     return f"The answer is {letters}." if doc["language"] == "en" else f"答案为{letters}"
 
 
+def _golden(doc: Document) -> tuple[str, ...]:
+    """Continuations that are right: a target, or an exam's letters or the text of the one right option."""
+    if "target" in doc:
+        return (str(doc["target"]),)
+    letters = str(doc["answer"])
+    if len(letters) > 1:
+        return (letters,)
+    return (letters, str(doc["options"][doc["letters"].index(letters)]))
+
+
 class OracleLM(LM):  # type: ignore[misc]
     """A model that is a pair of functions of the document.
 
@@ -68,8 +78,7 @@ class GoldLM(OracleLM):
 
     def __init__(self) -> None:
         def like(doc: Document, continuation: str) -> float:
-            gold = doc["target"] if "target" in doc else doc["answer"]
-            return 0.0 if continuation.strip() == gold else -50.0
+            return 0.0 if continuation.strip() in _golden(doc) else -50.0
 
         super().__init__(gold_text, like)
 
