@@ -73,10 +73,10 @@ def _examples_of(name: str, task: Any) -> Iterable[Example]:
     for instance in task.instances:
         target = task.doc_to_target(instance.doc)
         if task.OUTPUT_TYPE == "multiple_choice":
-            if instance.idx != target:
-                continue
-            prompt, answer = instance.args
-            yield Example(name, kind, prompt, answer, ends=False)
+            choices = task.doc_to_choice(instance.doc)
+            if instance.idx == (choices.index(target) if isinstance(target, str) else target):
+                prompt, answer = instance.args
+                yield Example(name, kind, prompt, answer, ends=False)
         else:
             yield Example(name, kind, instance.args[0], str(target), ends=True)
 

@@ -45,9 +45,9 @@ class Recipe:
     experts: int = 8
     top_k: int = 2
     rank: int = 8
-    epochs: int = 40
-    batch_tokens: int = 2048
-    learning_rate: float = 3e-3
+    epochs: int = 50
+    batch_tokens: int = 1024
+    learning_rate: float = 2e-3
     routing_weight: float = 0.1
     seed: int = 7
 

@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -58,18 +58,18 @@ class TaskResult:
 @contextmanager
 def quiet_harness() -> Iterator[None]:
     """Silence lm-eval's progress bars and informational logging while a run shows its own."""
+    import lm_eval.api.task as module
+
     logger = logging.getLogger("lm_eval")
-    level, disabled = logger.level, os.environ.get("TQDM_DISABLE")
+    level, bar = logger.level, module.tqdm
     logger.setLevel(logging.ERROR)
-    os.environ["TQDM_DISABLE"] = "1"
+    # tqdm reads its environment variable when it is first imported, long before this may be called.
+    module.tqdm = partial(bar, disable=True)
     try:
         yield
     finally:
         logger.setLevel(level)
-        if disabled is None:
-            del os.environ["TQDM_DISABLE"]
-        else:
-            os.environ["TQDM_DISABLE"] = disabled
+        module.tqdm = bar
 
 
 def load_tasks(
