@@ -34,7 +34,7 @@ _TEXT_KEYS = (
     "homepage",
 )
 _KEYS = (*_TEXT_KEYS, "chat_template", "engine")
-_DEMO_PATHS = "package:"
+_PACKAGE_PATHS = "medbench/"
 
 
 @dataclass(frozen=True)
@@ -125,8 +125,8 @@ def _check(file: YamlFile) -> None:
 
 def _resolved(path: str, folder: Path) -> str:
     """A checkpoint's place: in the package, relative to its YAML, or as written (absolute, or a hub id)."""
-    if path.startswith(_DEMO_PATHS):
-        return str(Path(__file__).resolve().parents[1] / path.removeprefix(_DEMO_PATHS))
+    if path.startswith(_PACKAGE_PATHS) and folder.resolve() == definitions_folder("models").resolve():
+        return str(Path(__file__).resolve().parents[1] / path.removeprefix(_PACKAGE_PATHS))
     written = Path(path).expanduser()
     if written.is_absolute():
         return str(written)
@@ -138,7 +138,8 @@ def _resolved(path: str, folder: Path) -> str:
 def read_model(path: Path) -> ModelDefinition:
     """Read a model definition.
 
-    Relative paths in it are relative to the file; ``package:`` begins a path inside medbench.
+    Relative paths in it are relative to the file; in a shipped one, ``medbench/`` begins a path inside the
+    package, wherever that is installed.
 
     Raises:
         CatalogError: If a key is unknown, missing or of the wrong kind; names the line.

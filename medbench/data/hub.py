@@ -8,7 +8,7 @@ from medbench.data.readers import MappingContext, Unanswerable
 from medbench.data.registry import DatasetEntry
 from medbench.errors import DataError
 
-__all__ = ["read_hub"]
+__all__ = ["commit_of", "read_hub"]
 
 
 def read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
@@ -52,3 +52,24 @@ def read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
         numbered = (Row(f"{where}, row {index + 1}", index + 1, row) for index, row in enumerate(rows))
         parts[split] = map_rows(numbered, hub.mapping, context, upstream=True)
     return collect(parts, hub.id)
+
+
+def commit_of(hub_id: str, revision: str | None) -> str:
+    """The commit that a branch or tag of a dataset on the hub names now.
+
+    Raises:
+        DataError: If the hub cannot be reached.
+    """
+    import huggingface_hub
+
+    try:
+        commit = huggingface_hub.HfApi().dataset_info(hub_id, revision=revision).sha
+    except Exception as error:  # noqa: BLE001 - the hub's client raises its HTTP library's own errors
+        raise DataError(
+            f"the hub did not say which commit this is: {type(error).__name__}",
+            where=hub_id,
+            hint="check the connection (HF_HUB_OFFLINE, HF_ENDPOINT)",
+        ) from error
+    if not commit:
+        raise DataError("the hub gave no commit", where=hub_id)
+    return str(commit)

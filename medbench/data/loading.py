@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 import os
 from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from medbench.data.documents import EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document, Row, check_unique_ids
+from medbench.data.locking import LockEntry
 from medbench.data.readers import MAPPINGS, MappingContext, Unanswerable, read_rows
 from medbench.data.registry import DatasetEntry, get_entry
 from medbench.data.robustness import circular_documents, shuffle_documents
-from medbench.data.sources import Source, SourceFile, resolve
+from medbench.data.sources import Source, SourceFile, fingerprint_of, resolve
 from medbench.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Reading", "SetAside", "load", "read", "to_datasets"]
+__all__ = ["Reading", "SetAside", "content_fingerprint", "load", "lock_of", "read", "to_datasets"]
 
 _log = logging.getLogger("medbench.data")
 
@@ -170,10 +173,42 @@ def read(source: Source, tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> R
     """
     entry = get_entry(source.dataset, tasks_dirs)
     if source.kind == "hub":
-        from medbench.data.hub import read_hub
-
-        return read_hub(entry, source.revision)
+        return _read_hub(entry, source.revision)
     return _read_files(entry, source.root, source.files)
+
+
+@lru_cache(maxsize=64)
+def _read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
+    from medbench.data.hub import read_hub
+
+    return read_hub(entry, revision)
+
+
+def content_fingerprint(reading: Reading) -> str:
+    """Checksum over the documents themselves, for sources without files."""
+    parts = []
+    for split, documents in reading.documents.items():
+        digest = hashlib.sha256()
+        for document in documents:
+            digest.update(json.dumps(document, ensure_ascii=False, sort_keys=True).encode())
+        parts.append((split, digest.hexdigest()))
+    return fingerprint_of("documents", parts)
+
+
+def lock_of(source: Source, reading: Reading) -> LockEntry:
+    """What a lock file records about a source that was read; for the hub, with the commit behind a branch."""
+    revision = source.revision
+    if source.kind == "hub":
+        from medbench.data.hub import commit_of
+
+        revision = commit_of(source.root, source.revision)
+    return LockEntry(
+        dataset=source.dataset,
+        kind=source.kind,
+        revision=revision,
+        fingerprint=source.fingerprint or content_fingerprint(reading),
+        documents={split: len(documents) for split, documents in reading.documents.items()},
+    )
 
 
 def to_datasets(documents: Mapping[str, tuple[Document, ...]], schema: str) -> dict[str, datasets.Dataset]:
@@ -201,6 +236,7 @@ def load(
     shuffle_options: int | None = None,
     circular: bool = False,
     tasks_dirs: Iterable[str | os.PathLike[str]] = (),
+    config_source: str | None = None,
     **_: Any,
 ) -> dict[str, datasets.Dataset]:
     """Load a dataset for lm-eval, as its `custom_dataset`.
@@ -212,6 +248,8 @@ def load(
         shuffle_options: Seed by which the options of every exam document are permuted; None leaves them.
         circular: Whether every exam document of the test split is repeated under each rotation of options.
         tasks_dirs: Folders whose `sources.yaml` add datasets.
+        config_source: The task's YAML, which lm-eval passes; a `sources.yaml` in its folder adds datasets, so
+            that a task from outside brings its data along even under plain lm-eval.
         **_: Metadata of the task that does not concern the data.
 
     Returns:
@@ -220,9 +258,13 @@ def load(
     Raises:
         DataError: If the data cannot be found or read.
     """
+    beside = Path(config_source).parent if config_source else None
+    if beside is not None and (beside / "sources.yaml").is_file():
+        tasks_dirs = (*tasks_dirs, beside)
     entry = get_entry(dataset, tasks_dirs)
     source = resolve(dataset, data_dir, data_source, tasks_dirs)
     reading = read(source, tasks_dirs)
+    source = replace(source, fingerprint=source.fingerprint or content_fingerprint(reading))
     if source.notice:
         _log.warning("%s: %s", dataset, source.notice)
     if reading.set_aside:

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
+from medbench.data.locking import LockEntry, locked_entry
 from medbench.data.registry import DatasetEntry, SplitEntry, get_entry, pinned_files
 from medbench.errors import DataError
 
@@ -65,6 +66,7 @@ class Source:
         revision: Revision asked of the hub; None when none is pinned.
         licence: Terms of the dataset.
         root: Folder that the files lie in, or the id of the dataset on the hub.
+        locked: What the lock file recorded for the dataset, if it did.
     """
 
     dataset: str
@@ -74,6 +76,7 @@ class Source:
     revision: str | None
     licence: str
     root: str
+    locked: LockEntry | None = None
 
     @property
     def is_samples(self) -> bool:
@@ -86,9 +89,10 @@ class Source:
         if self.is_samples:
             return SAMPLES_NOTICE
         altered = [file.path for file in self.files if file.pinned is False]
-        if altered:
-            return f"differs from the pinned file: {', '.join(altered)}"
-        return ""
+        remarks = [f"differs from the pinned file: {', '.join(altered)}"] if altered else []
+        if self.locked is not None and self.fingerprint and self.locked.fingerprint != self.fingerprint:
+            remarks.append("differs from what the lock file recorded")
+        return "; ".join(remarks)
 
 
 @lru_cache(maxsize=1024)
@@ -169,6 +173,7 @@ def _folder_source(entry: DatasetEntry, root: Path) -> Source | None:
     found = [file for split in entry.splits for file in _split_files(root, split)]
     if not any(file.split == "test" for file in found):
         return None
+    locked = locked_entry(entry.key)
     # Both splits may name one file of keys.
     files = tuple(dict.fromkeys(found))
     return Source(
@@ -179,6 +184,7 @@ def _folder_source(entry: DatasetEntry, root: Path) -> Source | None:
         revision=None,
         licence=entry.licence,
         root=str(root),
+        locked=locked if locked is not None and locked.kind == "folder" else None,
     )
 
 
@@ -212,14 +218,18 @@ def _hub_source(entry: DatasetEntry) -> Source:
             f"the dataset {entry.key!r} has no known place on the hub",
             hint="name a folder with its files by --data-dir",
         )
+    locked = locked_entry(entry.key)
+    if locked is not None and locked.kind != "hub":
+        locked = None
     return Source(
         dataset=entry.key,
         kind="hub",
         files=(),
         fingerprint="",
-        revision=entry.hub.revision,
+        revision=entry.hub.revision or (locked.revision if locked else None),
         licence=entry.licence,
         root=entry.hub.id,
+        locked=locked,
     )
 
 

@@ -1,0 +1,218 @@
+"""``medbench data``: datasets, their files, and what is known about both."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medbench.cli.output import print_json, print_table
+from medbench.errors import DataError
+
+if TYPE_CHECKING:
+    from medbench.data import Source
+    from medbench.data.registry import PinnedFile
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, fetch, verify, lock and convert datasets.", no_args_is_help=True)
+
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", envvar="MEDBENCH_DATA", help="Folder with benchmark files.")
+]
+SourceName = Annotated[str, typer.Option("--source", help="auto, folder, folder-or-samples, hub or samples.")]
+TasksDir = Annotated[
+    list[Path] | None, typer.Option("--tasks-dir", help="A folder whose sources.yaml adds datasets.")
+]
+Names = Annotated[list[str] | None, typer.Argument(help="Datasets; all by default.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_command(
+    data_dir: DataDir = None, source: SourceName = "auto", tasks_dir: TasksDir = None, as_json: AsJson = False
+) -> None:
+    """List the datasets and where each would come from now."""
+    from medbench.data import dataset_names, get_entry
+
+    folders = tasks_dir or []
+    rows = []
+    for name in dataset_names(folders):
+        entry = get_entry(name, folders)
+        rows.append(
+            {
+                "dataset": name,
+                "title": entry.title,
+                "language": entry.language,
+                "source": _state(name, data_dir, source, folders),
+                "hub": entry.hub.id if entry.hub else None,
+                "revision": (entry.hub.revision or "not pinned") if entry.hub else None,
+                "licence": entry.licence,
+                "citation": entry.citation,
+                "homepage": entry.homepage,
+                "contamination": entry.contamination,
+            }
+        )
+    if as_json:
+        print_json(rows)
+        return
+    shown = ("dataset", "language", "source", "licence", "hub", "revision")
+    print_table(shown, ([row[column] for column in shown] for row in rows))
+
+
+def _state(name: str, data_dir: Path | None, source: str, folders: Sequence[Path]) -> str:
+    """Where a dataset would come from, in a few words."""
+    from medbench.data import resolve
+
+    try:
+        found = resolve(name, data_dir, source, folders)
+    except DataError:
+        return "missing"
+    if found.kind != "folder":
+        return found.kind
+    pinned = [file.pinned for file in found.files]
+    return "folder, differs" if False in pinned else "folder, not pinned" if None in pinned else "folder"
+
+
+@app.command("fetch")
+def fetch_command(
+    names: Names = None,
+    data_dir: DataDir = None,
+    replace: Annotated[bool, typer.Option("--replace", help="Overwrite files that differ.")] = False,
+    base: Annotated[
+        str | None, typer.Option("--from", help="Another server with the same addresses, a mirror.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Download pinned files and verify them. Asks the network."""
+    from medbench.data.fetching import RAW_BASE, fetch
+
+    folder = _folder(data_dir)
+    results = list(fetch(folder, _files_of(names), base=base or RAW_BASE, replace=replace))
+    if as_json:
+        print_json([result._asdict() for result in results])
+        return
+    print_table(("file", "outcome", "note"), results)
+    by_hand = sum(result.outcome == "by hand" for result in results)
+    if by_hand:
+        typer.echo(f"{by_hand} files have to be put there by hand: no repository with them is known.")
+
+
+@app.command("verify")
+def verify_command(names: Names = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+    """Compare a folder with the pinned checksums. Exit status 1 if a file differs or all are missing."""
+    from medbench.data.fetching import verify
+
+    states = verify(_folder(data_dir), _files_of(names))
+    counts = Counter(state.state for state in states)
+    if as_json:
+        print_json([state._asdict() for state in states])
+    else:
+        print_table(("file", "state"), ((state.path, state.state) for state in states))
+        typer.echo(", ".join(f"{n} {state}" for state, n in sorted(counts.items())))
+    if counts["differs"] or not counts["ok"]:
+        raise typer.Exit(1)
+
+
+@app.command("lock")
+def lock_command(
+    names: Names = None,
+    data_dir: DataDir = None,
+    source: SourceName = "auto",
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="Lock file; MEDBENCH_LOCK or medbench-data.lock.json here."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Record the revision and checksum of the data in use; later runs on other data say so."""
+    from medbench.data import dataset_names, read, resolve
+    from medbench.data.loading import lock_of
+    from medbench.data.locking import lock_path, write_lock
+
+    target = output or lock_path()
+    found: list[tuple[Source, Any]] = []
+    skipped = []
+    for name in names or dataset_names():
+        try:
+            here = resolve(name, data_dir, source)
+            found.append((here, read(here)))
+        except DataError as error:
+            if names:
+                raise
+            skipped.append((name, error.what))
+    if not found:
+        raise DataError("no dataset was found to lock", hint="name a folder with --data-dir, or --source hub")
+    entries = [lock_of(here, reading) for here, reading in found]
+    write_lock(target, entries)
+    if as_json:
+        print_json(
+            {"lock": str(target), "locked": [entry.dataset for entry in entries], "skipped": dict(skipped)}
+        )
+        return
+    print_table(
+        ("dataset", "kind", "documents", "fingerprint"),
+        ((e.dataset, e.kind, sum(e.documents.values()), e.fingerprint[:12]) for e in entries),
+    )
+    for name, why in skipped:
+        typer.echo(f"left out: {name}: {why}")
+    typer.echo(f"written  {target}")
+
+
+@app.command("duplicates")
+def duplicates_command(
+    names: Names = None,
+    data_dir: DataDir = None,
+    source: SourceName = "auto",
+    limit: Annotated[int, typer.Option(help="How many to print.")] = 20,
+    as_json: AsJson = False,
+) -> None:
+    """Find questions that occur twice: within a dataset, between datasets, or in both examples and test."""
+    from medbench.data import dataset_names, read, resolve
+    from medbench.data.duplicates import find_duplicates
+
+    documents = {}
+    for name in names or dataset_names():
+        try:
+            documents[name] = read(resolve(name, data_dir, source)).documents
+        except DataError:
+            if names:
+                raise
+    found = find_duplicates(documents)
+    if as_json:
+        print_json([duplicate._asdict() for duplicate in found])
+        return
+    pairs = Counter(" + ".join(sorted({name for name, _, _ in d.documents})) for d in found)
+    print_table(("datasets", "questions"), pairs.most_common())
+    for duplicate in found[:limit]:
+        places = ", ".join("/".join(place) for place in duplicate.documents)
+        typer.echo(
+            places
+            + ("  different answers" if duplicate.conflicting else "")
+            + ("  leak" if duplicate.leaks else "")
+        )
+    typer.echo(f"{len(found)} questions occur more than once among {len(documents)} datasets")
+
+
+def _folder(data_dir: Path | None) -> Path:
+    if data_dir is None:
+        raise DataError("no data folder was named", hint="use --data-dir, or set MEDBENCH_DATA")
+    return data_dir
+
+
+def _files_of(names: Sequence[str] | None) -> list[PinnedFile]:
+    """The pinned files of datasets, keys included; all when none are named."""
+    from medbench.data import get_entry, pinned_files
+
+    pins = pinned_files()
+    if not names:
+        return list(pins.values())
+    wanted = []
+    for name in names:
+        entry = get_entry(name)
+        keys = [key for split in entry.splits for key in (split.only_keys, split.except_keys) if key]
+        wanted += [path for path in (*entry.expected_files, *keys) if path in pins]
+    return [pins[path] for path in dict.fromkeys(wanted)]

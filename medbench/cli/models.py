@@ -1,0 +1,118 @@
+"""``medbench models``: the definitions, and what lies behind them."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medbench.cli.output import print_json, print_table
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["app"]
+
+app = typer.Typer(help="List, show, check and convert models.", no_args_is_help=True)
+
+Model = Annotated[str, typer.Argument(help="Name of a definition, a YAML file, or a checkpoint folder.")]
+Base = Annotated[str | None, typer.Option(help="Base model of an adapter: a folder or hub id.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+@app.command("list")
+def list_command(as_json: AsJson = False) -> None:
+    """List the shipped model definitions."""
+    from medbench.catalog import list_models
+
+    models = list_models()
+    if as_json:
+        print_json([model.to_dict() for model in models])
+        return
+    print_table(
+        ("model", "layout", "dtype", "licence", "path", "base"),
+        ((m.model, m.layout, m.dtype, m.licence, m.path, m.base) for m in models),
+    )
+
+
+@app.command("show")
+def show_command(model: Model, base: Base = None, as_json: AsJson = False) -> None:
+    """Show a model definition with every setting."""
+    from medbench.catalog import find_model
+
+    definition = find_model(model, base=base)
+    values = definition.to_dict() | {"definition": str(definition.source) if definition.source else None}
+    if as_json:
+        print_json(values)
+        return
+    print_table(("setting", "value"), values.items())
+
+
+@app.command("check")
+def check_command(
+    model: Model,
+    base: Base = None,
+    read: Annotated[
+        bool, typer.Option("--read/--no-read", help="Read every tensor, or only names and shapes.")
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Check a checkpoint as loading would: names, shapes, values. Exit status 1 if it would not load."""
+    from medbench.catalog import find_model
+    from medbench.models import check
+
+    found = find_model(model, base=base)
+    report = check(
+        found.path,
+        found.base,
+        found.layout,
+        revision=found.revision,
+        base_revision=found.base_revision,
+        read=read,
+    )
+    if as_json:
+        print_json(report.as_dict())
+    else:
+        facts = {key: value for key, value in asdict(report).items() if value not in (None, (), {})}
+        print_table(("fact", "value"), ((key.replace("_", " "), value) for key, value in facts.items()))
+        typer.echo("The checkpoint would load." if report.ok else "The checkpoint would not load.")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command("convert")
+def convert_command(
+    model: Model,
+    destination: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
+    base: Base = None,
+    dtype: Annotated[
+        str | None, typer.Option(help="Store everything in float32, bfloat16 or float16 instead.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Write a MoLoRA checkpoint in medbench's own layout: one folder, safetensors, no pickles."""
+    from medbench.catalog import find_model
+    from medbench.models import convert
+
+    found = find_model(model, base=base)
+    written = convert(found.path, destination, found.base, dtype=_element(dtype))
+    if as_json:
+        print_json({"written": str(written)})
+        return
+    typer.echo(f"written  {written}")
+
+
+def _element(name: str | None) -> torch.dtype | None:
+    """The element type of a name, None for none."""
+    if name is None:
+        return None
+    import torch
+
+    from medbench.errors import ModelError
+
+    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
+    if name not in known:
+        raise ModelError(f"unknown dtype {name!r}", hint=f"one of {', '.join(known)}")
+    return known[name]

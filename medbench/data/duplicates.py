@@ -1,0 +1,80 @@
+"""Questions asked twice: within a dataset, between datasets, and between few-shot examples and the test."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from medbench.data.documents import Document
+
+__all__ = ["Duplicate", "find_duplicates", "question_key"]
+
+
+class Duplicate(NamedTuple):
+    """Documents with the same question and the same options, whatever their order.
+
+    Attributes:
+        documents: The documents, each as (dataset, split, id).
+        conflicting: Whether their gold answers differ, so that one of them is wrong.
+        leaks: Whether a few-shot example of a dataset is in its own test split.
+    """
+
+    documents: tuple[tuple[str, str, str], ...]
+    conflicting: bool
+    leaks: bool
+
+
+def _plain(text: str) -> str:
+    """Text without width, case, spaces and punctuation, which copies of a question often differ in."""
+    folded = unicodedata.normalize("NFKC", text).casefold()
+    return "".join(c for c in folded if c.isalnum())
+
+
+def question_key(document: Document) -> tuple[str, ...]:
+    """What makes two documents the same question."""
+    if "input" in document:
+        return (_plain(document["input"]),)
+    options = sorted(_plain(option) for option in document["options"])
+    return (_plain(document["context"]), _plain(document["question"]), *options)
+
+
+def _gold(document: Document) -> tuple[str, ...]:
+    if "input" in document:
+        return (_plain(document["target"]),)
+    texts = dict(zip(document["letters"], document["options"], strict=True))
+    return tuple(sorted(_plain(texts[letter]) for letter in document["answer"]))
+
+
+def find_duplicates(
+    datasets: Mapping[str, Mapping[str, Iterable[Document]]],
+) -> tuple[Duplicate, ...]:
+    """Find questions that occur more than once.
+
+    Args:
+        datasets: Documents by dataset and split.
+
+    Returns:
+        One entry per question, in the order of first occurrence.
+    """
+    found: dict[tuple[str, ...], list[tuple[tuple[str, str, str], tuple[str, ...]]]] = {}
+    for dataset, splits in datasets.items():
+        for split, documents in splits.items():
+            for document in documents:
+                where = (dataset, split, str(document["id"]))
+                found.setdefault(question_key(document), []).append((where, _gold(document)))
+    duplicates = []
+    for members in found.values():
+        if len(members) < 2:
+            continue
+        splits_of: dict[str, set[str]] = {}
+        for (dataset, split, _), _gold_texts in members:
+            splits_of.setdefault(dataset, set()).add(split)
+        duplicates.append(
+            Duplicate(
+                documents=tuple(where for where, _ in members),
+                conflicting=len({gold for _, gold in members}) > 1,
+                leaks=any(len(splits) > 1 for splits in splits_of.values()),
+            )
+        )
+    return tuple(duplicates)

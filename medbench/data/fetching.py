@@ -1,0 +1,199 @@
+"""Getting pinned files from the repositories that publish them, and checking what lies in a folder.
+
+Nothing is trusted but the checksum: a file is written beside its place, measured and hashed as it comes, and
+only renamed into place when both agree with the pin.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+import urllib.error
+import urllib.parse
+import urllib.request
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO, Any, Literal, NamedTuple
+
+from medbench.data.registry import PinnedFile
+from medbench.data.sources import sha256_of
+from medbench.errors import DataError
+
+__all__ = ["RAW_BASE", "FetchResult", "FileState", "fetch", "file_url", "verify"]
+
+RAW_BASE = "https://raw.githubusercontent.com"
+
+_TIMEOUT = 30.0  # seconds without a byte
+_BLOCK = 1 << 16
+_MAX_BYTES = 512 * 1024 * 1024
+
+
+class FileState(NamedTuple):
+    """A pinned file in a folder.
+
+    Attributes:
+        path: Its path in the folder.
+        state: ``ok``, ``differs`` or ``missing``.
+        fetchable: Whether a repository is known that has it.
+    """
+
+    path: str
+    state: Literal["ok", "differs", "missing"]
+    fetchable: bool
+
+
+class FetchResult(NamedTuple):
+    """What became of one file.
+
+    Attributes:
+        path: Its path in the folder.
+        outcome: ``fetched``, ``present`` or ``by hand`` (no repository is known that has it).
+        note: Where a file that has to be put there by hand comes from.
+    """
+
+    path: str
+    outcome: Literal["fetched", "present", "by hand"]
+    note: str = ""
+
+
+def verify(folder: Path, files: Iterable[PinnedFile]) -> tuple[FileState, ...]:
+    """Compare a folder with the pins.
+
+    Raises:
+        DataError: If the folder does not exist.
+    """
+    if not folder.is_dir():
+        raise DataError("the data folder does not exist", where=str(folder), hint="check --data-dir")
+    states = []
+    for file in files:
+        path = folder / file.path
+        state: Literal["ok", "differs", "missing"] = "missing"
+        if path.is_file():
+            state = "ok" if sha256_of(path) == file.sha256 else "differs"
+        states.append(FileState(file.path, state, file.repo is not None))
+    return tuple(states)
+
+
+def file_url(file: PinnedFile, base: str = RAW_BASE) -> str:
+    """Address of a file at its pinned commit.
+
+    Raises:
+        DataError: If no repository is known that has it.
+    """
+    if not (file.repo and file.commit and file.upstream_path):
+        raise DataError(f"no repository is known that has {file.path}", hint=file.note or None)
+    return f"{base}/{urllib.parse.quote(f'{file.repo}/{file.commit}/{file.upstream_path}')}"
+
+
+class _SameScheme(urllib.request.HTTPRedirectHandler):
+    """Follows redirects that stay on the scheme: never from https to http, ftp or a file."""
+
+    def redirect_request(
+        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
+    ) -> urllib.request.Request | None:
+        if urllib.parse.urlsplit(newurl).scheme != urllib.parse.urlsplit(req.full_url).scheme:
+            raise urllib.error.HTTPError(req.full_url, code, f"redirected to {newurl[:80]}", headers, fp)
+        return super().redirect_request(req, fp, code, msg, headers, newurl)
+
+
+def _blocks(url: str, limit: int) -> Iterator[bytes]:
+    """The content behind an address, refused as soon as it is longer than it should be."""
+    # A file:// base would read local files; only the web is fetched from.
+    if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
+        raise DataError(f"{url} is no web address", hint="use https")
+    opener = urllib.request.build_opener(_SameScheme)
+    try:
+        with opener.open(url, timeout=_TIMEOUT) as response:
+            received = 0
+            while block := response.read(_BLOCK):
+                received += len(block)
+                if received > limit:
+                    raise DataError(
+                        f"the download is longer than the {limit} bytes of the pinned file",
+                        where=url,
+                        hint="the address gives something else; nothing was kept",
+                    )
+                yield block
+    except (urllib.error.URLError, TimeoutError, ConnectionError, OSError) as error:
+        reason = getattr(error, "reason", None) or str(error)
+        raise DataError(
+            f"the download failed: {reason}",
+            where=url,
+            hint="check the connection and run the command again; what has arrived is kept",
+        ) from error
+
+
+def _destination(folder: Path, relative: str) -> Path:
+    root = folder.resolve()
+    path = root / relative
+    # Links in the folder could lead elsewhere even though the path itself is plain.
+    if not path.parent.resolve().is_relative_to(root) or path.is_symlink():
+        raise DataError(f"{relative} leads out of the data folder", where=str(folder), hint="remove the link")
+    return path
+
+
+def _download(file: PinnedFile, destination: Path, url: str) -> None:
+    destination.parent.mkdir(parents=True, exist_ok=True)
+    digest = hashlib.sha256()
+    handle, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
+    part = Path(name)
+    try:
+        with os.fdopen(handle, "wb") as out:
+            for block in _blocks(url, min(file.bytes or _MAX_BYTES, _MAX_BYTES)):
+                digest.update(block)
+                out.write(block)
+            out.flush()
+            os.fsync(out.fileno())
+        if digest.hexdigest() != file.sha256:
+            raise DataError(
+                f"the checksum of the download is {digest.hexdigest()[:12]}…, pinned is {file.sha256[:12]}…",
+                where=url,
+                hint="the file changed upstream or on the way; nothing was kept",
+            )
+        part.chmod(0o644)
+        part.replace(destination)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def fetch(
+    folder: Path, files: Iterable[PinnedFile], *, base: str = RAW_BASE, replace: bool = False
+) -> Iterator[FetchResult]:
+    """Download pinned files into a folder, one after the other.
+
+    Args:
+        folder: Data folder; made if need be.
+        files: Which files.
+        base: Address of the server that has repositories at commits.
+        replace: Whether a file that differs from its pin is replaced; otherwise that is an error.
+
+    Yields:
+        What became of each file, as it is done.
+
+    Raises:
+        DataError: If a download fails, is too long or has the wrong checksum, the place cannot be written, or
+            a different file is in the way.
+    """
+    for file in files:
+        path = _destination(folder, file.path)
+        if path.is_file():
+            if sha256_of(path) == file.sha256:
+                yield FetchResult(file.path, "present")
+                continue
+            if not replace:
+                raise DataError(
+                    "a different file is in the way", where=str(path), hint="--replace overwrites it"
+                )
+        if file.repo is None:
+            yield FetchResult(file.path, "by hand", file.note)
+            continue
+        try:
+            _download(file, path, file_url(file, base))
+        except OSError as error:
+            raise DataError(
+                f"the file cannot be written: {error.strerror}",
+                where=str(path),
+                hint="check space and permissions",
+            ) from error
+        yield FetchResult(file.path, "fetched")

@@ -1,0 +1,112 @@
+"""The lock file: which data was used, so that a later run on other data says so."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from medbench.errors import DataError
+
+__all__ = ["LOCK_NAME", "LOCK_VARIABLE", "LockEntry", "lock_path", "locked_entry", "read_lock", "write_lock"]
+
+LOCK_VARIABLE = "MEDBENCH_LOCK"
+LOCK_NAME = "medbench-data.lock.json"
+
+_FORMAT = 1
+
+
+@dataclass(frozen=True)
+class LockEntry:
+    """What was used for a dataset.
+
+    Attributes:
+        dataset: Key of the dataset.
+        kind: ``folder``, ``hub`` or ``samples``.
+        revision: Commit on the hub; None for files.
+        fingerprint: Checksum over the documents' files, or over the documents for the hub.
+        documents: Number of documents by split.
+    """
+
+    dataset: str
+    kind: str
+    revision: str | None
+    fingerprint: str
+    documents: Mapping[str, int]
+
+
+def lock_path() -> Path:
+    """The lock file in force: that of ``MEDBENCH_LOCK``, or the one in the working folder."""
+    return Path(os.environ.get(LOCK_VARIABLE) or LOCK_NAME)
+
+
+def _entry(dataset: str, record: Any, where: str) -> LockEntry:
+    try:
+        return LockEntry(
+            dataset=dataset,
+            kind=str(record["kind"]),
+            revision=None if record["revision"] is None else str(record["revision"]),
+            fingerprint=str(record["fingerprint"]),
+            documents={str(split): int(n) for split, n in record["documents"].items()},
+        )
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise DataError(
+            f"the entry of {dataset!r} is damaged",
+            where=where,
+            hint="write the lock again: `medbench data lock`",
+        ) from error
+
+
+@lru_cache(maxsize=8)
+def _read(path: Path, _modified: int) -> Mapping[str, LockEntry]:
+    where = str(path)
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise DataError(
+            "the lock file cannot be read", where=where, hint="write it again: `medbench data lock`"
+        ) from error
+    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+        raise DataError(
+            "this is no lock file of a known format", where=where, hint="`medbench data lock` writes one"
+        )
+    return {key: _entry(key, record, where) for key, record in (content.get("datasets") or {}).items()}
+
+
+def read_lock(path: Path) -> Mapping[str, LockEntry]:
+    """Read a lock file.
+
+    Raises:
+        DataError: If it cannot be read or is damaged.
+    """
+    return _read(path, path.stat().st_mtime_ns) if path.is_file() else {}
+
+
+def locked_entry(dataset: str) -> LockEntry | None:
+    """What the lock file in force says about a dataset, if anything."""
+    return read_lock(lock_path()).get(dataset)
+
+
+def write_lock(path: Path, entries: Iterable[LockEntry]) -> None:
+    """Write a lock file, beside its place first; datasets it had before and that are not given stay.
+
+    Raises:
+        DataError: If it cannot be written.
+    """
+    merged = dict(read_lock(path)) | {entry.dataset: entry for entry in entries}
+    records = {}
+    for key in sorted(merged):
+        record = asdict(merged[key])
+        del record["dataset"]
+        records[key] = record
+    text = json.dumps({"format": _FORMAT, "datasets": records}, indent=2, ensure_ascii=False) + "\n"
+    part = path.with_name(f".{path.name}.part")
+    try:
+        part.write_text(text, encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise DataError(f"the lock file cannot be written: {error.strerror}", where=str(path)) from error
