@@ -2,7 +2,22 @@
 
 from __future__ import annotations
 
+from medbench.analysis.compare import compare
+from medbench.analysis.leaderboard import Leaderboard, Published, leaderboard, read_published
 from medbench.analysis.load import load_runs
 from medbench.analysis.runs import Problem, Run, Runs
+from medbench.analysis.systems import System, systems
 
-__all__ = ["Problem", "Run", "Runs", "load_runs"]
+__all__ = [
+    "Leaderboard",
+    "Problem",
+    "Published",
+    "Run",
+    "Runs",
+    "System",
+    "compare",
+    "leaderboard",
+    "load_runs",
+    "read_published",
+    "systems",
+]

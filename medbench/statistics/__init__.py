@@ -5,7 +5,7 @@ from __future__ import annotations
 from medbench.statistics.calibration import Bin, brier_score, expected_calibration_error, reliability
 from medbench.statistics.intervals import Interval, interval, mean_interval, wilson_interval
 from medbench.statistics.multiplicity import holm
-from medbench.statistics.paired import Paired, bonett_price_interval, mcnemar_exact, paired
+from medbench.statistics.paired import Paired, bonett_price_interval, mcnemar_exact, paired, paired_draws
 from medbench.statistics.power import (
     discordant_deviation,
     documents_needed,
@@ -14,12 +14,13 @@ from medbench.statistics.power import (
 )
 from medbench.statistics.ranks import RankInterval, rank_intervals
 from medbench.statistics.resampling import DRAWS, bootstrap_values
-from medbench.statistics.sufficient import AGGREGATIONS, Sufficient, sufficient
+from medbench.statistics.sufficient import AGGREGATIONS, LABEL_AGGREGATIONS, Sufficient, sufficient
 from medbench.statistics.suite import average_interval
 
 __all__ = [
     "AGGREGATIONS",
     "DRAWS",
+    "LABEL_AGGREGATIONS",
     "Bin",
     "Interval",
     "Paired",
@@ -38,6 +39,7 @@ __all__ = [
     "mean_interval",
     "minimal_detectable_effect",
     "paired",
+    "paired_draws",
     "power",
     "rank_intervals",
     "reliability",

@@ -16,7 +16,7 @@ from scipy import sparse
 
 from medbench.errors import StatisticsError
 
-__all__ = ["AGGREGATIONS", "Sufficient", "cluster_codes", "sufficient"]
+__all__ = ["AGGREGATIONS", "LABEL_AGGREGATIONS", "Sufficient", "cluster_codes", "sufficient"]
 
 Floats = NDArray[np.float64]
 

@@ -1,0 +1,313 @@
+"""What the experts of recorded runs did, as tidy frames with chance levels and intervals.
+
+All functions take ``runs.routing()``. Intervals resample documents, not tokens, and are given where a run
+recorded the counts of single documents (``medbench run --routing documents``); otherwise they are NaN.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import combinations
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medbench.analysis import router_metrics as metrics
+from medbench.analysis.router_cells import Cells, cells
+from medbench.errors import AnalysisError
+from medbench.statistics.resampling import bootstrap_totals
+
+__all__ = ["BY", "coactivation", "expert_load", "load_difference", "router_summary", "task_similarity"]
+
+Floats = NDArray[np.float64]
+
+#: The grouping of the recorded tables.
+BY = ("model", "run", "task", "phase", "layer", "projection")
+_DRAWS = 1_000
+
+
+def expert_load(frame: pd.DataFrame, by: Sequence[str] = BY) -> pd.DataFrame:
+    """How much each expert did.
+
+    Args:
+        frame: ``runs.routing()``.
+        by: Columns to keep apart; tokens of all else are added up. Models stay apart in any case.
+
+    Returns:
+        A row per group and expert: ``tokens``, ``count``, ``load`` = f_i and ``load_chance`` = 1 / E,
+        ``rate`` = n_i / T and ``rate_chance`` = k / E (how specialised the expert is on the group, such as
+        a task), ``mass`` (share of the gate weights) and ``top1`` (share of first ranks), both with chance
+        1 / E.
+    """
+    merged = cells(frame).merge(_with_runs(by))
+    g, e = np.nonzero(np.arange(merged.count.shape[1]) < merged.experts[:, None])
+    safe = np.where(merged.tokens > 0, merged.tokens, np.nan)
+    found = merged.keys.iloc[g].reset_index(drop=True)
+    return found.assign(
+        expert=e,
+        tokens=merged.tokens[g].astype(np.int64),
+        count=merged.count[g, e].astype(np.int64),
+        load=metrics.load_share(merged.count)[g, e],
+        load_chance=1 / merged.experts[g],
+        rate=(merged.count / safe[:, None])[g, e],
+        rate_chance=(merged.top_k / merged.experts)[g],
+        mass=metrics.load_share(merged.mass)[g, e],
+        top1=metrics.load_share(merged.top1)[g, e],
+    )
+
+
+def router_summary(
+    frame: pd.DataFrame, by: Sequence[str] = BY, *, seed: int = 0, draws: int = _DRAWS
+) -> pd.DataFrame:
+    """How evenly and how decidedly routers work.
+
+    Args:
+        frame: ``runs.routing()``.
+        by: Columns to keep apart.
+        seed: Seed of the bootstrap over documents.
+        draws: Its draws.
+
+    Returns:
+        A row per group and ``metric`` with ``value, low, high, chance, tokens`` (per router), ``experts, top_k,
+        routers, documents``. A group of several routers has the mean of their metrics, because expert 1
+        of one router has nothing to do with expert 1 of another. Metrics: ``load_entropy``, ``token_entropy`` (mean, nats; chance ln E is that of an undecided router),
+        ``mutual_information``, ``effective_experts``, ``max_violation``, ``dead_experts``, ``near_ties`` (share of
+        tokens; no chance level).
+    """
+    by = _with_runs(by)
+    detailed = cells(frame)
+    merged = detailed.merge([*dict.fromkeys([*by, "layer", "projection"]), "task", "document"])
+    codes = merged.keys.groupby(by, observed=True, sort=True, dropna=False).ngroup().to_numpy()
+    rows = []
+    for g in range(int(codes.max()) + 1):
+        mine = merged.select(codes == g)
+        packed, experts = _packed(mine)
+        documents = len(packed) if (mine.keys["document"] >= 0).all() and len(packed) > 1 else 0
+        value = _summary(packed.sum(axis=0), experts)
+        low = high = np.full(len(_SUMMARY), np.nan)
+        if documents:
+            low, high = np.quantile(_bootstrap(packed, experts, seed, draws), [0.025, 0.975], axis=0)
+        tokens, top_k = float(packed[..., 0].sum(axis=0).mean()), float(np.nanmean(mine.top_k))
+        for i, name in enumerate(_SUMMARY):
+            rows.append(
+                {
+                    **mine.keys.iloc[0][by].to_dict(),
+                    "metric": name,
+                    "value": value[i],
+                    "low": low[i],
+                    "high": high[i],
+                    "chance": _CHANCE[name](experts.mean()),
+                    "tokens": round(tokens),
+                    "experts": int(experts.max()),
+                    "top_k": top_k,
+                    "routers": len(experts),
+                    "documents": documents,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def coactivation(frame: pd.DataFrame, by: Sequence[str] = BY) -> pd.DataFrame:
+    """Which experts are chosen together.
+
+    Returns:
+        A row per group and ordered pair of experts: ``together`` = N_ij, ``share`` = N_ij / N_i and
+        ``chance`` = (k - 1) / (E - 1).
+    """
+    merged = cells(frame).merge(_with_runs(by))
+    share = metrics.coactivation(merged.coactive)
+    width = merged.count.shape[1]
+    inside = np.arange(width) < merged.experts[:, None]
+    g, i, j = np.nonzero(inside[:, :, None] & inside[:, None, :] & ~np.eye(width, dtype=bool))
+    return (
+        merged.keys.iloc[g]
+        .reset_index(drop=True)
+        .assign(
+            expert=i,
+            other=j,
+            together=merged.coactive[g, i, j].astype(np.int64),
+            share=share[g, i, j],
+            chance=metrics.coactivation_chance(merged.experts, merged.top_k)[g],
+        )
+    )
+
+
+def task_similarity(
+    frame: pd.DataFrame, *, phase: str | None = None, seed: int = 0, draws: int = 200
+) -> pd.DataFrame:
+    """How alike tasks are routed: 1 - JSD₂ of their loads per layer and projection, then the mean.
+
+    Args:
+        frame: ``runs.routing()``.
+        phase: Only tokens of this phase.
+        seed: Seed of the splits and the bootstrap.
+        draws: How many.
+
+    Returns:
+        A row per run and pair of tasks (a task with itself included, similarity 1): ``similarity``, ``low``,
+        ``high``, and ``split_half``: the mean similarity of two random halves of the documents within the two
+        tasks, below which similarity means something. NaN without counts of single documents.
+    """
+    chosen = frame if phase is None else frame[frame["phase"] == phase]
+    counted = cells(chosen)
+    rows: list[dict[str, Any]] = []
+    for (model, run), part in counted.keys.groupby(["model", "run"], observed=True, sort=True):
+        mine = counted.select(counted.keys.index.isin(part.index))
+        loads = {
+            str(task): _load_tensor(mine.select((mine.keys["task"] == task).to_numpy()), mine)
+            for task in sorted(mine.keys["task"].astype(str).unique())
+        }
+        halves = {task: _split_half(load, seed, draws) for task, load in loads.items()}
+        sampled = {task: _resample(load, seed + i, draws) for i, (task, load) in enumerate(loads.items())}
+        pairs = [(task, task) for task in loads] + list(combinations(loads, 2))
+        for a, b in pairs:
+            low = high = np.nan
+            if a != b and sampled[a] is not None and sampled[b] is not None:
+                low, high = np.quantile(_similarity(sampled[a], sampled[b]), [0.025, 0.975])
+            rows.append(
+                {
+                    "model": model,
+                    "run": run,
+                    "task": a,
+                    "other": b,
+                    "similarity": float(_similarity(loads[a].sum(axis=0), loads[b].sum(axis=0))),
+                    "low": low,
+                    "high": high,
+                    "split_half": (halves[a] + halves[b]) / 2,
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _with_runs(by: Sequence[str]) -> list[str]:
+    return list(dict.fromkeys(["model", "run", *by]))
+
+
+def _packed(group: Cells) -> tuple[Floats, NDArray[np.int64]]:
+    """What the summary needs, ``[documents, routers, 3 + 2 E]``: tokens, entropy, ties, count, prob; all add up.
+
+    Returns:
+        The tensor, and the number of experts of each router.
+    """
+    document = group.keys.groupby(["task", "document"], observed=True, sort=True).ngroup().to_numpy()
+    router = group.keys.groupby(["layer", "projection"], observed=True, sort=True).ngroup().to_numpy()
+    head = np.column_stack([group.tokens, group.entropy, group.near_ties])
+    flat = np.hstack([head, group.count, group.prob])
+    packed = np.zeros((int(document.max()) + 1, int(router.max()) + 1, flat.shape[1]))
+    np.add.at(packed, (document, router), flat)
+    experts = np.zeros(packed.shape[1], dtype=np.int64)
+    np.maximum.at(experts, router, group.experts)
+    return packed, experts
+
+
+_SUMMARY: dict[str, Callable[[Floats, Floats, Floats, Any], Floats]] = {
+    "load_entropy": lambda head, count, prob, experts: metrics.load_entropy(count, experts),
+    "token_entropy": lambda head, count, prob, experts: head[..., 1] / head[..., 0],
+    "mutual_information": lambda head, count, prob, experts: metrics.mutual_information(
+        prob, head[..., 1], head[..., 0]
+    ),
+    "effective_experts": lambda head, count, prob, experts: metrics.effective_experts(count),
+    "max_violation": lambda head, count, prob, experts: metrics.max_violation(count, experts),
+    "dead_experts": lambda head, count, prob, experts: metrics.dead_experts(count, experts).astype(float),
+    "near_ties": lambda head, count, prob, experts: head[..., 2] / head[..., 0],
+}
+
+_CHANCE: dict[str, Callable[[float], float]] = {
+    "load_entropy": lambda experts: 1.0,
+    "token_entropy": lambda experts: float(np.log(experts)),
+    "mutual_information": lambda experts: 0.0,
+    "effective_experts": lambda experts: float(experts),
+    "max_violation": lambda experts: 0.0,
+    "dead_experts": lambda experts: 0.0,
+    "near_ties": lambda experts: float("nan"),
+}
+
+
+def _summary(packed: Floats, experts: Any) -> Floats:
+    """Metrics of every router, then their mean: ``[..., routers, 3 + 2 E]`` to ``[..., metrics]``."""
+    width = (packed.shape[-1] - 3) // 2
+    head, count, prob = packed[..., :3], packed[..., 3 : 3 + width], packed[..., 3 + width :]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        each = np.stack([formula(head, count, prob, experts) for formula in _SUMMARY.values()], axis=-1)
+    # A router without tokens (in a draw, or a phase that never was) has no metrics and is left out.
+    used = (head[..., 0] > 0)[..., None]
+    shares: Floats = np.where(used, each, 0).sum(axis=-2) / np.maximum(used.sum(axis=-2), 1)
+    return np.where(used.any(axis=-2), shares, np.nan)
+
+
+def _bootstrap(packed: Floats, experts: Any, seed: int, draws: int) -> Floats:
+    flat = packed.reshape(len(packed), -1)
+    blocks = bootstrap_totals(flat, seed=seed, draws=draws)
+    return np.concatenate([_summary(block.reshape(-1, *packed.shape[1:]), experts) for block in blocks])
+
+
+def _load_tensor(task: Cells, every: Cells) -> Floats:
+    """Counts of a task, ``[documents, routers, E]``, with the routers of all tasks in one order."""
+    routers = every.keys[["layer", "projection"]].drop_duplicates().sort_values(["layer", "projection"])
+    place = {key: i for i, key in enumerate(routers.itertuples(index=False, name=None))}
+    documents = {document: i for i, document in enumerate(sorted(task.keys["document"].unique()))}
+    tensor = np.zeros((len(documents), len(place), every.count.shape[1]))
+    for i, row in enumerate(
+        task.keys[["document", "layer", "projection"]].itertuples(index=False, name=None)
+    ):
+        tensor[documents[row[0]], place[row[1:]]] += task.count[i]
+    return tensor
+
+
+def _similarity(first: Floats, second: Floats) -> Floats:
+    each = metrics.jensen_shannon_similarity(metrics.load_share(first), metrics.load_share(second))
+    found: Floats = np.nanmean(each, axis=-1)
+    return found
+
+
+def _split_half(load: Floats, seed: int, draws: int) -> float:
+    documents = len(load)
+    if documents < 2:
+        return float("nan")
+    rng = np.random.default_rng(seed)
+    flat = load.reshape(documents, -1)
+    halves = rng.permuted(np.tile(np.arange(documents) % 2, (draws, 1)), axis=1).astype(np.float64)
+    one = (halves @ flat).reshape(draws, *load.shape[1:])
+    return float(_similarity(one, flat.sum(axis=0).reshape(load.shape[1:]) - one).mean())
+
+
+def _resample(load: Floats, seed: int, draws: int) -> Any:
+    if len(load) < 2:
+        return None
+    flat = load.reshape(len(load), -1)
+    return np.concatenate(list(bootstrap_totals(flat, seed=seed, draws=draws))).reshape(
+        draws, *load.shape[1:]
+    )
+
+
+def load_difference(first: pd.DataFrame, second: pd.DataFrame, by: Sequence[str] = BY[2:]) -> pd.DataFrame:
+    """Difference of the expert loads of two checkpoints, first minus second.
+
+    Args:
+        first: ``runs.routing()`` of one run.
+        second: That of the other; experts are matched by position, so both must stem from one training.
+        by: Columns to keep apart.
+
+    Returns:
+        A row per group and expert: ``load``, ``load_other``, ``difference``, ``load_chance``.
+
+    Raises:
+        AnalysisError: A side holds several runs, or the routers differ in size.
+    """
+    sides = []
+    for frame in (first, second):
+        if len(frame[["model", "run"]].drop_duplicates()) != 1:
+            raise AnalysisError(
+                "loads are compared between two runs", hint="give one run directory on each side"
+            )
+        sides.append(expert_load(frame, by).drop(columns=["model", "run"]))
+    keys = [name for name in by if name not in ("model", "run")] + ["expert"]
+    joined = sides[0].merge(sides[1][[*keys, "load", "load_chance"]], on=keys, suffixes=("", "_other"))
+    if joined.empty or (joined["load_chance"] != joined["load_chance_other"]).any():
+        raise AnalysisError(
+            "the two runs have no routers in common", hint="compare checkpoints of one layout"
+        )
+    found = joined.assign(difference=joined["load"] - joined["load_other"])
+    return found[[*keys, "load", "load_other", "difference", "load_chance"]]

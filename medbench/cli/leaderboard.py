@@ -1,0 +1,54 @@
+"""``medbench leaderboard``: rank checkpoints over a suite."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = ["register"]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the command to ``app``."""
+    app.command("leaderboard")(leaderboard)
+
+
+def leaderboard(
+    runs: Annotated[
+        list[str] | None, typer.Argument(help="Folders, run directories, lm-eval results or globs.")
+    ] = None,
+    suite: Annotated[
+        str | None, typer.Option("--suite", "-s", help="Group to rank over; the largest by default.")
+    ] = None,
+    tasks: Annotated[
+        list[str] | None, typer.Option("--task", "-t", help="Rank over this task; may be repeated.")
+    ] = None,
+    by: Annotated[str, typer.Option(help="What counts as a system: model or run.")] = "model",
+    published: Annotated[
+        Path | None, typer.Option(help="YAML with published scores and their sources, shown but not ranked.")
+    ] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
+) -> None:
+    """Rank checkpoints over a suite; ranks come with the range that noise allows."""
+    from medbench.analysis import leaderboard as rank
+    from medbench.analysis import read_published
+    from medbench.cli.tables import as_records, load, show_table
+    from medbench.reports.results import leaderboard_table
+
+    entries = read_published(published) if published is not None else ()
+    board = rank(load(runs), suite, by=by, tasks=tasks, published=entries)
+    if as_json:
+        content = {
+            "suite": board.suite,
+            "tasks": board.tasks,
+            "ranking": as_records(board.ranking),
+            "scores": as_records(board.scores),
+        }
+        typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        return
+    show_table(leaderboard_table(board, with_tasks=form != "text"), form, output)

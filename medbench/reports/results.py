@@ -1,0 +1,171 @@
+"""Comparisons, leaderboards and routing summaries as tables of text."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from medbench.analysis.leaderboard import Leaderboard
+from medbench.reports.formats import interval_text, known, p_text, score_text, signed_text
+from medbench.reports.tables import TextTable
+
+__all__ = [
+    "SAMPLES_NOTE",
+    "comparison_table",
+    "leaderboard_table",
+    "load_difference_table",
+    "routing_table",
+    "similarity_table",
+]
+
+SAMPLES_NOTE = "Bundled samples, not a benchmark score."
+
+
+def leaderboard_table(board: Leaderboard, *, with_tasks: bool = True) -> TextTable:
+    """The ranking with the averages per language and family.
+
+    Args:
+        board: The ranking.
+        with_tasks: Add the scores of all tasks.
+    """
+    parts = [name for name in board.ranking.columns if name.startswith(("language.", "family."))]
+    tasks = list(board.tasks) if with_tasks else []
+    values = board.scores.set_index(["model", "task"])["value"]
+    rows = []
+    for row in board.ranking.to_dict("records"):
+        mine = [values.get((row["model"], task)) if row["comparable"] else None for task in tasks]
+        rows.append(
+            [
+                _rank(row),
+                str(row["model"]) + ("" if row["comparable"] else " (published)"),
+                score_text(row["value"]) if known(row["value"]) else "missing",
+                interval_text(row["low"], row["high"]),
+                *(score_text(row[part]) for part in parts),
+                *(score_text(value) for value in mine),
+            ]
+        )
+    headers = ["rank", "model", "average", "95% interval"]
+    headers += [part.partition(".")[2] for part in parts] + tasks
+    numeric = [False, False] + [True] * (len(headers) - 2)
+    return TextTable(headers, rows, numeric, _leaderboard_notes(board), f"Leaderboard: {board.suite}")
+
+
+def _rank(row: dict[Any, Any]) -> str:
+    if pd.isna(row["rank"]):
+        return "–"
+    low, high = row["rank_low"], row["rank_high"]
+    return str(row["rank"]) if low == high else f"{row['rank']} ({low}–{high})"
+
+
+def _leaderboard_notes(board: Leaderboard) -> list[str]:
+    notes = ["Scores in percent. In brackets: the ranks that the noise of the documents allows, at 95%."]
+    for row in board.ranking.to_dict("records"):
+        if row["missing"] and row["comparable"]:
+            notes.append(f"{row['model']} has no average: missing {', '.join(row['missing'])}.")
+        if not row["comparable"]:
+            notes.append(f"{row['model']}: published, {row['source']}; not comparable document by document.")
+    if (board.scores["data_source"] == "samples").any():
+        notes.insert(0, SAMPLES_NOTE)
+    return notes
+
+
+def comparison_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.compare`."""
+    rows = []
+    for row in frame.to_dict("records"):
+        test = row["p_holm"] if known(row["p_holm"]) else row["p_value"]
+        rows.append(
+            [
+                str(row["model"]),
+                str(row["task"]),
+                str(row["metric"]),
+                f"{row['n']:,}",
+                score_text(row["baseline_score"]),
+                score_text(row["score"]),
+                signed_text(row["difference"]),
+                interval_text(row["low"], row["high"]),
+                p_text(test),
+                f"+{row['wins']} −{row['losses']}" if row["n"] else "–",
+                score_text(row["detectable"]),
+                str(row["verdict"]),
+            ]
+        )
+    baseline = str(frame["baseline"].iloc[0])
+    headers = ["model", "task", "metric", "n", baseline, "score", "difference", "95% interval", "p"]
+    headers += ["flips", "detectable", "verdict"]
+    notes = [
+        "Paired on the same documents. p: exact McNemar for right and wrong, randomisation otherwise, adjusted "
+        "over the tasks of a model by Holm; groups by the errors of their tasks. detectable: the true "
+        "difference that this many documents show with 80% power."
+    ]
+    refused = frame[frame["verdict"] == "refused"]
+    notes += [f"{row.model}, {row.task} refused: {row.reason}" for row in refused.itertuples()]
+    kept = frame[(frame["verdict"] != "refused") & (frame["reason"] != "")]
+    notes += [f"{row.model}, {row.task}: left out {row.reason}" for row in kept.itertuples()]
+    numeric = [False, False, False, *[True] * 8, False]
+    return TextTable(headers, rows, numeric, notes, f"Differences from {baseline}")
+
+
+def routing_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.routing.router_summary`."""
+    facts = ("metric", "value", "low", "high", "chance", "tokens", "experts", "top_k", "routers", "documents")
+    keys = [name for name in frame.columns if name not in facts]
+    rows = [
+        [
+            *(str(row[key]) for key in keys),
+            str(row["metric"]),
+            _plain(row["value"]),
+            f"[{_plain(row['low'])}, {_plain(row['high'])}]" if known(row["low"]) else "–",
+            _plain(row["chance"]),
+            f"{row['tokens']:,}",
+        ]
+        for row in frame.to_dict("records")
+    ]
+    headers = [*keys, "metric", "value", "95% interval", "chance", "tokens"]
+    numeric = [False] * (len(keys) + 1) + [True] * 4
+    notes = ["Intervals resample documents; they need a run with --routing documents."]
+    return TextTable(headers, rows, numeric, notes, "Routing")
+
+
+def similarity_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.routing.task_similarity`, a task with itself left out."""
+    shown = frame[frame["task"] != frame["other"]].sort_values("similarity", ascending=False, kind="stable")
+    rows = [
+        [
+            *(str(row[key]) for key in ("model", "run", "task", "other")),
+            _plain(row["similarity"]),
+            f"[{_plain(row['low'])}, {_plain(row['high'])}]" if known(row["low"]) else "–",
+            _plain(row["split_half"]),
+        ]
+        for row in shown.to_dict("records")
+    ]
+    headers = ["model", "run", "task", "other", "similarity", "95% interval", "split half"]
+    notes = [
+        "1 - JSD of the expert loads; split half: two halves of one task's documents, the most to expect."
+    ]
+    return TextTable(headers, rows, [False] * 4 + [True] * 3, notes, "Similarity of routing between tasks")
+
+
+def load_difference_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.routing.load_difference`, largest differences first."""
+    keys = list(frame.columns[: list(frame.columns).index("load")])
+    order = frame["difference"].abs().sort_values(ascending=False, kind="stable").index
+    rows = [
+        [
+            *(str(row[key]) for key in keys),
+            score_text(row["load"]),
+            score_text(row["load_other"]),
+            signed_text(row["difference"]),
+            score_text(row["load_chance"]),
+        ]
+        for row in frame.loc[order].to_dict("records")
+    ]
+    headers = [*keys, "load", "other", "difference", "chance"]
+    return TextTable(
+        headers, rows, [False] * len(keys) + [True] * 4, ["In percent."], "Expert loads compared"
+    )
+
+
+def _plain(value: Any) -> str:
+    return f"{value:.3g}" if known(value) else "–"
