@@ -70,15 +70,16 @@ def router_summary(
         draws: Its draws.
 
     Returns:
-        A row per group and ``metric`` with ``value, low, high, chance, tokens`` (per router), ``experts, top_k,
-        routers, documents``. A group of several routers has the mean of their metrics, because expert 1
-        of one router has nothing to do with expert 1 of another. Metrics: ``load_entropy``, ``token_entropy`` (mean, nats; chance ln E is that of an undecided router),
-        ``mutual_information``, ``effective_experts``, ``max_violation``, ``dead_experts``, ``near_ties`` (share of
-        tokens; no chance level).
+        A row per group and ``metric`` with ``value, low, high, chance, tokens`` (per router), ``experts,
+        top_k, routers, documents``. A group of several routers has the mean of their metrics, because
+        expert 1 of one router has nothing to do with expert 1 of another. Metrics: ``load_entropy``,
+        ``token_entropy`` (mean, nats; chance ln E is that of an undecided router), ``mutual_information``,
+        ``effective_experts``, ``max_violation``, ``dead_experts``, ``near_ties`` (share of tokens; no
+        chance level).
     """
     by = _with_runs(by)
     detailed = cells(frame)
-    merged = detailed.merge([*dict.fromkeys([*by, "layer", "projection"]), "task", "document"])
+    merged = detailed.merge(list(dict.fromkeys([*by, "layer", "projection", "task", "document"])))
     codes = merged.keys.groupby(by, observed=True, sort=True, dropna=False).ngroup().to_numpy()
     rows = []
     for g in range(int(codes.max()) + 1):
@@ -186,7 +187,7 @@ def _with_runs(by: Sequence[str]) -> list[str]:
 
 
 def _packed(group: Cells) -> tuple[Floats, NDArray[np.int64]]:
-    """What the summary needs, ``[documents, routers, 3 + 2 E]``: tokens, entropy, ties, count, prob; all add up.
+    """What the summary needs, ``[documents, routers, 3 + 2 E]``: tokens, entropy, ties, count, prob.
 
     Returns:
         The tensor, and the number of experts of each router.

@@ -141,9 +141,7 @@ def similarity_table(frame: pd.DataFrame) -> TextTable:
         for row in shown.to_dict("records")
     ]
     headers = ["model", "run", "task", "other", "similarity", "95% interval", "split half"]
-    notes = [
-        "1 - JSD of the expert loads; split half: two halves of one task's documents, the most to expect."
-    ]
+    notes = ["1 - JSD of the loads; split half: of two halves of one task, the most to expect."]
     return TextTable(headers, rows, [False] * 4 + [True] * 3, notes, "Similarity of routing between tasks")
 
 
