@@ -132,6 +132,7 @@ def test_samples_hold_the_awkward_texts() -> None:
     assert max(map(len, texts)) > 500
 
 
+@pytest.mark.slow
 def test_samples_repeat_no_sentence_of_a_benchmark(shared: Path) -> None:
     chinese: list[str] = []
     english: list[str] = []
