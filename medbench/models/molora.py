@@ -165,7 +165,7 @@ class MoLoRALinear(nn.Module):
         h = F.linear(x, self.molora_in, bias)
         choice, weights = self._route(h[:, rows:])
         gates = weights.new_zeros(len(x), self.num_experts).scatter_(1, choice, weights * self.scaling)
-        u = h[:, :rows].view(len(x), self.num_experts, self.rank) * gates.to(h.dtype).unsqueeze(2)
+        u = (h[:, :rows].view(len(x), self.num_experts, self.rank) * gates.unsqueeze(2)).to(h.dtype)
         return y.addmm_(u.view(len(x), rows), self.molora_b.t())
 
     def _loop(self, x: Tensor) -> Tensor:

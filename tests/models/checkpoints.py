@@ -12,6 +12,8 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from medbench.errors import ModelError
+from medbench.models import load_model
 from medbench.models.config import MoLoRAConfig
 from medbench.models.layouts import authors
 from medbench.models.skeleton import build_skeleton
@@ -159,16 +161,23 @@ def edit_json(path: Path, **changes: Any) -> None:
     write_json(path, {key: item for key, item in value.items() if item is not None})
 
 
-def edit_safetensors(path: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
+def edit_safetensors(path: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
     tensors = load_file(path)
     change(tensors)
     save_file(tensors, path, metadata={"format": "pt"})
 
 
-def edit_pickle(path: Path, change: Callable[[dict[str, Tensor]], None]) -> None:
+def edit_pickle(path: Path, change: Callable[[dict[str, Tensor]], object]) -> None:
     tensors = torch.load(path, weights_only=True)
     change(tensors)
     torch.save(tensors, path)
+
+
+def refused(source: Source, message: str, **kwargs: Any) -> ModelError:
+    """Demand that loading fails with a message."""
+    with pytest.raises(ModelError, match=message) as caught:
+        load_model(source.path, source.base, **kwargs)
+    return caught.value
 
 
 def _authors_keys(molora: MoLoRAConfig) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import get_args
 
 import pytest
 import torch
@@ -49,6 +50,7 @@ def _run(module: MoLoRALinear, x: Tensor, impl: Impl) -> Tensor:
     return y
 
 
+@torch.no_grad()
 def _by_hand(module: MoLoRALinear, x: Tensor) -> Tensor:
     """The formula, token by token, from the arXiv paper; no code in common with either form."""
     rank, out = module.rank, []
@@ -144,7 +146,7 @@ def test_stacked_is_as_exact_as_the_loop_in_16_bit(dtype: torch.dtype) -> None:
     for each in (module, oracle):
         each.observer = lambda _module, _logits, choice, _weights: choices.append(choice.sort(dim=1).values)
     truth = _run(oracle, x.double(), "loop")
-    errors = {impl: (_run(module, x, impl).double() - truth).abs() for impl in ("stacked", "loop")}  # type: ignore[arg-type]
+    errors = {impl: (_run(module, x, impl).double() - truth).abs() for impl in get_args(Impl)}
     same = (choices[0] == choices[1]).all(1) & (choices[0] == choices[2]).all(1)
     assert same.float().mean() > 0.95
     assert errors["stacked"][same].mean() <= errors["loop"][same].mean()
@@ -214,8 +216,8 @@ def test_training_moves_the_router_bias_and_nothing_before_it() -> None:
         parameter.requires_grad_(True)
     x = torch.randn(20, 12, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
     gradients = {}
-    for impl in ("stacked", "loop"):
-        module.impl = impl  # type: ignore[assignment]
+    for impl in get_args(Impl):
+        module.impl = impl
         module.zero_grad()
         module(x).square().sum().backward()
         assert module.molora_in_bias is not None
