@@ -6,7 +6,6 @@ import sys
 from collections.abc import Sequence
 from typing import Annotated
 
-import click
 import typer
 
 from medbench.cli import compare, data, leaderboard, models, report, routing, run, tasks
@@ -63,12 +62,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except MedbenchError as error:
         _complain(str(error))
         return error.exit_status
-    except click.ClickException as error:
-        error.show()
-        return error.exit_code
-    except (KeyboardInterrupt, click.Abort):
+    except (KeyboardInterrupt, typer.Abort):
         _complain("interrupted; the same command goes on where it stopped")
         return INTERRUPTED
+    except Exception as error:
+        # Some typers carry a click of their own: its errors are known by what they can do, not by class.
+        show = getattr(error, "show", None)
+        if show is None:
+            raise
+        show()
+        return int(getattr(error, "exit_code", 2))
     return status if isinstance(status, int) else 0
 
 
