@@ -207,7 +207,11 @@ def test_the_authors_prompts_and_settings(tasks: dict[str, Any], name: str) -> N
         expected |= {"max_gen_toks": 16} if free else {"constrain": "letters", "max_gen_toks": 1}
     else:
         marker = "答案为" if chinese else "The answer is"
-        second = {"suffix": f"\n{marker}" if chinese else f"\n{marker} ", "when": "missing", "marker": marker}
+        second: dict[str, Any] = {
+            "suffix": f"\n{marker}" if chinese else f"\n{marker} ",
+            "when": "missing",
+            "marker": marker,
+        }
         second |= {"max_gen_toks": 50} if free else {"letters": "letters", "max_gen_toks": 1}
         expected |= {"max_gen_toks": 1024, "second_pass": second}
     assert task.config.generation_kwargs == expected
@@ -355,6 +359,18 @@ def test_options_can_be_shuffled_without_touching_a_definition() -> None:
             doc["options"][doc["letters"].index(doc["answer"])]
             == old["options"][old["letters"].index(old["answer"])]
         )
+
+
+def test_every_rotation_of_the_options_can_be_asked_for() -> None:
+    rotated = _manager(data_source="samples", circular=True)
+    names = ["cmb_exam", "ple_tcm_multiple", "medmcqa_direct"]
+    results = evaluate(GoldLM(), names, rotated)["results"]
+    for name in names:
+        task = rotated.load(name)["tasks"][name]
+        kept = {doc["id"].rpartition("@")[0] for doc in task.eval_docs}
+        found = [row for row in rows(task.config.metadata["dataset"]) if row["id"] in kept]
+        assert len(task.eval_docs) == sum(len(row["options"]) for row in found)
+        assert results[name]["acc,none"] == 1.0
 
 
 @pytest.mark.slow
