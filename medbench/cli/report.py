@@ -23,6 +23,9 @@ def report(
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
         "report.html"
     ),
+    baseline: Annotated[
+        str | None, typer.Option("--baseline", "-b", help="Model to compare with; the first by default.")
+    ] = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:
@@ -31,7 +34,7 @@ def report(
     from medbench.reports import write_report
 
     loaded = load_runs(runs or ["results"])
-    written = write_report(loaded, output, title=title)
+    written = write_report(loaded, output, title=title, baseline=baseline)
     if as_json:
         typer.echo(
             json.dumps(

@@ -15,6 +15,9 @@ from markupsafe import Markup
 from medbench.analysis import Runs
 from medbench.errors import ReportError
 from medbench.reports.section import Section, system_names
+from medbench.reports.sections.answers import calibration_section, confusion_section, rates_section
+from medbench.reports.sections.differences import differences
+from medbench.reports.sections.documents import documents
 from medbench.reports.sections.provenance import provenance
 from medbench.reports.sections.routing import routing
 from medbench.reports.sections.scores import bars, overview
@@ -23,22 +26,26 @@ from medbench.version import __version__
 __all__ = ["render_report", "write_report"]
 
 
-def write_report(runs: Runs, path: str | os.PathLike[str], *, title: str | None = None) -> Path:
+def write_report(
+    runs: Runs, path: str | os.PathLike[str], *, title: str | None = None, baseline: str | None = None
+) -> Path:
     """Write the report of some runs.
 
     Args:
         runs: What :func:`medbench.analysis.load_runs` gave.
         path: The HTML file; its folder is made if need be.
         title: Heading of the page.
+        baseline: Model that the others are compared with; the first by default.
 
     Returns:
         The path written.
 
     Raises:
         ReportError: The file cannot be written.
+        AnalysisError: There is no such baseline.
     """
     target = Path(path)
-    text = render_report(runs, title=title)
+    text = render_report(runs, title=title, baseline=baseline)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
@@ -57,12 +64,13 @@ def write_report(runs: Runs, path: str | os.PathLike[str], *, title: str | None 
     return target
 
 
-def render_report(runs: Runs, *, title: str | None = None) -> str:
+def render_report(runs: Runs, *, title: str | None = None, baseline: str | None = None) -> str:
     """The text of the page; the same runs give the same text, byte for byte."""
     systems = system_names(runs)
     scores = _with_systems(runs, systems)
-    sections = [section for section in _sections(runs, scores, systems) if section is not None]
-    script = _source("script.js")
+    sections = [section for section in _sections(runs, scores, systems, baseline) if section is not None]
+    # One scope for all of it: the second file ends what the first begins.
+    script = _source("script.js") + _source("documents.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     environment = Environment(
         loader=PackageLoader("medbench.reports"),
@@ -87,10 +95,17 @@ def render_report(runs: Runs, *, title: str | None = None) -> str:
     )
 
 
-def _sections(runs: Runs, scores: pd.DataFrame, systems: list[str]) -> list[Section | None]:
+def _sections(
+    runs: Runs, scores: pd.DataFrame, systems: list[str], baseline: str | None
+) -> list[Section | None]:
     return [
         overview(scores, systems),
         bars(scores, systems),
+        differences(runs, baseline),
+        rates_section(runs, systems),
+        calibration_section(runs, systems),
+        confusion_section(runs, systems),
+        documents(runs, systems),
         routing(runs, systems),
         provenance(runs, scores, systems),
     ]

@@ -95,9 +95,9 @@ def comparison_table(frame: pd.DataFrame) -> TextTable:
     headers = ["model", "task", "metric", "n", baseline, "score", "difference", "95% interval", "p"]
     headers += ["flips", "detectable", "verdict"]
     notes = [
-        "Paired on the same documents. p: exact McNemar for right and wrong, randomisation otherwise, adjusted "
-        "over the tasks of a model by Holm; groups by the errors of their tasks. detectable: the true "
-        "difference that this many documents show with 80% power."
+        "Paired on the same documents. p: exact McNemar for right and wrong, randomisation otherwise, "
+        "adjusted over the tasks of a model by Holm; groups by the errors of their tasks. detectable: the "
+        "true difference that this many documents show with 80% power."
     ]
     refused = frame[frame["verdict"] == "refused"]
     notes += [f"{row.model}, {row.task} refused: {row.reason}" for row in refused.itertuples()]

@@ -1,0 +1,162 @@
+"""What single answers show: verdicts, calibration, confusions, how many could be read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medbench.analysis.runs import Run, Runs
+from medbench.statistics import brier_score, expected_calibration_error
+
+__all__ = ["answer_rates", "calibration", "choice_probabilities", "document_values", "label_pairs"]
+
+Floats = NDArray[np.float64]
+
+
+def document_values(samples: pd.DataFrame) -> pd.Series[float]:
+    """A value between 0 and 1 for every document, 1 being right.
+
+    It is the main metric where that is a number; else F1 of the document's counts (1 where there was nothing
+    to find and nothing was found), or whether the label is the gold one; NaN where there is neither.
+
+    Args:
+        samples: Rows with the columns ``score`` and all of ``counts.*`` and ``labels.*``.
+    """
+    values = samples["score"].to_numpy(dtype=np.float64, copy=True)
+    for column in [name for name in samples if str(name).startswith(("counts.", "labels."))]:
+        rows = np.flatnonzero(samples[column].notna().to_numpy() & np.isnan(values))
+        read = _count_value if str(column).startswith("counts.") else _label_value
+        values[rows] = [read(value) for value in samples[column].iloc[rows]]
+    return pd.Series(values, index=samples.index)
+
+
+def choice_probabilities(run: Run, task: str | None = None) -> pd.DataFrame:
+    """Probabilities of the options, softmax over the options of each document.
+
+    Returns:
+        A row per multiple-choice document whose gold is one of the options: ``task``, ``document``,
+        ``probabilities`` (array), ``gold`` (index), ``confidence`` (of the chosen option), ``correct``.
+    """
+    columns = ["task", "document", "target", "choices", "choice_logprobs"]
+    table = run.tables.samples(columns, None if task is None else [task])
+    frame = table.to_pandas().dropna(subset=["choices", "choice_logprobs"])
+    rows = []
+    for row in frame.to_dict("records"):
+        options, logprobs = list(row["choices"]), np.asarray(row["choice_logprobs"], dtype=np.float64)
+        gold = _gold_index(row["target"], options)
+        if gold is None or len(logprobs) != len(options) or not np.isfinite(logprobs).any():
+            continue
+        weights = np.exp(logprobs - logprobs.max())
+        p = weights / weights.sum()
+        rows.append(
+            {
+                "task": str(row["task"]),
+                "document": row["document"],
+                "probabilities": p,
+                "gold": gold,
+                "confidence": float(p.max()),
+                "correct": float(int(p.argmax()) == gold),
+            }
+        )
+    names = ["task", "document", "probabilities", "gold", "confidence", "correct"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def calibration(runs: Runs, *, bins: int = 10) -> pd.DataFrame:
+    """Calibration of option probabilities, a row per run and multiple-choice task.
+
+    Returns:
+        ``model, run, task, n, accuracy, confidence`` (mean), ``ece`` (expected calibration error over bins of
+        equal width) and ``brier`` (0 to 2).
+    """
+    rows = []
+    for run in runs:
+        for task, part in choice_probabilities(run).groupby("task", sort=False):
+            confidence, correct = part["confidence"].to_numpy(), part["correct"].to_numpy()
+            rows.append(
+                {
+                    "model": run.model,
+                    "run": run.run,
+                    "task": task,
+                    "n": len(part),
+                    "accuracy": float(correct.mean()),
+                    "confidence": float(confidence.mean()),
+                    "ece": expected_calibration_error(confidence, correct, bins=bins),
+                    "brier": brier_score(part["probabilities"].tolist(), part["gold"].to_numpy()),
+                }
+            )
+    names = ["model", "run", "task", "n", "accuracy", "confidence", "ece", "brier"]
+    return pd.DataFrame(rows, columns=names)
+
+
+def label_pairs(run: Run) -> pd.DataFrame:
+    """Gold and predicted labels of classification tasks: ``task, metric, gold, predicted``."""
+    columns = [name for name in run.tables.sample_columns() if name.startswith("labels.")]
+    parts = []
+    frame = run.tables.samples(["task", *columns], None).to_pandas() if columns else pd.DataFrame()
+    for column in columns:
+        rows = frame[frame[column].notna()]
+        pairs = np.stack([np.asarray(pair, dtype=object) for pair in rows[column]]) if len(rows) else None
+        if pairs is not None:
+            parts.append(
+                pd.DataFrame(
+                    {
+                        "task": rows["task"].astype(str).to_numpy(),
+                        "metric": column.partition(".")[2],
+                        "gold": pairs[:, 0],
+                        "predicted": pairs[:, 1],
+                    }
+                )
+            )
+    names = ["task", "metric", "gold", "predicted"]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=names)
+
+
+def answer_rates(runs: Runs) -> pd.DataFrame:
+    """How many generated answers were cut off, and from how many an answer could be read.
+
+    Returns:
+        A row per run and task that generates: ``model, run, task, n, truncated`` (share that hit the token
+        limit) and ``extracted`` (share with a readable answer; NaN where the task does not say).
+    """
+    rows = []
+    for run in runs:
+        known = run.tables.sample_columns()
+        extracted = [name for name in ("metric.extracted",) if name in known]
+        frame = run.tables.samples(["task", "truncated", *extracted], None).to_pandas()
+        for task, part in frame.groupby("task", observed=True, sort=False):
+            cut = part["truncated"].dropna()
+            read = part[extracted[0]].dropna() if extracted else cut.iloc[:0]
+            if len(cut) or len(read):
+                rows.append(
+                    {
+                        "model": run.model,
+                        "run": run.run,
+                        "task": str(task),
+                        "n": len(part),
+                        "truncated": float(cut.astype(float).mean()) if len(cut) else np.nan,
+                        "extracted": float(read.astype(float).mean()) if len(read) else np.nan,
+                    }
+                )
+    return pd.DataFrame(rows, columns=["model", "run", "task", "n", "truncated", "extracted"])
+
+
+def _gold_index(target: Any, options: list[str]) -> int | None:
+    text = str(target).strip()
+    if text in options:
+        return options.index(text)
+    if text.isascii() and text.isdigit() and int(text) < len(options):
+        return int(text)  # lm-eval writes the index of the gold option
+    return None
+
+
+def _count_value(counts: Any) -> float:
+    tp, wrong = float(counts[0]), float(counts[1] + counts[2])
+    return 1.0 if wrong == 0 else 2 * tp / (2 * tp + wrong)
+
+
+def _label_value(pair: Any) -> float:
+    return float(pair[0] == pair[1])
