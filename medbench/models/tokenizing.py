@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from medbench.errors import ModelError
 from medbench.models.folder import TOKENIZER_FILES, resolve
@@ -34,7 +34,7 @@ def load_tokenizer(
     Raises:
         ModelError: There is no tokenizer, or it cannot be read.
     """
-    from transformers import AutoTokenizer
+    from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     folder = resolve(path, revision)
     if detect_layout(folder) == "adapter":
@@ -49,6 +49,10 @@ def load_tokenizer(
             where=str(folder),
             hint="copy tokenizer.json and tokenizer_config.json of the model it was trained from there",
         )
+    # tokenizer.json says everything. AutoTokenizer would put the pre-tokenizer that it knows for the model_type
+    # in the place of the file's, so that one tokenizer would split text differently before and after conversion.
+    whole = (folder / "tokenizer.json").is_file()
+    loader: Any = PreTrainedTokenizerFast if whole else AutoTokenizer
     with foreign_failures("the tokenizer cannot be read", str(folder)):
-        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     return cast("PreTrainedTokenizerBase", tokenizer)
