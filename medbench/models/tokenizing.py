@@ -49,8 +49,8 @@ def load_tokenizer(
             where=str(folder),
             hint="copy tokenizer.json and tokenizer_config.json of the model it was trained from there",
         )
-    # tokenizer.json says everything. AutoTokenizer would put the pre-tokenizer that it knows for the model_type
-    # in the place of the file's, so that one tokenizer would split text differently before and after conversion.
+    # tokenizer.json says everything. AutoTokenizer would replace its pre-tokenizer by the one it knows for
+    # the model_type, so that the same tokenizer would split text differently before and after conversion.
     whole = (folder / "tokenizer.json").is_file()
     loader: Any = PreTrainedTokenizerFast if whole else AutoTokenizer
     with foreign_failures("the tokenizer cannot be read", str(folder)):
