@@ -22,6 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "statistics": {"errors", "scoring"},
     "models": {"errors"},
     "runs": {"errors", "version", "catalog", "data", "models", "scoring", "statistics"},
+    "checks": {"errors", "catalog", "data", "runs"},
     "analysis": {"errors", "runs", "scoring", "statistics"},
     "reports": {"errors", "version", "analysis", "statistics"},
 }

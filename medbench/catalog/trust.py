@@ -15,7 +15,7 @@ from medbench.catalog.reading import Function, Key
 from medbench.catalog.tasks import Place, TaskDefinition, functions_in
 from medbench.errors import CatalogError
 
-__all__ = ["CodeUse", "code_uses", "require_trust"]
+__all__ = ["LM_EVAL_METRICS", "CodeUse", "code_uses", "require_trust"]
 
 _OWN_PACKAGES = ("medbench.data.", "medbench.scoring.")
 
@@ -30,16 +30,14 @@ LM_EVAL_METRICS = frozenset(
         "bits_per_byte",
         "bleu",
         "brier_score",
-        "byte_perplexity",
         "bypass",
+        "byte_perplexity",
         "chrf",
-        "em",
+        "chrf++",
         "exact_match",
-        "exact_match_mc",
         "f1",
         "likelihood",
         "mcc",
-        "nanmean",
         "perplexity",
         "ter",
         "word_perplexity",

@@ -37,6 +37,7 @@ def list_command(
 ) -> None:
     """List the datasets and where each would come from now."""
     from medbench.data import dataset_names, get_entry
+    from medbench.data.summary import summarise
 
     folders = tasks_dir or []
     rows = []
@@ -47,10 +48,9 @@ def list_command(
                 "dataset": name,
                 "title": entry.title,
                 "language": entry.language,
-                "source": _state(name, data_dir, source, folders),
+                **summarise(name, data_dir, source, folders),
                 "hub": entry.hub.id if entry.hub else None,
                 "revision": (entry.hub.revision or "not pinned") if entry.hub else None,
-                "licence": entry.licence,
                 "citation": entry.citation,
                 "homepage": entry.homepage,
                 "contamination": entry.contamination,
@@ -59,22 +59,8 @@ def list_command(
     if as_json:
         print_json(rows)
         return
-    shown = ("dataset", "language", "source", "licence", "hub", "revision")
+    shown = ("dataset", "language", "n", "source", "licence", "hub", "revision")
     print_table(shown, ([row[column] for column in shown] for row in rows))
-
-
-def _state(name: str, data_dir: Path | None, source: str, folders: Sequence[Path]) -> str:
-    """Where a dataset would come from, in a few words."""
-    from medbench.data import resolve
-
-    try:
-        found = resolve(name, data_dir, source, folders)
-    except DataError:
-        return "missing"
-    if found.kind != "folder":
-        return found.kind
-    pinned = [file.pinned for file in found.files]
-    return "folder, differs" if False in pinned else "folder, not pinned" if None in pinned else "folder"
 
 
 @app.command("fetch")

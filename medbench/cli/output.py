@@ -8,7 +8,9 @@ from typing import Any
 
 import typer
 
-__all__ = ["print_json", "print_table"]
+__all__ = ["print_json", "print_table", "printable"]
+
+_PIPE_WIDTH = 240
 
 
 def print_json(value: Any) -> None:
@@ -24,11 +26,14 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     from rich.text import Text
 
     table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
-    for column in columns:
-        table.add_column(column, overflow="fold")
+    for number, column in enumerate(columns):
+        # Names must stay in one piece to be copied; the other columns give way.
+        table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
-    Console().print(table)
+    console = Console()
+    # In a pipe there is no width to keep to, and lines are for grep.
+    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
 
 
 def printable(text: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medbench.cli.output import print_json, print_table
+from medbench.cli.output import print_json, print_table, printable
 
 if TYPE_CHECKING:
     from medbench.catalog import TaskIndex
@@ -19,6 +19,10 @@ app = typer.Typer(help="List, show, check and make tasks.", no_args_is_help=True
 TasksDir = Annotated[
     list[Path] | None, typer.Option("--tasks-dir", help="Another folder with task YAMLs; may be repeated.")
 ]
+DataDir = Annotated[
+    Path | None, typer.Option("--data-dir", envvar="MEDBENCH_DATA", help="Folder with benchmark files.")
+]
+SourceName = Annotated[str, typer.Option("--source", help="auto, folder, folder-or-samples, hub or samples.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -26,43 +30,146 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 def list_command(
     tag: Annotated[list[str] | None, typer.Option(help="Only tasks with this tag; may be repeated.")] = None,
     language: Annotated[str | None, typer.Option(help="Only tasks in this language: zh or en.")] = None,
+    data_dir: DataDir = None,
+    source: SourceName = "auto",
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> None:
-    """List tasks and groups."""
+    """List tasks with their licence, and where their documents would come from now."""
     from medbench.catalog import build_index
 
     index = build_index(tasks_dir or ())
     rows = [
         row
-        for row in _rows(index)
+        for row in _rows(index, data_dir, source)
         if set(tag or ()) <= set(row["tags"]) and (language is None or row["language"] == language)
     ]
     groups = [group.to_dict() for group in index.groups.values()]
     faults = {str(path): str(error) for path, error in index.faults}
     if as_json:
         print_json({"tasks": rows, "groups": groups, "faults": faults})
+    else:
+        shown = ("name", "tags", "protocol", "main_metric", "n", "source", "licence")
+        print_table(shown, ([_cell(row[column]) for column in shown] for row in rows))
+        if not tag and not language:
+            print_table(("group", "members"), ((g["name"], ", ".join(g["members"])) for g in groups))
+        for path, fault in faults.items():
+            typer.echo(f"cannot be read: {path}: {fault}", err=True)
+    if faults:
+        raise typer.Exit(1)
+
+
+@app.command("show")
+def show_command(
+    name: Annotated[str, typer.Argument(help="A task or group.")],
+    data_dir: DataDir = None,
+    source: SourceName = "auto",
+    tasks_dir: TasksDir = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show a task or group: its settings, templates resolved, and its dataset."""
+    from medbench.catalog import build_index, select
+
+    index = build_index(tasks_dir or ())
+    if name in index.groups:
+        values = index.groups[name].to_dict()
+    else:
+        task = select([name], index).tasks[0]
+        row = next(row for row in _rows(index, data_dir, source) if row["name"] == task.name)
+        settings = {key: _plain(value) for key, value in task.merged.values.items() if key != "task"}
+        values = row | {"settings": settings}
+    if as_json:
+        print_json(values)
         return
-    print_table(
-        ("task", "tags", "protocol", "metric", "licence", "samples"),
-        (
-            (r["name"], " ".join(r["tags"]), r["protocol"], r["main_metric"], r["licence"], r["samples"])
-            for r in rows
-        ),
-    )
-    if not tag and not language:
-        print_table(("group", "members"), ((g["name"], ", ".join(g["members"])) for g in groups))
-    for path, fault in faults.items():
-        typer.echo(f"cannot be read: {path}: {fault}", err=True)
+    flat = {key: value for key, value in values.items() if key != "settings"} | values.get("settings", {})
+    print_table(("key", "value"), ((key, _cell(value)) for key, value in flat.items()))
 
 
-def _rows(index: TaskIndex) -> list[dict[str, Any]]:
-    """Tasks with what their datasets say."""
-    from medbench.data.registry import register
+@app.command("check")
+def check_command(
+    paths: Annotated[
+        list[Path] | None, typer.Argument(help="YAML files or folders; all shipped tasks by default.")
+    ] = None,
+    tasks_dir: TasksDir = None,
+    allow_code: Annotated[
+        bool, typer.Option("--allow-code", help="Let definitions from outside run their own Python.")
+    ] = False,
+    static: Annotated[
+        bool, typer.Option("--static", help="Read definitions and documents only; build and score nothing.")
+    ] = False,
+    show_prompts: Annotated[
+        bool,
+        typer.Option("--prompts/--no-prompts", help="Print three prompts of each task with their targets."),
+    ] = True,
+    as_json: AsJson = False,
+) -> None:
+    """Check definitions, documents, prompts and scoring. Exit status 1 if anything is found."""
+    from medbench.checks import check_tasks
 
-    datasets = register(index.folders[1:]).datasets
-    rows = []
-    for task in index.tasks.values():
-        entry = datasets.get(task.dataset or "")
-        rows.append(task.to_dict() | {"licence": entry.licence if entry else None, "samples": None})
-    return rows
+    report = check_tasks(paths or (), tasks_dir or (), allow_code=allow_code, behave=not static)
+    if as_json:
+        print_json(
+            {
+                "checked": report.checked,
+                "findings": [finding.to_dict() for finding in report.findings],
+                "renderings": [rendering._asdict() for rendering in report.renderings],
+            }
+        )
+    else:
+        # Hundreds of prompts help nobody: they are printed for a choice, not for everything.
+        for rendering in report.renderings if show_prompts and paths else ():
+            typer.echo(printable(f"--- {rendering.task}: {rendering.document}\n{rendering.prompt}"))
+            typer.echo(printable(f">>> {rendering.target}\n"))
+        for finding in report.findings:
+            typer.echo(printable(str(finding)))
+        typer.echo(f"{len(report.checked)} tasks and groups checked, {len(report.findings)} findings")
+    if not report.ok:
+        raise typer.Exit(1)
+
+
+@app.command("new")
+def new_command(
+    name: Annotated[str, typer.Argument(help="Name of the task, its dataset and its folder.")],
+    like: Annotated[str, typer.Option("--like", help="A task or folder of tasks whose form it takes.")],
+    into: Annotated[Path, typer.Option("--into", help="Folder in which the new one is made.")] = Path(),
+    as_json: AsJson = False,
+) -> None:
+    """Make a folder with a task, sample documents and a passing test, to be filled in."""
+    from medbench.checks import new_task
+
+    folder = new_task(name, like, into)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    if as_json:
+        print_json({"folder": str(folder), "files": files})
+        return
+    for path in files:
+        typer.echo(f"written  {path}")
+    typer.echo(f"next     edit them, then: medbench tasks check {folder}")
+    typer.echo(f"         medbench run --tasks {name} --tasks-dir {folder}")
+
+
+def _rows(index: TaskIndex, data_dir: Path | None, source: str) -> list[dict[str, Any]]:
+    """Tasks with what is known of their data, without reading any of it."""
+    from medbench.data.summary import summarise
+
+    known = {
+        dataset: summarise(dataset, data_dir, source, index.folders[1:])
+        for dataset in {task.dataset for task in index.tasks.values() if task.dataset}
+    }
+    nothing = {"source": None, "n": None, "licence": None}
+    return [task.to_dict() | known.get(task.dataset or "", nothing) for task in index.tasks.values()]
+
+
+def _cell(value: Any) -> Any:
+    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
+
+
+def _plain(value: Any) -> Any:
+    """A setting as plain values; functions by name."""
+    from medbench.catalog.reading import Function
+
+    if isinstance(value, Function):
+        return f"!function {value.name}"
+    if isinstance(value, dict):
+        return {key: _plain(inner) for key, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list) else value

@@ -64,7 +64,7 @@ def commit_of(hub_id: str, revision: str | None) -> str:
 
     try:
         commit = huggingface_hub.HfApi().dataset_info(hub_id, revision=revision).sha
-    except Exception as error:  # noqa: BLE001 - the hub's client raises its HTTP library's own errors
+    except Exception as error:  # the client raises errors of its own HTTP library
         raise DataError(
             f"the hub did not say which commit this is: {type(error).__name__}",
             where=hub_id,

@@ -17,7 +17,7 @@ from medbench.data.locking import LockEntry
 from medbench.data.readers import MAPPINGS, MappingContext, Unanswerable, read_rows
 from medbench.data.registry import DatasetEntry, get_entry
 from medbench.data.robustness import circular_documents, shuffle_documents
-from medbench.data.sources import Source, SourceFile, fingerprint_of, resolve
+from medbench.data.sources import Source, SourceFile, TasksDirs, fingerprint_of, resolve
 from medbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -161,7 +161,7 @@ def _read_files(entry: DatasetEntry, root: str, files: tuple[SourceFile, ...]) -
     return collect(parts, root)
 
 
-def read(source: Source, tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Reading:
+def read(source: Source, tasks_dirs: TasksDirs = ()) -> Reading:
     """Read the documents of a source into the canonical form.
 
     Args:
@@ -229,13 +229,29 @@ def to_datasets(documents: Mapping[str, tuple[Document, ...]], schema: str) -> d
     return result
 
 
+@lru_cache(maxsize=256)
+def _tell(dataset: str, notice: str, set_aside: tuple[SetAside, ...]) -> None:
+    """Log what a reader of scores must know; once a dataset, however many protocols load it."""
+    if notice:
+        _log.warning("%s: %s", dataset, notice)
+    if set_aside:
+        first = set_aside[0]
+        _log.warning(
+            "%s: %d rows set aside, the first because of %s (%s)",
+            dataset,
+            len(set_aside),
+            first.reason,
+            first.where,
+        )
+
+
 def load(
     dataset: str,
     data_dir: str | os.PathLike[str] | None = None,
     data_source: str = "auto",
     shuffle_options: int | None = None,
     circular: bool = False,
-    tasks_dirs: Iterable[str | os.PathLike[str]] = (),
+    tasks_dirs: TasksDirs = (),
     config_source: str | None = None,
     **_: Any,
 ) -> dict[str, datasets.Dataset]:
@@ -265,17 +281,8 @@ def load(
     source = resolve(dataset, data_dir, data_source, tasks_dirs)
     reading = read(source, tasks_dirs)
     source = replace(source, fingerprint=source.fingerprint or content_fingerprint(reading))
-    if source.notice:
-        _log.warning("%s: %s", dataset, source.notice)
-    if reading.set_aside:
-        first = reading.set_aside[0]
-        _log.warning(
-            "%s: %d rows set aside, the first because of %s (%s)",
-            dataset,
-            len(reading.set_aside),
-            first.reason,
-            first.where,
-        )
+    if data_source != "samples":
+        _tell(dataset, source.notice, reading.set_aside)
     documents = dict(reading.documents)
     if entry.schema == "exam":
         if shuffle_options is not None:

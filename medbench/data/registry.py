@@ -54,7 +54,7 @@ _BENCHMARK_KEYS = frozenset(
         "datasets",
     }
 )
-_DATASET_KEYS = frozenset({"name", "subject", "language", "select", "splits", "hub", "samples"})
+_DATASET_KEYS = frozenset({"n", "name", "subject", "language", "select", "splits", "hub", "samples"})
 _HUB_KEYS = frozenset({"id", "config", "splits", "revision", "mapping"})
 _SPLIT_KEYS = frozenset({"files", "only_keys", "except_keys"})
 _CHOICE_KEYS = frozenset({"path", "format", "mapping"})
@@ -107,13 +107,17 @@ class SplitEntry:
 
 @dataclass(frozen=True)
 class HubEntry:
-    """A dataset on the hub. A revision of None means that none is pinned."""
+    """A dataset on the hub.
+
+    A revision of None means that none is pinned; `revision_stated` tells whether the register says so itself.
+    """
 
     id: str
     config: str | None
     splits: tuple[tuple[str, str], ...]
     revision: str | None
     mapping: str
+    revision_stated: bool
 
 
 @dataclass(frozen=True)
@@ -135,6 +139,7 @@ class DatasetEntry:
         hub: Its place on the hub, if it has one.
         splits: Its splits in a data folder.
         samples: File with its bundled samples.
+        n: Documents that can be scored in the pinned file of the test split; None where none is pinned.
     """
 
     key: str
@@ -151,6 +156,7 @@ class DatasetEntry:
     hub: HubEntry | None
     splits: tuple[SplitEntry, ...]
     samples: Path
+    n: int | None = None
 
     @property
     def expected_files(self) -> tuple[str, ...]:
@@ -249,6 +255,7 @@ def _hub(record: Any, name: str, where: str) -> HubEntry | None:
         splits=tuple((str(ours), str(theirs)) for ours, theirs in (record.get("splits") or {}).items()),
         revision=record.get("revision"),
         mapping=str(record.get("mapping", "canonical")),
+        revision_stated="revision" in record,
     )
 
 
@@ -261,7 +268,7 @@ def _entry(
     own = _check_keys(own or {}, _DATASET_KEYS, where)
     name = str(own.get("name", key))
     merged = {**shared, **own}
-    missing = [field for field in ("schema", "language", "licence", "citation") if not merged.get(field)]
+    missing = [field for field in ("schema", "language") if not merged.get(field)]
     if missing:
         raise DataError(
             f"{missing[0]!r} is missing", where=where, hint="state it in the benchmark or the dataset"
@@ -284,13 +291,14 @@ def _entry(
         language=str(merged["language"]),
         subject=str(merged.get("subject", "")),
         select=str(merged.get("select", "")),
-        licence=str(merged["licence"]),
-        citation=str(merged["citation"]),
+        licence=str(merged.get("licence") or ""),
+        citation=str(merged.get("citation") or ""),
         homepage=str(merged.get("homepage", "")),
         contamination=str(merged.get("contamination", "")),
         hub=_hub(merged.get("hub"), name, where),
         splits=splits,
         samples=samples / f"{merged.get('samples', key)}.jsonl",
+        n=int(own["n"]) if isinstance(own.get("n"), int) else None,
     )
 
 

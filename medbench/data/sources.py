@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from medbench.data.locking import LockEntry, locked_entry
-from medbench.data.registry import DatasetEntry, SplitEntry, get_entry, pinned_files
+from medbench.data.registry import DatasetEntry, PinnedFile, SplitEntry, get_entry, pinned_files
 from medbench.errors import DataError
 
 __all__ = [
@@ -28,6 +28,7 @@ __all__ = [
 
 DATA_VARIABLE = "MEDBENCH_DATA"
 SOURCES = ("auto", "folder", "folder-or-samples", "hub", "samples")
+TasksDirs = Sequence[str | os.PathLike[str]]
 SAMPLES_NOTICE = "bundled samples, not a benchmark score"
 
 
@@ -128,7 +129,9 @@ def _inside(root: Path, relative: str) -> Path | None:
     return path
 
 
-def _source_file(root: Path, path: Path, split: str, file_format: str, mapping: str) -> SourceFile:
+def _source_file(
+    root: Path, path: Path, split: str, file_format: str, mapping: str, pins: Mapping[str, PinnedFile]
+) -> SourceFile:
     relative = path.relative_to(root).as_posix()
     try:
         checksum = sha256_of(path)
@@ -136,7 +139,7 @@ def _source_file(root: Path, path: Path, split: str, file_format: str, mapping: 
         raise DataError(
             f"the file cannot be read: {error.strerror}", where=str(path), hint="check its permissions"
         ) from error
-    pin = pinned_files().get(relative)
+    pin = pins.get(relative)
     return SourceFile(
         path=relative,
         split=split,
@@ -148,12 +151,12 @@ def _source_file(root: Path, path: Path, split: str, file_format: str, mapping: 
     )
 
 
-def _split_files(root: Path, split: SplitEntry) -> list[SourceFile]:
+def _split_files(root: Path, split: SplitEntry, pins: Mapping[str, PinnedFile]) -> list[SourceFile]:
     for choice in split.choices:
         path = _inside(root, choice.path)
         if path is None:
             continue
-        files = [_source_file(root, path, split.split, choice.format, choice.mapping)]
+        files = [_source_file(root, path, split.split, choice.format, choice.mapping, pins)]
         keys = split.only_keys or split.except_keys
         # A file in the canonical form says by itself which split a document belongs to.
         if keys and choice.mapping != "canonical":
@@ -164,13 +167,14 @@ def _split_files(root: Path, split: SplitEntry) -> list[SourceFile]:
                     where=str(root),
                     hint="`medbench data fetch` gets both",
                 )
-            files.append(_source_file(root, key_file, "keys", "json_keys", ""))
+            files.append(_source_file(root, key_file, "keys", "json_keys", "", pins))
         return files
     return []
 
 
-def _folder_source(entry: DatasetEntry, root: Path) -> Source | None:
-    found = [file for split in entry.splits for file in _split_files(root, split)]
+def _folder_source(entry: DatasetEntry, root: Path, tasks_dirs: TasksDirs) -> Source | None:
+    pins = pinned_files(tasks_dirs)
+    found = [file for split in entry.splits for file in _split_files(root, split, pins)]
     if not any(file.split == "test" for file in found):
         return None
     locked = locked_entry(entry.key)
@@ -260,7 +264,7 @@ def resolve(
     dataset: str,
     data_dir: str | os.PathLike[str] | None = None,
     data_source: str = "auto",
-    tasks_dirs: Iterable[str | os.PathLike[str]] = (),
+    tasks_dirs: TasksDirs = (),
 ) -> Source:
     """Find the source of a dataset, without reading its documents and without the network.
 
@@ -296,7 +300,7 @@ def resolve(
                 hint=f"use --data-dir, or set {DATA_VARIABLE}, or --source samples",
             )
         return _samples_source(entry)
-    found = _folder_source(entry, root)
+    found = _folder_source(entry, root, tasks_dirs)
     if found is not None:
         return found
     if data_source == "folder-or-samples":
@@ -307,7 +311,7 @@ def resolve(
 def has_dataset(
     dataset: str,
     data_dir: str | os.PathLike[str] | None = None,
-    tasks_dirs: Iterable[str | os.PathLike[str]] = (),
+    tasks_dirs: TasksDirs = (),
 ) -> bool:
     """Whether the named data folder has the test split of a dataset.
 
@@ -315,13 +319,13 @@ def has_dataset(
         DataError: If the dataset is unknown or the folder does not exist.
     """
     root = _data_root(data_dir)
-    return root is not None and _folder_source(get_entry(dataset, tasks_dirs), root) is not None
+    return root is not None and _folder_source(get_entry(dataset, tasks_dirs), root, tasks_dirs) is not None
 
 
 def require_any(
     datasets: Iterable[str],
     data_dir: str | os.PathLike[str] | None = None,
-    tasks_dirs: Iterable[str | os.PathLike[str]] = (),
+    tasks_dirs: TasksDirs = (),
 ) -> None:
     """Refuse a named folder that has none of the datasets asked for, even where samples may fill in.
 
@@ -333,7 +337,7 @@ def require_any(
     if root is None or not wanted:
         return
     entries = [get_entry(dataset, tasks_dirs) for dataset in wanted]
-    if any(_folder_source(entry, root) for entry in entries):
+    if any(_folder_source(entry, root, tasks_dirs) for entry in entries):
         return
     expected = sorted({path for entry in entries for path in entry.expected_files})
     shown = ", ".join(expected[:6]) + (", …" if len(expected) > 6 else "")

@@ -1,0 +1,213 @@
+"""Checks by doing: prompts are rendered and answers scored, the gold one and an empty one, as in a run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from medbench.catalog.tasks import TaskDefinition
+from medbench.checks.findings import Finding, from_error
+from medbench.errors import MedbenchError
+
+__all__ = ["Behaviour", "Rendering", "try_tasks"]
+
+_SHOWN = 3
+# ROUGE implementations add 1e-8 to denominators, so that a perfect score falls short by about that.
+_SLACK = 1e-6
+
+
+class Rendering(NamedTuple):
+    """One prompt as a model would see it.
+
+    Attributes:
+        task: Name of the task.
+        document: Identifier of the document.
+        prompt: The text, without a chat template.
+        target: What the task takes for the right answer.
+    """
+
+    task: str
+    document: str
+    prompt: str
+    target: str
+
+
+class Behaviour(NamedTuple):
+    """What came of trying a task."""
+
+    findings: tuple[Finding, ...]
+    renderings: tuple[Rendering, ...]
+
+
+def try_tasks(tasks: Sequence[TaskDefinition], folders: Sequence[Path]) -> dict[str, Behaviour]:
+    """Build tasks through lm-eval on their samples, render prompts, and score gold and empty answers.
+
+    Args:
+        tasks: The definitions; their functions are imported and run.
+        folders: Folders with definitions, the shipped one first.
+
+    Returns:
+        What came of each, by name.
+    """
+    from medbench.runs.harness import load_tasks, quiet_harness
+    from medbench.runs.settings import RunSettings
+
+    settings = RunSettings(data_source="samples")
+    with quiet_harness():
+        built, failures = load_tasks([task.name for task in tasks], folders, settings)
+        return {
+            task.name: Behaviour((_failure(task, failures[task.name]),), ())
+            if task.name in failures
+            else _try(task, built[task.name], settings)
+            for task in tasks
+        }
+
+
+def _try(task: TaskDefinition, built: Any, settings: Any) -> Behaviour:
+    findings = list(_ambiguous_gold(task, built))
+    gold, why = _best_gold(built, settings, task)
+    if gold is None:
+        place = task.merged.place("process_results")
+        message = f"scoring the gold answer failed: {why}"
+        findings.append(Finding.at(place, "gold-crash", message, "mend the scoring", task.name))
+        return Behaviour(tuple(findings), ())
+    findings += _below_maximum(task, built, gold)
+    findings += _empty(task, built, settings)
+    findings += _blank(task, gold.samples)
+    return Behaviour(tuple(findings), tuple(_rendering(task, sample) for sample in gold.samples[:_SHOWN]))
+
+
+def _failure(task: TaskDefinition, error: Exception) -> Finding:
+    if isinstance(error, MedbenchError):
+        return from_error(error, "cannot-build", task.merged.place(), task.name)
+    first = str(error).strip().partition("\n")[0] or type(error).__name__
+    return Finding.at(
+        task.merged.place(),
+        "cannot-build",
+        f"lm-eval cannot build the task: {type(error).__name__}: {first}",
+        "see the message; templates, functions and splits are the usual causes",
+        task.name,
+    )
+
+
+def _evaluate(model: Any, built: Any, settings: Any) -> Any:
+    from medbench.runs.harness import evaluate_task
+
+    return evaluate_task(model, built, settings, chat_template=False, system=None)
+
+
+def _main_value(task: TaskDefinition, result: Any) -> float:
+    scores = result.results["results"][task.name]
+    return float(scores.get(f"{task.main_metric},{result.filter}", math.nan))
+
+
+def _best_gold(built: Any, settings: Any, task: TaskDefinition) -> tuple[Any | None, str]:
+    """The result of the gold answer in the form that scores highest, or why there is none."""
+    from medbench.checks.oracles import GoldLM, gold_texts
+
+    first = dict(next(iter(built.eval_docs)))
+    best, error_text = None, ""
+    for form in range(len(gold_texts(built, first)) if built.OUTPUT_TYPE == "generate_until" else 1):
+        try:
+            result = _evaluate(GoldLM(built, form), built, settings)
+        except Exception as error:  # noqa: BLE001 - a task's own scoring may raise anything; it is reported
+            error_text = f"{type(error).__name__}: {error}"
+            continue
+        if best is None or _main_value(task, result) > _main_value(task, best):
+            best = result
+    return best, error_text
+
+
+def _below_maximum(task: TaskDefinition, built: Any, result: Any) -> Iterator[Finding]:
+    metadata = task.merged.values.get("metadata") or {}
+    maximum = metadata.get("maximum", 1.0)
+    value = _main_value(task, result)
+    if not built.higher_is_better().get(task.main_metric, True) and "maximum" not in metadata:
+        return
+    # Not `value < maximum`: a score that is not a number must be found as well.
+    if not value >= float(maximum) - _SLACK:
+        yield Finding.at(
+            task.merged.place("metadata", "main_metric"),
+            "gold-not-maximum",
+            f"the gold answer scores {value:.6g} in {task.main_metric}, the maximum is {maximum}",
+            "compare the target with what the scoring reads; metadata.maximum can state another one",
+            task.name,
+        )
+
+
+def _empty(task: TaskDefinition, built: Any, settings: Any) -> Iterator[Finding]:
+    from medbench.checks.oracles import EmptyLM
+
+    try:
+        result = _evaluate(EmptyLM(built), built, settings)
+    except Exception as error:  # noqa: BLE001 - a task's own scoring may raise anything; it is reported
+        yield Finding.at(
+            task.merged.place("process_results"),
+            "empty-answer-crash",
+            f"an empty answer makes the scoring fail: {type(error).__name__}: {error}",
+            "an empty answer is wrong, not an error",
+            task.name,
+        )
+        return
+    if math.isnan(_main_value(task, result)):
+        yield Finding.at(
+            task.merged.place("process_results"),
+            "empty-answer-crash",
+            "an empty answer has a score that is not a number",
+            "an empty answer scores the least there is",
+            task.name,
+        )
+
+
+def _ambiguous_gold(task: TaskDefinition, built: Any) -> Iterator[Finding]:
+    """Several right answers in lm-eval's multiple_choice are scored any-of, which flatters every model."""
+    if built.OUTPUT_TYPE != "multiple_choice":
+        return
+    for doc in built.eval_docs:
+        target = built.doc_to_target(doc)
+        several = isinstance(target, list) and len(target) > 1
+        if several or (len(str(doc.get("answer", ""))) > 1 and "letters" in doc):
+            yield Finding.at(
+                task.merged.place("doc_to_target"),
+                "any-of-gold",
+                f"the document {doc.get('id')!r} has several right answers, of which any one would count",
+                "keep documents with one answer (process_docs), or generate and compare sets",
+                task.name,
+            )
+            return
+
+
+def _blank(task: TaskDefinition, samples: Sequence[dict[str, Any]]) -> Iterator[Finding]:
+    for key, code, read in (
+        ("doc_to_text", "empty-prompt", _prompt),
+        ("doc_to_target", "empty-target", _target),
+    ):
+        empty = [sample for sample in samples if not read(sample).strip()]
+        if empty:
+            yield Finding.at(
+                task.merged.place(key),
+                code,
+                f"{key} renders nothing for {len(empty)} of {len(samples)} documents, "
+                f"such as {_identifier(empty[0])!r}",
+                "check the columns that it reads",
+                task.name,
+            )
+
+
+def _prompt(sample: dict[str, Any]) -> str:
+    arguments = sample.get("arguments") or [("",)]
+    return str(arguments[0][0])
+
+
+def _target(sample: dict[str, Any]) -> str:
+    return str(sample.get("target", ""))
+
+
+def _identifier(sample: dict[str, Any]) -> str:
+    return str(sample["doc"].get("id", sample["doc_id"]))
+
+
+def _rendering(task: TaskDefinition, sample: dict[str, Any]) -> Rendering:
+    return Rendering(task.name, _identifier(sample), _prompt(sample), _target(sample))

@@ -1,0 +1,138 @@
+"""All checks over a choice of definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from medbench.catalog.index import TaskIndex, build_index
+from medbench.catalog.tasks import Place, TaskDefinition
+from medbench.catalog.trust import code_uses
+from medbench.checks.behaviour import Rendering, try_tasks
+from medbench.checks.definitions import check_group, check_task
+from medbench.checks.documents import check_columns, check_documents
+from medbench.checks.findings import Finding, from_error
+from medbench.errors import CatalogError
+
+__all__ = ["CheckReport", "Rendering", "check_tasks"]
+
+# Findings other than these make trying a task pointless: it would only fail again, less clearly.
+_NOT_FATAL = frozenset(
+    {"no-direction", "missing-licence", "missing-citation", "unpinned-source", "unknown-value"}
+)
+
+
+class CheckReport(NamedTuple):
+    """What the checks found.
+
+    Attributes:
+        checked: Names of the tasks and groups checked.
+        findings: Faults, in the order of the files.
+        renderings: Up to three prompts of each task that could be tried.
+    """
+
+    checked: tuple[str, ...]
+    findings: tuple[Finding, ...]
+    renderings: tuple[Rendering, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether nothing was found."""
+        return not self.findings
+
+
+def check_tasks(
+    paths: Sequence[str | Path] = (),
+    extra_dirs: Iterable[str | Path] = (),
+    *,
+    allow_code: bool = False,
+    behave: bool = True,
+) -> CheckReport:
+    """Check task and group definitions.
+
+    Args:
+        paths: YAML files or folders; all shipped definitions and those of `extra_dirs` by default.
+        extra_dirs: Further folders with definitions.
+        allow_code: Whether definitions from outside may run Python of their own while being checked.
+        behave: Whether tasks are also built, rendered and scored on their samples, which imports lm-eval.
+
+    Raises:
+        CatalogError: If a path does not exist.
+    """
+    wanted = [Path(path).resolve() for path in paths]
+    for path in wanted:
+        if not path.exists():
+            raise CatalogError("there is no such file or folder", where=str(path), hint="check the path")
+    folders = [Path(folder) for folder in extra_dirs]
+    folders += [folder for folder in map(_folder_of, wanted) if folder not in folders]
+    try:
+        index = build_index(_outside(folders))
+    except CatalogError as error:
+        place = Place(Path(error.where or "."))
+        return CheckReport((), (from_error(error, "name-taken", place),), ())
+    return _check(index, wanted, allow_code=allow_code, behave=behave)
+
+
+def _folder_of(path: Path) -> Path:
+    return path if path.is_dir() else path.parent
+
+
+def _outside(folders: Iterable[Path]) -> list[Path]:
+    """Folders that are neither the shipped one nor inside another, each once."""
+    from medbench.catalog.paths import definitions_folder
+
+    kept: list[Path] = [definitions_folder("tasks").resolve()]
+    for folder in sorted({folder.resolve() for folder in folders}, key=lambda folder: len(folder.parts)):
+        if not any(folder.is_relative_to(other) for other in kept):
+            kept.append(folder)
+    return kept[1:]
+
+
+def _chosen(path: Path, wanted: Sequence[Path]) -> bool:
+    resolved = path.resolve()
+    return not wanted or any(
+        resolved == one or (one.is_dir() and resolved.is_relative_to(one)) for one in wanted
+    )
+
+
+def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave: bool) -> CheckReport:
+    findings = [
+        from_error(error, "unreadable", Place(path)) for path, error in index.faults if _chosen(path, wanted)
+    ]
+    groups = [group for group in index.groups.values() if _chosen(group.path, wanted)]
+    tasks = [task for task in index.tasks.values() if _chosen(task.path, wanted)]
+    for group in groups:
+        findings += check_group(group, index)
+    sound: list[TaskDefinition] = []
+    for task in tasks:
+        found = list(check_task(task))
+        found += check_documents(task, index.folders[1:])
+        if not any(finding.code == "faulty-register" for finding in found):
+            found += check_columns(task, index.folders[1:])
+        found += [] if task.shipped or allow_code else _untrusted(task)
+        findings += found
+        if all(finding.code in _NOT_FATAL for finding in found):
+            sound.append(task)
+    renderings: list[Rendering] = []
+    for behaviour in (try_tasks(sound, index.folders) if behave and sound else {}).values():
+        findings += behaviour.findings
+        renderings += behaviour.renderings
+    # A fault of a template is found in every task that includes it; it is told once.
+    unique = tuple({finding._replace(task=""): finding for finding in reversed(findings)}.values())[::-1]
+    return CheckReport(
+        (*(group.name for group in groups), *(task.name for task in tasks)), unique, tuple(renderings)
+    )
+
+
+def _untrusted(task: TaskDefinition) -> list[Finding]:
+    return [
+        Finding.at(
+            use.place,
+            "needs-leave",
+            f"it runs code of its own: {use.what}",
+            "read it, then check with --allow-code",
+            task.name,
+        )
+        for use in code_uses(task)
+    ]

@@ -1,0 +1,380 @@
+"""Checks of what a YAML says, without its documents and without running anything that it names."""
+
+from __future__ import annotations
+
+import ast
+import importlib.util
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+from medbench.catalog.index import TaskIndex
+from medbench.catalog.names import nearest
+from medbench.catalog.reading import Function
+from medbench.catalog.tasks import GroupDefinition, Merged, TaskDefinition, functions_in
+from medbench.catalog.trust import LM_EVAL_METRICS
+from medbench.checks import keys
+from medbench.checks.findings import Finding
+
+__all__ = ["check_group", "check_task", "duplicate_keys"]
+
+
+def duplicate_keys(merged: Merged, task: str) -> Iterator[Finding]:
+    """Keys written twice in one file: YAML keeps the last and says nothing."""
+    for source in merged.sources:
+        for way, line in source.duplicates:
+            yield Finding(
+                source.path,
+                line,
+                "duplicate-key",
+                f"the key {'.'.join(map(str, way))!r} is written twice",
+                "keep one of them; only the last one counts",
+                task,
+            )
+
+
+def _unknown(
+    merged: Merged, found: Mapping[str, Any], known: frozenset[str], way: tuple[str | int, ...], task: str
+) -> Iterator[Finding]:
+    for key in found:
+        if str(key) not in known:
+            close = nearest(str(key), known, n=1)
+            yield Finding.at(
+                merged.place(*way, str(key)),
+                "unknown-key",
+                f"unknown key {str(key)!r}" + (f" in {way[-1]}" if way else ""),
+                f"did you mean {close!r}?"
+                if close
+                else f"the keys known here are {', '.join(sorted(known))}",
+                task,
+            )
+
+
+def _metadata(task: TaskDefinition) -> Iterator[Finding]:
+    merged = task.merged
+    metadata = merged.values.get("metadata")
+    place = merged.place("metadata")
+    if not isinstance(metadata, dict):
+        yield Finding.at(
+            place, "missing-metadata", "the task has no metadata", "add version, dataset, …", task.name
+        )
+        return
+    for key in keys.REQUIRED_METADATA:
+        if metadata.get(key) in (None, ""):
+            code = "missing-version" if key == "version" else "missing-metadata"
+            yield Finding.at(place, code, f"metadata lacks {key!r}", f"add a line `{key}: …`", task.name)
+    if "version" in metadata and task.version is None and metadata["version"] is not None:
+        yield Finding.at(
+            merged.place("metadata", "version"),
+            "missing-version",
+            f"the version {metadata['version']!r} is no number",
+            "use a number such as 1.0",
+            task.name,
+        )
+    for key, known in (("language", keys.LANGUAGES), ("family", keys.FAMILIES), ("protocol", keys.PROTOCOLS)):
+        value = metadata.get(key)
+        if value not in (None, "", *known):
+            yield Finding.at(
+                merged.place("metadata", key),
+                "unknown-value",
+                f"unknown {key} {value!r}",
+                f"one of {', '.join(known)}",
+                task.name,
+            )
+
+
+def _defined_names(tree: ast.Module) -> set[str]:
+    names: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
+            names.add(node.name)
+        elif isinstance(node, (ast.Import, ast.ImportFrom)):
+            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.Assign):
+            names |= {
+                inner.id
+                for target in node.targets
+                for inner in ast.walk(target)
+                if isinstance(inner, ast.Name)
+            }
+        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
+            names.add(node.target.id)
+    return names
+
+
+@lru_cache(maxsize=256)
+def _names_of(path: Path, _modified: int) -> frozenset[str] | None:
+    """Names that a module defines, read off its source; None when it cannot be parsed."""
+    try:
+        tree = ast.parse(path.read_bytes())
+    except (SyntaxError, ValueError, RecursionError):
+        return None
+    return frozenset(_defined_names(tree))
+
+
+def _module_file(function: Function) -> Path | None:
+    """The source of the module that a function is in, found without importing foreign packages."""
+    if function.local_file:
+        return function.local_file
+    module = function.name.rpartition(".")[0]
+    if module.partition(".")[0] != "medbench":
+        return None
+    try:
+        spec = importlib.util.find_spec(module)
+    except (ImportError, ValueError):
+        return None
+    return Path(spec.origin) if spec and spec.origin else None
+
+
+def _functions(task: TaskDefinition) -> Iterator[Finding]:
+    for way, function in functions_in(task.merged.values):
+        place = task.merged.place(*way)
+        module, _, name = function.name.rpartition(".")
+        if not module:
+            yield Finding.at(
+                place,
+                "unresolved-function",
+                f"{function.name!r} names no module",
+                "write module.function",
+                task.name,
+            )
+            continue
+        path = _module_file(function)
+        if path is None:
+            if (
+                module.partition(".")[0] == "medbench"
+                or importlib.util.find_spec(module.partition(".")[0]) is None
+            ):
+                yield Finding.at(
+                    place,
+                    "unresolved-function",
+                    f"there is no module {module!r}, neither beside the YAML nor installed",
+                    "check the spelling; the folder of the YAML is searched first",
+                    task.name,
+                )
+            continue
+        names = _names_of(path, path.stat().st_mtime_ns)
+        # A module with __getattr__ may define names that its source does not show.
+        if names is not None and name not in names and "__getattr__" not in names:
+            close = nearest(name, names, n=1)
+            yield Finding.at(
+                place,
+                "unresolved-function",
+                f"the module {module!r} has no {name!r}",
+                f"did you mean {close!r}?" if close else f"it is {path}",
+                task.name,
+            )
+        elif names is None:
+            yield Finding.at(place, "unresolved-function", f"{path} is no valid Python", "mend it", task.name)
+
+
+def _metrics(task: TaskDefinition) -> Iterator[Finding]:
+    merged = task.merged
+    metrics = merged.values.get("metric_list")
+    if not isinstance(metrics, list) or not metrics:
+        yield Finding.at(
+            merged.place("metric_list"), "no-metrics", "the task has no metric_list", "add one", task.name
+        )
+        return
+    scored_by_hand = "process_results" in merged.values
+    names = []
+    for index, metric in enumerate(metrics):
+        place = merged.place("metric_list", index)
+        if not isinstance(metric, dict) or not isinstance(metric.get("metric"), str):
+            yield Finding.at(
+                place, "unknown-metric", "an entry names no metric", "write `- metric: name`", task.name
+            )
+            continue
+        name = metric["metric"]
+        names.append(name)
+        yield from _unknown(merged, metric, keys.METRIC_KEYS, ("metric_list", index), task.name)
+        if not isinstance(metric.get("higher_is_better"), bool):
+            yield Finding.at(
+                place,
+                "no-direction",
+                f"the metric {name!r} does not say whether higher is better",
+                "add `higher_is_better: true` (or false)",
+                task.name,
+            )
+        if not scored_by_hand and name not in LM_EVAL_METRICS:
+            close = nearest(name, LM_EVAL_METRICS, n=1)
+            yield Finding.at(
+                place,
+                "unknown-metric",
+                f"lm-eval has no metric {name!r}",
+                (f"did you mean {close!r}? " if close else "") + "Own metrics need `process_results`.",
+                task.name,
+            )
+        aggregation = metric.get("aggregation")
+        if aggregation is None:
+            if scored_by_hand:
+                yield Finding.at(
+                    place,
+                    "no-aggregation",
+                    f"the metric {name!r} has no aggregation",
+                    "add `aggregation: mean`, or a function of medbench.scoring.aggregation",
+                    task.name,
+                )
+        elif isinstance(aggregation, str) and aggregation not in keys.AGGREGATIONS:
+            close = nearest(aggregation, keys.AGGREGATIONS, n=1)
+            yield Finding.at(
+                merged.place("metric_list", index, "aggregation"),
+                "no-aggregation",
+                f"there is no aggregation {aggregation!r}",
+                f"did you mean {close!r}?" if close else f"one of {', '.join(sorted(keys.AGGREGATIONS))}",
+                task.name,
+            )
+    if task.main_metric and task.main_metric not in names:
+        yield Finding.at(
+            merged.place("metadata", "main_metric"),
+            "main-metric-missing",
+            f"the main metric {task.main_metric!r} is not in metric_list",
+            f"one of {', '.join(names)}",
+            task.name,
+        )
+
+
+def _splits(task: TaskDefinition) -> Iterator[Finding]:
+    values, merged = task.merged.values, task.merged
+    if not values.get("test_split") and not values.get("validation_split"):
+        yield Finding.at(
+            merged.place("test_split"),
+            "no-test-split",
+            "no split is scored",
+            "add `test_split: test`",
+            task.name,
+        )
+    scored = values.get("test_split") or values.get("validation_split")
+    if values.get("fewshot_split") and values["fewshot_split"] == scored:
+        yield Finding.at(
+            merged.place("fewshot_split"),
+            "fewshot-leak",
+            f"few-shot examples come from the split {scored!r} that is scored",
+            "use a split of its own, such as dev",
+            task.name,
+        )
+    if values.get("num_fewshot") and not (values.get("fewshot_split") or values.get("fewshot_config")):
+        yield Finding.at(
+            merged.place("num_fewshot"),
+            "fewshot-leak",
+            "examples are asked for, but no split is set apart for them",
+            "add `fewshot_split: dev`; lm-eval would take the test documents",
+            task.name,
+        )
+
+
+def _requests(task: TaskDefinition) -> Iterator[Finding]:
+    values, merged = task.merged.values, task.merged
+    if task.output_type not in keys.OUTPUT_TYPES:
+        close = nearest(task.output_type, keys.OUTPUT_TYPES, n=1)
+        yield Finding.at(
+            merged.place("output_type"),
+            "unknown-value",
+            f"unknown output_type {task.output_type!r}",
+            f"did you mean {close!r}?" if close else f"one of {', '.join(sorted(keys.OUTPUT_TYPES))}",
+            task.name,
+        )
+    for key in ("doc_to_text", "doc_to_target"):
+        if values.get(key) in (None, ""):
+            yield Finding.at(
+                merged.place(key), "no-prompt", f"{key!r} is missing", f"add `{key}: …`", task.name
+            )
+    if task.output_type == "multiple_choice" and not values.get("doc_to_choice"):
+        yield Finding.at(
+            merged.place("doc_to_choice"),
+            "no-prompt",
+            "'doc_to_choice' is missing",
+            "name the options",
+            task.name,
+        )
+    if task.output_type != "generate_until":
+        return
+    settings = values.get("generation_kwargs")
+    if not isinstance(settings, dict):
+        settings = {}
+    yield from _unknown(merged, settings, keys.GENERATION_KEYS, ("generation_kwargs",), task.name)
+    for key, why in (
+        ("max_gen_toks", "lm-eval stops at 256 tokens without a word"),
+        ("until", "lm-eval stops at an empty line without a word"),
+    ):
+        if key not in settings:
+            yield Finding.at(
+                merged.place("generation_kwargs"),
+                "implicit-limit",
+                f"generation_kwargs lacks {key!r}",
+                f"state it: {why}",
+                task.name,
+            )
+    second = settings.get("second_pass")
+    if isinstance(second, dict):
+        way = ("generation_kwargs", "second_pass")
+        yield from _unknown(merged, second, keys.SECOND_PASS_KEYS, way, task.name)
+
+
+_CHECKS: tuple[Callable[[TaskDefinition], Iterator[Finding]], ...] = (
+    _metadata,
+    _functions,
+    _metrics,
+    _splits,
+    _requests,
+)
+
+
+def check_task(task: TaskDefinition) -> Iterator[Finding]:
+    """Check what a task's YAML says."""
+    yield from duplicate_keys(task.merged, task.name)
+    yield from _unknown(task.merged, task.merged.values, keys.TASK_KEYS, (), task.name)
+    for check in _CHECKS:
+        yield from check(task)
+
+
+def check_group(group: GroupDefinition, index: TaskIndex) -> Iterator[Finding]:
+    """Check what a group's YAML says, against the index of what there is."""
+    yield from duplicate_keys(group.merged, group.name)
+    yield from _unknown(group.merged, group.merged.values, keys.GROUP_KEYS, (), group.name)
+    if group.version is None:
+        yield Finding.at(
+            group.merged.place("metadata"),
+            "missing-version",
+            "metadata lacks 'version'",
+            "add a line `version: 1.0`",
+            group.name,
+        )
+    for number, member in enumerate(group.members):
+        if member not in index.names:
+            close = nearest(member, index.names)
+            yield Finding.at(
+                group.merged.place("task", number),
+                "unknown-member",
+                f"there is no task, group or tag {member!r}",
+                f"did you mean {close}?" if close else "`medbench tasks list` shows all",
+                group.name,
+            )
+    seen = set()
+    for number, member in enumerate(group.members):
+        if member in seen:
+            yield Finding.at(
+                group.merged.place("task", number),
+                "duplicate-member",
+                f"{member!r} is listed twice",
+                "keep one; it would count twice in the average",
+                group.name,
+            )
+        seen.add(member)
+    if _reaches(group.name, group.members, index):
+        yield Finding.at(
+            group.merged.place("task"), "group-cycle", "the group contains itself", "take it out", group.name
+        )
+
+
+def _reaches(name: str, members: tuple[str, ...], index: TaskIndex) -> bool:
+    waiting, seen = list(members), set()
+    while waiting:
+        member = waiting.pop()
+        if member == name:
+            return True
+        if member in index.groups and member not in seen:
+            seen.add(member)
+            waiting += index.groups[member].members
+    return False

@@ -1,0 +1,181 @@
+"""Checks of the documents that a task gets: source, licence, answers, examples, columns of templates."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from medbench.catalog.names import nearest
+from medbench.catalog.tasks import TaskDefinition
+from medbench.checks.findings import Finding, from_error
+from medbench.data.documents import EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document
+from medbench.data.duplicates import question_key
+from medbench.data.loading import read
+from medbench.data.registry import DatasetEntry, pinned_files, register
+from medbench.data.sources import resolve
+from medbench.errors import DataError
+
+__all__ = ["check_columns", "check_documents"]
+
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_SAMPLES = 3
+
+
+def check_documents(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Finding]:
+    """Check the dataset that a task names and its sample documents."""
+    place = task.merged.place("metadata", "dataset")
+    if task.dataset is None:
+        return
+    try:
+        datasets = register(folders).datasets
+    except DataError as error:
+        yield from_error(error, "faulty-register", place, task.name)
+        return
+    entry = datasets.get(task.dataset)
+    if entry is None:
+        close = nearest(task.dataset, datasets)
+        yield Finding.at(
+            place,
+            "unknown-dataset",
+            f"there is no dataset {task.dataset!r}",
+            f"did you mean {close}?" if close else "describe it in a sources.yaml beside the task",
+            task.name,
+        )
+        return
+    if task.language and entry.language != task.language:
+        yield Finding.at(
+            task.merged.place("metadata", "language"),
+            "unknown-value",
+            f"the task says {task.language!r}, its dataset {entry.language!r}",
+            "make them agree",
+            task.name,
+        )
+    yield from _terms(task, entry, folders)
+    try:
+        documents = read(resolve(entry.key, None, "samples", folders), folders).documents
+    except DataError as error:
+        code = "no-samples" if not entry.samples.is_file() else "faulty-documents"
+        yield from_error(error, code, place, task.name)
+        return
+    yield from _leaks(task, entry, documents)
+    if len(documents["test"]) < _SAMPLES:
+        yield Finding(
+            entry.samples,
+            None,
+            "no-samples",
+            f"{len(documents['test'])} sample documents for the test, expected at least {_SAMPLES}",
+            "write more",
+            task.name,
+        )
+
+
+def _terms(task: TaskDefinition, entry: DatasetEntry, folders: Sequence[Path]) -> Iterator[Finding]:
+    place = task.merged.place("metadata", "dataset")
+    for field in ("licence", "citation"):
+        if not getattr(entry, field):
+            yield Finding.at(
+                place,
+                f"missing-{field}",
+                f"the dataset {entry.key!r} states no {field}",
+                "add it to sources.yaml",
+                task.name,
+            )
+    pinned = any(path in pinned_files(folders) for path in entry.expected_files)
+    hub = entry.hub
+    if hub is not None and hub.revision is not None and not _COMMIT.fullmatch(hub.revision):
+        yield Finding.at(
+            place,
+            "unpinned-source",
+            f"the hub revision {hub.revision!r} of {entry.key!r} is no commit, so it can move",
+            "give the 40 digits of a commit, or null to say that none is pinned",
+            task.name,
+        )
+    elif (
+        not pinned
+        and not (hub is not None and hub.revision_stated)
+        and (hub is not None or _has_files(entry))
+    ):
+        yield Finding.at(
+            place,
+            "unpinned-source",
+            f"nothing says which version of {entry.key!r} is meant",
+            "pin a file by its sha256, or give its place on the hub a revision (null: none is pinned)",
+            task.name,
+        )
+
+
+def _has_files(entry: DatasetEntry) -> bool:
+    """Whether the register names files; a dataset without any lies beside its task and changes with it."""
+    return any(choice.path != f"{entry.key}.jsonl" for split in entry.splits for choice in split.choices)
+
+
+def _leaks(
+    task: TaskDefinition, entry: DatasetEntry, documents: Mapping[str, Sequence[Document]]
+) -> Iterator[Finding]:
+    tested = {question_key(document): document["id"] for document in documents["test"]}
+    for example in documents.get("dev", ()):
+        twin = tested.get(question_key(example))
+        if twin is not None:
+            yield Finding(
+                entry.samples,
+                None,
+                "fewshot-leak",
+                f"the example {example['id']!r} is the test document {twin!r}",
+                "remove one of them",
+                task.name,
+            )
+
+
+def _columns_of(value: str) -> tuple[frozenset[str], bool]:
+    """Names that a template reads, and whether it reads any."""
+    import jinja2
+    from jinja2 import meta
+
+    # A trusted or already accepted template is parsed here, never rendered.
+    environment = jinja2.Environment(autoescape=False)  # noqa: S701
+    names = frozenset(meta.find_undeclared_variables(environment.parse(value)))
+    return names - set(environment.globals), bool(names)
+
+
+def check_columns(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Finding]:
+    """Check that templates read columns that the documents have."""
+    import jinja2
+
+    entry = register(folders).datasets.get(task.dataset or "")
+    values: Mapping[str, Any] = task.merged.values
+    # Functions may add columns of their own.
+    if entry is None or "process_docs" in values:
+        return
+    known = EXAM_COLUMNS if entry.schema == "exam" else PROMPTCBLUE_COLUMNS
+    for key in ("doc_to_text", "doc_to_target", "doc_to_choice"):
+        value = values.get(key)
+        if not isinstance(value, str) or value in known:
+            continue
+        place = task.merged.place(key)
+        try:
+            names, reads = _columns_of(value)
+        except jinja2.TemplateError as error:
+            yield Finding.at(
+                place, "template-syntax", f"the template cannot be parsed: {error}", "mend it", task.name
+            )
+            continue
+        for name in sorted(names - set(known)):
+            close = nearest(name, known, n=1)
+            yield Finding.at(
+                place,
+                "unknown-column",
+                f"the template reads {name!r}, which the documents do not have",
+                f"did you mean {close!r}?" if close else f"they have {', '.join(known)}",
+                task.name,
+            )
+        if not reads and key != "doc_to_choice":
+            close = nearest(value.strip(), known, n=1)
+            yield Finding.at(
+                place,
+                "constant-template",
+                f"{key} is the same text for every document",
+                f"did you mean the column {close!r}?" if close else "name a column, or use {{column}}",
+                task.name,
+            )
