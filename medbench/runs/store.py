@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import sqlite3
 import time
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -20,17 +21,22 @@ from medbench.errors import RunError
 
 if TYPE_CHECKING:
     from medbench.models.answers import Answer
-    from medbench.models.recorder import RoutingCounts
+    from medbench.models.routing_counts import RoutingCounts
 
 __all__ = ["ResponseStore", "StoreError"]
 
 _SCHEMA_VERSION = "1"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS answers
-    (key TEXT PRIMARY KEY, answer TEXT NOT NULL, answered REAL NOT NULL) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS routing (batch INTEGER PRIMARY KEY, counts BLOB NOT NULL);
+CREATE TABLE IF NOT EXISTS answers (
+    key TEXT PRIMARY KEY, answer TEXT NOT NULL, answered REAL NOT NULL, checksum INTEGER NOT NULL
+) WITHOUT ROWID;
+CREATE TABLE IF NOT EXISTS routing (
+    batch INTEGER PRIMARY KEY, counts BLOB NOT NULL, checksum INTEGER NOT NULL
+);
 """
+# What the machine may fail at without the file being at fault.
+_NOT_THE_FILE = ("unable to open", "readonly", "read-only", "locked", "full", "disk i/o", "permission")
 _KEYS_PER_QUERY = 500  # SQLite's oldest default allows 999 variables in a statement
 
 
@@ -56,7 +62,7 @@ class ResponseStore:
         try:
             self._connection = _open(path)
         except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and "malformed" not in str(error):
+            if any(sign in str(error).lower() for sign in _NOT_THE_FILE):
                 raise _failure(path, error) from error
             self.set_aside = _set_aside(path)
             self._connection = _open(path)
@@ -95,20 +101,22 @@ class ResponseStore:
             StoreError: The disk is full or the file cannot be written; nothing of the batch was stored.
         """
         now = time.time()
-        rows = [
-            (key, json.dumps(answer.to_json(), ensure_ascii=False), now) for key, answer in answers.items()
-        ]
+        texts = {key: json.dumps(answer.to_json(), ensure_ascii=False) for key, answer in answers.items()}
+        rows = [(key, text, now, _checksum(key + text)) for key, text in texts.items()]
         try:
             with self._connection:
-                self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?)", rows)
+                self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
                 if routing is not None:
-                    self._connection.execute("INSERT INTO routing (counts) VALUES (?)", (routing.to_bytes(),))
+                    blob = routing.to_bytes()
+                    self._connection.execute(
+                        "INSERT INTO routing (counts, checksum) VALUES (?, ?)", (blob, _checksum(blob))
+                    )
         except sqlite3.Error as error:
             raise _failure(self.path, error) from error
 
     def routing(self) -> Iterable[RoutingCounts]:
         """Yield the router counts of every committed batch."""
-        from medbench.models.recorder import RoutingCounts
+        from medbench.models.routing_counts import RoutingCounts
 
         for (blob,) in self._connection.execute("SELECT counts FROM routing ORDER BY batch"):
             yield RoutingCounts.from_bytes(blob)
@@ -139,10 +147,29 @@ def _open(path: Path) -> sqlite3.Connection:
         if verdict != "ok":
             raise sqlite3.DatabaseError(f"integrity check: {verdict}")
         connection.executescript(_SCHEMA)
+        _verify_rows(connection)
     except sqlite3.Error:
         connection.close()
         raise
     return connection
+
+
+def _verify_rows(connection: sqlite3.Connection) -> None:
+    """SQLite notices damage to its structure, not to what is stored; the checksums notice that.
+
+    Raises:
+        sqlite3.DatabaseError: A row is not what was written.
+    """
+    for key, text, checksum in connection.execute("SELECT key, answer, checksum FROM answers"):
+        if not isinstance(text, str) or _checksum(f"{key}{text}") != checksum:
+            raise sqlite3.DatabaseError(f"checksum of answer {key}")
+    for batch, blob, checksum in connection.execute("SELECT batch, counts, checksum FROM routing"):
+        if not isinstance(blob, bytes) or _checksum(blob) != checksum:
+            raise sqlite3.DatabaseError(f"checksum of routing batch {batch}")
+
+
+def _checksum(content: str | bytes) -> int:
+    return zlib.crc32(content if isinstance(content, bytes) else content.encode("utf-8", "surrogatepass"))
 
 
 def _set_aside(path: Path) -> Path:

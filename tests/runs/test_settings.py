@@ -37,7 +37,7 @@ def test_identity_covers_what_changes_answers_and_nothing_else() -> None:
         {"chat_template": False},
         {"routing": "documents"},
     ):
-        assert RunSettings(**fields).identity() != plain, fields  # type: ignore[arg-type]
+        assert RunSettings(**fields).identity() != plain, fields
 
 
 def test_canonical_hash_ignores_order_only() -> None:
