@@ -39,9 +39,9 @@ def calibration_section(runs: Runs, systems: list[str]) -> Section | None:
     return Section(
         id="calibration",
         title="Calibration",
-        lead="Can the probability that a model gives its choice be believed? Points on the diagonal say yes; "
-        "below it the model is too sure. Probabilities are those of the options among themselves. ECE: mean gap "
-        "between confidence and accuracy over ten bins. Brier: 0 is perfect, 2 the worst.",
+        lead="Can the probability that a model gives its choice be believed? Points on the diagonal say "
+        "yes; below it the model is too sure. Probabilities are those of the options among themselves. "
+        "ECE: mean gap between confidence and accuracy over ten bins. Brier: 0 is perfect, 2 the worst.",
         template="calibration.html.j2",
         data={"diagrams": diagrams, "rows": rows, "score": score_text},
     )

@@ -12,9 +12,9 @@ from medbench.reports.section import Section
 __all__ = ["differences"]
 
 _LEAD = (
-    "Paired on the same documents. Bars are 95% intervals of the difference; p is adjusted over the tasks of a "
-    "model (Holm), and so is the verdict. Detectable: the true difference that this many documents would show "
-    "with 80% power. Flips: documents gained and lost."
+    "Paired on the same documents. Bars are 95% intervals of the difference; p is adjusted over the tasks of "
+    "a model (Holm), and so is the verdict. Detectable: the true difference that this many documents would "
+    "show with 80% power. Flips: documents gained and lost."
 )
 
 
