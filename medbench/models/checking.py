@@ -105,9 +105,9 @@ def check(
     named: dict[str, Any] = {"path": str(path), "base": None if base is None else str(base)}
     try:
         checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
+        facts = _facts(checkpoint)
     except ModelError as error:
         return CheckReport(**named, problems=(str(error),))
-    facts = _facts(checkpoint)
     try:
         tensors = _plan(checkpoint)
     except ModelError as error:

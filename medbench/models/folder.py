@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -80,7 +81,9 @@ def read_json(path: Path) -> dict[str, Any]:
     return value
 
 
+@lru_cache
 def _snapshot(repo: str, revision: str | None) -> Path:
+    """Download once per process, so that weights, tokenizer and fingerprint are of the same commit."""
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
         GatedRepoError,

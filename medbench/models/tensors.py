@@ -18,12 +18,24 @@ from medbench.models.folder import read_json
 
 __all__ = ["LazyTensor", "TensorFiles", "compare", "open_tensors", "stem_files"]
 
-_SAFETENSORS_DTYPES = {
+_WEIGHTS = {
     "F64": torch.float64,
     "F32": torch.float32,
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
+# Buffers such as attention masks; no weight has these types, unless it is quantised in some way of its own.
+_OTHERS = {
+    "BOOL": torch.bool,
+    "F8_E4M3": torch.float8_e4m3fn,
+    "F8_E5M2": torch.float8_e5m2,
+    "I64": torch.int64,
+    "I32": torch.int32,
+    "I16": torch.int16,
+    "I8": torch.int8,
+    "U8": torch.uint8,
+}
+_DTYPES = _WEIGHTS | _OTHERS
 # Buffers that checkpoints of early Llamas carry and that every model computes for itself.
 _RECOMPUTED = ".rotary_emb.inv_freq"
 _NAMED = 4
@@ -99,18 +111,23 @@ def stem_files(folder: Path, stem: str) -> tuple[Path, ...]:
     return ()
 
 
-def open_tensors(files: Iterable[Path]) -> TensorFiles:
-    """Open safetensors files and pickles of tensors, without reading the tensors of the former.
+def open_tensors(files: Iterable[Path], *, verify: bool = True) -> TensorFiles:
+    """Open safetensors files and pickles of tensors, without reading the tensors.
+
+    Args:
+        files: The files.
+        verify: Check the checksums that pickles carry, which does read those files through.
 
     Raises:
-        ModelError: A file is damaged, is truncated, holds anything but floating-point tensors, or two files
-            hold the same name.
+        ModelError: A file is damaged, is truncated, holds anything but tensors, or two files hold the same
+            name.
     """
     tensors: dict[str, LazyTensor] = {}
     metadata: dict[str, str] = {}
     paths = tuple(files)
     for path in paths:
-        found = _open_safetensors(path, metadata) if path.suffix == ".safetensors" else _open_pickle(path)
+        is_safe = path.suffix == ".safetensors"
+        found = _open_safetensors(path, metadata) if is_safe else _open_pickle(path, verify)
         if twice := sorted(tensors.keys() & found.keys()):
             raise ModelError(
                 f"tensors that another file of the checkpoint has too: {_some(twice)}", where=str(path)
@@ -126,7 +143,7 @@ def compare(
     where: str,
     optional: Iterable[str] = (),
 ) -> None:
-    """Demand that exactly the expected tensors are there.
+    """Demand that exactly the expected tensors are there, as floating-point numbers.
 
     Args:
         found: Tensors of the checkpoint.
@@ -135,7 +152,7 @@ def compare(
         optional: Expected names that may be absent.
 
     Raises:
-        ModelError: Tensors are missing, surplus or of another shape; the first few are named.
+        ModelError: Tensors are missing, surplus, or of another shape or type; the first few are named.
     """
     problems = []
     if missing := sorted(expected.keys() - found.keys() - set(optional)):
@@ -149,6 +166,13 @@ def compare(
     ]
     if wrong:
         problems.append(f"{len(wrong)} tensors of the wrong shape: {_some(wrong)}")
+    odd = [
+        f"{name} is {found[name].dtype}"
+        for name in sorted(expected)
+        if name in found and found[name].dtype not in _WEIGHTS.values()
+    ]
+    if odd:
+        problems.append(f"{len(odd)} tensors of an element type that medbench does not load: {_some(odd)}")
     if problems:
         raise ModelError(
             "; ".join(problems), where=where, hint="the files and the configuration do not belong together"
@@ -190,11 +214,9 @@ def _open_safetensors(path: Path, metadata: dict[str, str]) -> dict[str, LazyTen
             if name.endswith(_RECOMPUTED):
                 continue
             view = handle.get_slice(name)
-            dtype = _SAFETENSORS_DTYPES.get(view.get_dtype())
+            dtype = _DTYPES.get(view.get_dtype())
             if dtype is None:
-                raise ModelError(
-                    f"{name} has element type {view.get_dtype()}, expected a float", where=str(path)
-                )
+                raise ModelError(f"{name} has element type {view.get_dtype()}", where=str(path))
             tensors[name] = LazyTensor(tuple(view.get_shape()), dtype, _reader(handle, name))
     except (SafetensorError, OSError, ValueError) as error:
         raise ModelError(
@@ -215,14 +237,14 @@ def _keeper(tensor: Tensor) -> Callable[[], Tensor]:
     return lambda: tensor
 
 
-def _open_pickle(path: Path) -> dict[str, LazyTensor]:
+def _open_pickle(path: Path, verify: bool) -> dict[str, LazyTensor]:
     """Open a ``torch.save`` of a flat mapping from names to tensors.
 
-    The zip container's checksums are verified first: torch maps the file and never looks at them.
+    Only ``verify`` looks at the zip container's checksums: torch maps the file and never does.
     """
     is_zip = zipfile.is_zipfile(path)
     try:
-        if is_zip:
+        if is_zip and verify:
             with zipfile.ZipFile(path) as archive:
                 if damaged := archive.testzip():
                     raise ModelError(f"damaged: the checksum of {damaged} is wrong", where=str(path))
@@ -243,9 +265,9 @@ def _open_pickle(path: Path) -> dict[str, LazyTensor]:
     for name, value in values.items():
         if isinstance(name, str) and name.endswith(_RECOMPUTED):
             continue
-        plain = isinstance(value, Tensor) and value.layout == torch.strided and value.is_floating_point()
-        if not isinstance(name, str) or not plain or value.dtype not in _SAFETENSORS_DTYPES.values():
-            raise ModelError(f"{name!r} is no plain floating-point tensor", where=str(path))
+        plain = isinstance(value, Tensor) and value.layout == torch.strided
+        if not isinstance(name, str) or not plain or value.dtype not in _DTYPES.values():
+            raise ModelError(f"{name!r} is no plain tensor", where=str(path))
         tensors[name] = LazyTensor(tuple(value.shape), value.dtype, _keeper(value))
     return tensors
 

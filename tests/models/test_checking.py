@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
 
-from medbench.models import check, convert
+from medbench.models import check, convert, load_model
 from tests.models import checkpoints as cp
 from tests.models.checkpoints import BASES, GOLDEN_CASES, GPT2, Source, golden
 from tests.models.tokenizers import write_tokenizer
@@ -84,3 +85,19 @@ def test_plain_models_that_only_transformers_can_read(tmp_path: Path) -> None:
 
     GPT2LMHeadModel(GPT2Config(**GPT2)).save_pretrained(tmp_path / "gpt2")
     assert check(tmp_path / "gpt2").ok
+    cp.edit_safetensors(tmp_path / "gpt2" / "model.safetensors", _as_first_published)
+    assert check(tmp_path / "gpt2").ok
+    ids = torch.tensor([[3, 1, 4]])
+    assert load_model(tmp_path / "gpt2")(ids).logits.isfinite().all()
+
+
+def _as_first_published(tensors: dict[str, torch.Tensor]) -> None:
+    """Without the prefix of today, and with the masks that were once stored."""
+    for name in list(tensors):
+        tensors[name.removeprefix("transformer.")] = tensors.pop(name)
+    tensors["h.0.attn.bias"] = torch.ones(1, 1, 64, 64, dtype=torch.uint8)
+
+
+def test_a_damaged_tokenizer_configuration(merged: Source) -> None:
+    (merged.path / "tokenizer_config.json").write_text("{")
+    assert "cannot be read as JSON" in check(merged.path).problems[0]

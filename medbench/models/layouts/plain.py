@@ -26,6 +26,9 @@ def read_plain(folder: Path) -> Checkpoint:
     opened = open_tensors(files)
 
     def plan(skeleton: Skeleton) -> dict[str, LazyTensor]:
+        if not skeleton.mlp:
+            # Only transformers knows how such an architecture's names on disk become its parameters.
+            return dict(opened.tensors)
         compare(opened.tensors, skeleton.shapes, where=opened.where, optional=skeleton.tied)
         check_tied(opened.tensors, skeleton.tied, where=opened.where)
         return dict(opened.tensors)
