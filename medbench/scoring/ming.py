@@ -40,7 +40,9 @@ def multiplechoice(text: str, gold: str, language: str) -> bool:
         return all(letter in match for letter in gold) and not any(letter in match for letter in others)
     if f"{gold}错，为本题正确答案" in text:
         return True
-    return all(f"{letter}对" in text for letter in gold) and not any(f"{letter}对" in text for letter in others)
+    return all(f"{letter}对" in text for letter in gold) and not any(
+        f"{letter}对" in text for letter in others
+    )
 
 
 def direct(text: str, gold: str) -> bool:

@@ -8,7 +8,7 @@ Written here because transformers takes seconds to import; a test compares the t
 from __future__ import annotations
 
 import unicodedata
-from functools import lru_cache
+from collections.abc import Callable
 
 __all__ = ["basic_tokens"]
 
@@ -33,12 +33,22 @@ def basic_tokens(text: str) -> list[str]:
     Returns:
         The tokens in order; none contains white space.
     """
-    spaced = unicodedata.normalize("NFC", "".join(map(_clean, text)))
-    plain = unicodedata.normalize("NFD", spaced.lower())
-    return "".join(map(_split_punctuation, plain)).split()
+    spaced = unicodedata.normalize("NFC", text.translate(_CLEANED))
+    return unicodedata.normalize("NFD", spaced.lower()).translate(_SPLIT).split()
 
 
-@lru_cache(maxsize=1 << 16)
+class _PerCharacter(dict[int, str]):
+    """A translation table that is filled by the characters it meets."""
+
+    def __init__(self, rule: Callable[[str], str]) -> None:
+        super().__init__()
+        self._rule = rule
+
+    def __missing__(self, code: int) -> str:
+        self[code] = self._rule(chr(code))
+        return self[code]
+
+
 def _clean(char: str) -> str:
     """Drop control characters, make white space a blank, set Chinese characters apart."""
     if char in " \t\n\r":
@@ -52,7 +62,6 @@ def _clean(char: str) -> str:
     return f" {char} " if any(low <= code <= high for low, high in _CJK_BLOCKS) else char
 
 
-@lru_cache(maxsize=1 << 16)
 def _split_punctuation(char: str) -> str:
     """Drop combining accents, set punctuation apart; ASCII symbols count as punctuation."""
     category = unicodedata.category(char)
@@ -60,3 +69,7 @@ def _split_punctuation(char: str) -> str:
         return ""
     ascii_symbol = char.isascii() and char.isprintable() and not char.isalnum() and char != " "
     return f" {char} " if ascii_symbol or category.startswith("P") else char
+
+
+_CLEANED = _PerCharacter(_clean)
+_SPLIT = _PerCharacter(_split_punctuation)

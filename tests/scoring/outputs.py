@@ -116,7 +116,10 @@ OUTPUTS: dict[str, list[tuple[str, str]]] = {
         ("", ""),
         ("本题考查抗菌药物的选择，请在回答的最后用以下格式回答：答案为{answer}。", ""),
         ("以下哪项正确？A. 阿莫西林 B. 头孢曲松 C. 甲硝唑 D. 万古霉素 E. B超检查", ""),
-        ("A：阿莫西林，不能覆盖厌氧菌，错误。\nB：头孢曲松，错误。\nC：甲硝唑，正确。\nD：万古霉素，错误。", "C"),
+        (
+            "A：阿莫西林，不能覆盖厌氧菌，错误。\nB：头孢曲松，错误。\nC：甲硝唑，正确。\nD：万古霉素，错误。",
+            "C",
+        ),
         ("选项分析：A选项不符合；B选项符合题意；C选项不符合。", "B"),
         ("B为正确答案。", "B"),
         ("B项是本题的最佳选择。", "B"),
@@ -186,7 +189,10 @@ OUTPUTS: dict[str, list[tuple[str, str]]] = {
         ("Option A is incorrect because of bleeding. Option B is correct. Option C is incorrect.", "B"),
         ("A. Aspirin\nB. Metoprolol\nC. Aspirin and clopidogrel\nD. Vitamin C", ""),
         ("A. Aspirin: incorrect\nB. Metoprolol: correct\nC. Aspirin and clopidogrel: incorrect", "B"),
-        ("Let us find the correct answer:\nA. Aspirin - does not slow the heart.\nB. Metoprolol - slows the heart.\n\nAnswer: B", "B"),
+        (
+            "Let us find the correct answer:\nA. Aspirin - does not slow the heart.\nB. Metoprolol - slows the heart.\n\nAnswer: B",
+            "B",
+        ),
         ("unclear", ""),
         ("I cannot determine the answer.", ""),
         ("The most appropriate next step is to start metoprolol (B).", "B"),

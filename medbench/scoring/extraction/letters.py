@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from medbench.scoring.extraction.options import Option, own_text_end
@@ -14,10 +14,15 @@ __all__ = ["Letters", "read_letters"]
 _OPEN = r"\s{0,3}(?:(?:选项|options?\b|choices?\b|letters?\b|answers?\b)\s{0,2})?[\"'(\[{<]{0,3}\s?"
 _CLOSE = r"(?:\s?[\"')\]}>]{1,3})?(?:\s?(?:(?:两|二|三|四|五|这几)?(?:选项|项|个选项)))?"
 _ITEM = re.compile(_OPEN + r"(?P<run>[A-J]{1,10})(?![A-Za-z0-9'])(?P<close>" + _CLOSE + ")", re.IGNORECASE)
-_STRONG = re.compile(r"\s?(?:[,、]?\s?(?:and/or\b|and\b|or\b|以及|及|和|与|或者|或|还有|跟)|[、/&+])\s?", re.IGNORECASE)
+_STRONG = re.compile(
+    r"\s?(?:[,、]?\s?(?:and/or\b|and\b|or\b|以及|及|和|与|或者|或|还有|跟)|[、/&+])\s?", re.IGNORECASE
+)
 _WEAK = re.compile(r"\s?[,;]\s?|\s{1,2}(?=[A-J](?![A-Za-z0-9]))|\n(?=\(?[A-J][.、:)])")
 _RANGE = re.compile(r"\s?(?:-|~|至|到)\s?")
-_ASIDE = re.compile(r"\s?\((?!\s?[A-J]\s?\))[^()\n]{1,120}\)")
+# B (metoprolol) is …; option B, metoprolol, is …
+_ASIDE = re.compile(
+    r"\s?\((?!\s?[A-J]\s?\))[^()\n]{1,120}\)|,\s(?!(?:and|or|but|not)\b|[A-J]\b)[^,.;\n]{2,80},(?=\s(?:is|are|would)\b)"
+)
 _WORD = re.compile(r"\s([a-z]+)")
 
 
@@ -33,9 +38,13 @@ class Letters(NamedTuple):
 class _Group(NamedTuple):
     """Letters up to a comma or an ``and``, behind which a new clause might begin."""
 
-    letters: list[str]
+    letters: frozenset[str]
     end: int
     own: bool
+
+    def extended(self, letters: Iterable[str], end: int, own: bool) -> _Group:
+        """Return the group with more letters, up to ``end``."""
+        return _Group(self.letters.union(letters), end, self.own or own)
 
 
 def read_letters(
@@ -76,16 +85,15 @@ def read_letters(
         if own == at and len(run) == 1 and (aside := _ASIDE.match(text, at)):
             after = aside.end()
         if groups and not weak:
-            last = groups[-1]
-            groups[-1] = _Group([*last.letters, *run], after, last.own or own > at)
+            groups[-1] = groups[-1].extended(run, after, own > at)
         else:
-            groups.append(_Group(list(run), after, own > at))
+            groups.append(_Group(frozenset(run), after, own > at))
         span = _RANGE.match(text, after)
         if span and len(run) == 1 and own == at:
             upper = _ITEM.match(text, span.end())
             if upper and len(upper["run"]) == 1 and upper["run"] in known and upper["run"] > run[0]:
                 between = [letter for letter in sorted(known) if run[0] < letter <= upper["run"]]
-                groups[-1] = _Group([*groups[-1].letters, *between], upper.end(), False)
+                groups[-1] = groups[-1].extended(between, upper.end(), False)
                 after = upper.end()
         separator = _STRONG.match(text, after) or _WEAK.match(text, after)
         if separator is None:
@@ -99,8 +107,8 @@ def read_letters(
     kept = _without_denied(text, groups)
     if not kept:
         return None, stop
-    letters = [letter for group in kept for letter in group.letters]
-    return Letters(frozenset(letters), start, kept[-1].end, any(group.own for group in kept)), stop
+    letters = frozenset[str]().union(*(group.letters for group in kept))
+    return Letters(letters, start, kept[-1].end, any(group.own for group in kept)), stop
 
 
 def _run(
@@ -114,7 +122,11 @@ def _run(
     if len(run) == 1 and own_text_end(low, end, run, options) > end:
         return run
     after = text[end : end + 1]
-    if after == "-" and re.match(r"-[^\W_]", text[end : end + 2]) and not re.match(r"-[A-J](?![A-Za-z])", text[end:]):
+    if (
+        after == "-"
+        and re.match(r"-[^\W_]", text[end : end + 2])
+        and not re.match(r"-[A-J](?![A-Za-z])", text[end:])
+    ):
         return None
     if TERM_AFTER.match(text, end):
         return None

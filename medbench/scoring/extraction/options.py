@@ -104,4 +104,6 @@ def _wordlike(char: str) -> bool:
 
 def _clause_ends(low: str, end: int) -> bool:
     rest = low[end : end + 12].lstrip(" \"')]}")
-    return not rest or rest[0] in ".,;:!。、\n-(" or rest.startswith(("because", "since", "as ", "因", "given"))
+    return (
+        not rest or rest[0] in ".,;:!。、\n-(" or rest.startswith(("because", "since", "as ", "因", "given"))
+    )

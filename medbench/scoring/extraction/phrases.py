@@ -10,11 +10,8 @@ import re
 
 __all__ = [
     "ANSWER_AFTER",
-    "SETS_ASIDE",
-    "RECOMMENDS",
     "ASKS_FOR_WRONG",
     "CALLED_WRONG",
-    "TURN_END",
     "CLAUSE_BREAK",
     "CLEAN_END",
     "CONTRAST",
@@ -27,9 +24,12 @@ __all__ = [
     "NOT",
     "POINTED_AT",
     "QUESTION",
+    "RECOMMENDS",
     "RIGHT_AFTER",
+    "SETS_ASIDE",
     "TERM_AFTER",
     "TURN",
+    "TURN_END",
     "VERDICT_LATER",
     "WRONG_BUT_ASKED_FOR",
     "WRONG_ONE_IS",
@@ -44,7 +44,7 @@ _I = re.IGNORECASE
 CUE = re.compile(
     r"""
     (?P<says>
-        答案 | 正解 | (?<![回解作问对应])答(?=\s?:)
+        答案 | 正解 | 选项(?=\s?[A-J]的(?:理由|原因)) | (?<![回解作问对应])答(?=\s?:)
       | (?<!不)(?:正确|最佳|最优|最终|最后|最合适|最恰当|最适当|最符合题意|符合题意|当选|所选|应选)的?(?:选项|选择|一项|那项|项)
       | (?<!不)(?:正确|符合题意|符合题干|符合要求|最符合|最恰当|最合适|最佳|对)的(?:一项)?(?:应该?)?(?:是|为|有|包括|只有)
       | (?<![筛候备多单任挑优竞大])选(?:择|定|取|出)?(?![项手区题举修])
@@ -70,7 +70,7 @@ CUE = re.compile(
 FILLER = re.compile(
     r"""(?:
         [\s:="'(\[\]{<>→]
-      | -(?!\d)
+      | -(?!\d) | ,(?=\s?(?:option|choice|选项))
       | (?:is|are|was|were|be|would|will|should|must|has|have|could|might|may|can|seems?|appears?|to|likely|probably|most
           |clearly|therefore|thus|hence|indeed|definitely|certainly|simply|actually|still|options?|choices?|letters?|answers?
           |both|either|the|only|just|here|then|again|that|given|by|for|this|question|in|case|correct|right|best|final|my
@@ -84,11 +84,15 @@ FILLER = re.compile(
 )
 
 #: A denial between cue and letters.
-NOT = re.compile(r"\s{0,2}(?:is|are|was|be|would|can|could|should|do|does)?\s?(?:not\b|n't\b|never\b|cannot\b)|并?[不非]|绝不", _I)
+NOT = re.compile(
+    r"\s{0,2}(?:is|are|was|be|would|can|could|should|do|does)?\s?(?:not\b|n't\b|never\b|cannot\b)|并?[不非]|绝不",
+    _I,
+)
 
 #: Where the clause to the left of a cue begins.
 CLAUSE_BREAK = re.compile(
-    r"[,.。;:!?\n()\[\]]|\b(?:but|however|so|therefore|thus|hence|then|and)\b|但是?|而(?!非)|所以|因此|故|那么", _I
+    r"[,.。;:!?\n()\[\]]|\b(?:but|however|so|therefore|thus|hence|then|and)\b|但是?|而(?!非)|所以|因此|故|那么",
+    _I,
 )
 
 #: A clause that supposes, doubts or reports instead of answering.
@@ -100,7 +104,9 @@ HYPOTHETICAL = re.compile(
     _I,
 )
 # The habitual way of committing under doubt is no supposition.
-_MUST_CHOOSE = r"if I (?:had|have|must|were|need)(?: to)? (?:choose|pick|guess|select)|如果(?:必须|一定要|只能|非要)选"
+_MUST_CHOOSE = (
+    r"if I (?:had|have|must|were|need)(?: to)? (?:choose|pick|guess|select)|如果(?:必须|一定要|只能|非要)选"
+)
 
 #: What takes a choosing verb, or an answer, back from its left.
 NEGATED_BEFORE = re.compile(
@@ -139,22 +145,25 @@ CLEAN_END = re.compile(
 )
 
 #: The same for a mere "so": a verdict on several letters is no conclusion.
-TURN_END = re.compile(r"\s{0,2}(?:$|[.。;!)\]}>\"'\n,?]|因(?!子)|由于|-|\(|\s(?:because|since|as|due|given|based|over|instead|rather|not|here)\b)", _I)
+TURN_END = re.compile(
+    r"\s{0,2}(?:$|[.。;!)\]}>\"'\n,?]|因(?!子)|由于|-|\(|\s(?:because|since|as|due|given|based|over|instead|rather|not|here)\b)",
+    _I,
+)
 
 #: English words that may follow a letter without making it an article or part of a name.
 ENGLISH_FOLLOWERS = frozenset(
-    "because since as for over instead rather which due given based and or but not here from in on with is are was will would"
-    " can cannot that this it if when while where so therefore thus although though by at has have does do than to"
-    " according corresponds refers represents describes states option choice only alone first i we isn doesn".split()
+    ["because", "since", "as", "for", "over", "instead", "rather", "which", "due", "given", "based", "and", "or", "but", "not", "here", "from", "in", "on", "with", "is", "are", "was", "will", "would", "can", "cannot", "that", "this", "it", "if", "when", "while", "where", "so", "therefore", "thus", "although", "though", "by", "at", "has", "have", "does", "do", "than", "to", "according", "corresponds", "refers", "represents", "describes", "states", "option", "choice", "only", "alone", "first", "i", "we", "isn", "doesn"]
 )
 
 #: What makes a letter part of a term: B超, A型, D二聚体, B细胞, C反应蛋白.
-TERM_AFTER = re.compile(r"[型超族级链环波线区段肽酶群类组期]|细胞|反应|淋巴|二聚|因子|受体|抗原|抗体|蛋白|溶血|病毒|肝|淋|柱|管|伞")
+TERM_AFTER = re.compile(
+    r"[型超族级链环波线区段肽酶群类组期]|细胞|反应|淋巴|二聚|因子|受体|抗原|抗体|蛋白|溶血|病毒|肝|淋|柱|管|伞"
+)
 
 #: The letters are called the answer.
 ANSWER_AFTER = re.compile(
     r"""\s{0,2}(?:
-        (?:[才就即便也均都皆则又全]|当然|显然|无疑|最终){0,3}(?:应|应该)?(?:是|为)?
+        (?:[才就即便也均都皆则又全对]|正确|当然|显然|无疑|最终){0,3}(?:应|应该)?(?:是|为)?
           (?:本题|该题|此题|这道题|题目|唯一|最佳|最终|最合适|最恰当|最优|正确|标准|参考|的|应选){0,4}(?:答案|选项|选择)(?![错不有])
       | (?:项|选项)?(?:[才就最均都]|更|完全|应){0,2}(?:当选|入选|符合题[意干目]|符合要求|为宜|为佳|应选|为首选|是首选)
       | (?:(?:is|are|was|would\sbe|must\sbe|should\sbe|has\sto\sbe|seems?\sto\sbe|appears?\sto\sbe|remains?|=)\s)?
@@ -175,10 +184,10 @@ WRONG_BUT_ASKED_FOR = re.compile(
 RIGHT_AFTER = re.compile(
     r"""\s{0,2}(?:
         (?:[-:,.]\s?)?(?:选项|项|的|说法|叙述|描述|表述|判断|观点|做法|内容|陈述|诊断|[也都均皆全是为才最则更应]|完全|基本|显然|无疑|该){0,6}
-        (?:正确(?![率性])|对(?=$|[\s,.。;:!)、"'\]]|的)|合适|恰当|准确|适宜|最符合|符合|√|✓|✔|✅)
-      | (?:[-:,.]\s?)?(?:(?:is|are|was|would\sbe|must\sbe|should\sbe|seems?|appears?|looks?|to\sbe|also|clearly|therefore|thus|indeed|most\slikely
+        (?:正确(?![率性])|对(?=$|[\s,.。;:!)、"'\]A-J]|的)|合适|恰当|准确|适宜|最符合|符合|√|✓|✔|✅)
+      | (?:[-:.]\s?)?(?:(?:is|are|was|would\sbe|must\sbe|should\sbe|seems?|appears?|looks?|to\sbe|also|clearly|therefore|thus|indeed|most\slikely
             |definitely|both|all|therefore|the|likely|probably)\s){0,4}
-        (?:correct\b|right\b|true\b|accurate\b|best\b|(?:the\s)?most\s(?:likely|appropriate|suitable|accurate)\b|√|✓|✔|✅)
+        (?:correct\b|right\b|true\b|accurate\b|best\b|(?:the\s)?most\s[a-z]{4,20}\b|√|✓|✔|✅)
     )""",
     _I | re.VERBOSE,
 )
@@ -192,10 +201,16 @@ VERDICT_LATER = re.compile(
 )
 
 #: A letter named after the answer was given in words: "… (C)", "which is option C", 即C.
-POINTED_AT = re.compile(r"\(\s?(?:option\s|选项)?([A-J])\s?\)|\b(?:option|choice)\s\(?([A-J])\b|选项\s?([A-J])(?![A-Za-z0-9])|即\s?([A-J])(?![A-Za-z0-9])", _I)
+POINTED_AT = re.compile(
+    r"\(\s?(?:option\s|选项)?([A-J])\s?\)|\b(?:option|choice)\s\(?([A-J])\b|选项\s?([A-J])(?![A-Za-z0-9])|即\s?([A-J])(?![A-Za-z0-9])",
+    _I,
+)
 
 #: "not B but C", 不是B而是C: what stands after a denied letter.
-CONTRAST = re.compile(r"\s?[,.;。]?\s?(?:而(?:应该?|应当)?[是为选]|[应而]?(?:该|当)?[是为选]|but(?:\srather|\sinstead)?|rather|it(?:'s|\sis))\s?", _I)
+CONTRAST = re.compile(
+    r"\s?[,.;。]?\s?(?:而(?:应该?|应当)?[是为选]|[应而]?(?:该|当)?[是为选]|but(?:\srather|\sinstead)?|rather|it(?:'s|\sis))\s?",
+    _I,
+)
 
 #: The writer changes their mind; only at the start of a sentence.
 TURN = re.compile(
@@ -213,27 +228,29 @@ CALLED_WRONG = re.compile(
 
 #: A question that asks for what is wrong or missing.
 ASKS_FOR_WRONG = re.compile(
-    r"错误的?是|错误的(?:一项|选项|说法|叙述|描述)|不正确|不准确|不恰当|不对的|有误|不属于|不包括|不符合|不应|不宜|不会|不可能|不是|不能|不需|无关|除外|哪[一项个种]{0,2}(?:叙述|说法|描述)?(?:是)?[错不]"
+    r"(?:错误|不正确|不准确|不恰当|不当|不对|有误|不属于|不包括|不符合|不应|不宜|不可能|不是|不需|不支持|无关|除外|最不|[哪何][一项个种者]{0,2}不)[^。;]{0,20}$"
     r"|\b(?:except|false|incorrect|least|NOT)\b|\bnot\b(?=[^.?]{0,80}\?\s*$)",
     _I,
 )
 
 #: A sentence that recommends, diagnoses or concludes.
 RECOMMENDS = re.compile(
-    r"\b(?:best|most|correct|right|diagnosis|choice|next step|recommended|should|indicated|is|are|was|therefore|thus|hence|give|start|use)\b"
-    r"|最|首选|应|诊断|正确|考虑|为|是|因此|所以|故|选",
+    r"\b(?:best|most|correct|right|diagnosis|of choice|next step|recommended|first-line|should|indicated|therefore|thus|hence|give|start)\b"
+    r"|最|首选|首先考虑|应|诊断[为是]|正确|因此|所以",
     _I,
 )
 
 #: A sentence that sets options aside, or weighs them.
 SETS_ASIDE = re.compile(
-    r"\b(?:other|others|less|neither|nor|no|not|n't|rather than|instead of|unlike|whereas|incorrect|wrong|without|against|contraindicated|used for)\b|n't\b"
-    r"|其[他它余]|而不是|而非|不如|排除|错误|均不|都不",
+    r"\b(?:other|others|although|while|may|less|neither|nor|no|not|n't|rather than|instead of|unlike|whereas|incorrect|wrong|without|against|contraindicated|used for)\b|n't\b"
+    r"|其[他它余]|而不是|而非|不如|排除|错误|均不|都不|虽然|也可|并非",
     _I,
 )
 
 #: "The wrong one is C": an answer only if nothing else is said.
-WRONG_ONE_IS = re.compile(r"(?:错误|不正确|不对|不属于|不包括|有误|不恰当|除外|不符合)[^,.。;\n]{0,12}的?(?:一项|选项)?(?:应)?(?:是|为):?\s?$")
+WRONG_ONE_IS = re.compile(
+    r"(?:错误|不正确|不对|不属于|不包括|有误|不恰当|除外|不符合)[^,.。;\n]{0,12}的?(?:一项|选项)?(?:应)?(?:是|为):?\s?$"
+)
 
 
 def supposes(clause: str) -> bool:

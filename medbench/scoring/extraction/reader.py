@@ -14,14 +14,18 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from medbench.scoring.extraction.letters import Letters, read_letters
-from medbench.scoring.extraction.options import Option, Spoken, fold_options, option_at, own_text_end, spoken_options
+from medbench.scoring.extraction.options import (
+    Option,
+    Spoken,
+    fold_options,
+    option_at,
+    own_text_end,
+    spoken_options,
+)
 from medbench.scoring.extraction.phrases import (
     ANSWER_AFTER,
     ASKS_FOR_WRONG,
     CALLED_WRONG,
-    RECOMMENDS,
-    SETS_ASIDE,
-    TURN_END,
     CLAUSE_BREAK,
     CLEAN_END,
     CONTRAST,
@@ -32,8 +36,11 @@ from medbench.scoring.extraction.phrases import (
     NOT,
     POINTED_AT,
     QUESTION,
+    RECOMMENDS,
     RIGHT_AFTER,
+    SETS_ASIDE,
     TURN,
+    TURN_END,
     VERDICT_LATER,
     WRONG_BUT_ASKED_FOR,
     WRONG_ONE_IS,
@@ -47,8 +54,14 @@ _LEFT = 60
 _RIGHT = 120
 # In a text of this length a lone mention of an option is the answer; in a longer one it may be an aside.
 _SHORT = 160
-_MENTION = re.compile(r"(?<![A-Za-z0-9\-])(?:选项\s?|[Oo]ptions?\s|[Cc]hoices?\s)?[\"'(\[]{0,2}[A-J](?![a-z0-9'])")
-_LABEL = re.compile(r"^[ \t]*(?:[-+•]\s?)?(?:选项|[Oo]ption\s|[Cc]hoice\s)?\(?([A-J])(?:\)|选项|项)?[ \t]?[.、:),-]", re.MULTILINE)
+_CURT = 40
+_MENTION = re.compile(
+    r"(?<![A-Za-z0-9\-])(?:选项\s?|[Oo]ptions?\s|[Cc]hoices?\s)?[\"'(\[]{0,2}[A-J](?![a-z0-9'])"
+)
+_LABEL = re.compile(
+    r"^[ \t]*(?:[-+•]\s?)?(?:选项|[Oo]ption\s|[Cc]hoice\s)?\(?([A-J])(?:\)|选项|项)?[ \t]?[.、:),-]",
+    re.MULTILINE,
+)
 _INLINE_LABEL = re.compile(r"(?:^|[\s;。])\(?([A-J])[.、:)]\s{0,2}(?=\S)")
 _NAMED = re.compile(
     r"\b(?:vitamin|hepatitis|type|group|influenza|class|factor|protein|complement|grade|stage|category|immunoglobulin|serotype|strain"
@@ -57,7 +70,9 @@ _NAMED = re.compile(
     r"|(?:维生素|维他命|甲型|乙型|流感|型|蛋白|因子|免疫球蛋白|肌钙蛋白|患者|病人|图|表|药物|方案|组|干扰素|辅酶|补体|毒素)\s?$",
     re.IGNORECASE,
 )
-_LOOSE = re.compile(r"(?:\b(?:is|are|be)(?:\s(?:option|choice))?|首选|[是为选]|考虑(?:为|是)?|[:→])\s?$", re.IGNORECASE)
+_LOOSE = re.compile(
+    r"(?:\b(?:is|are|be)(?:\s(?:option|choice))?|首选|[是为选]|考虑(?:为|是)?|[:→])\s?$", re.IGNORECASE
+)
 _DECORATION = re.compile(r"(?:选项|options?|choices?)?[\s\"'(\[]{0,6}$", re.IGNORECASE)
 _COMMA = re.compile(r",?")
 _SEPARATOR = re.compile(r"[\s,;、/&+]{0,4}(?:(?:and|or)\b|[和与及或])?\s{0,2}", re.IGNORECASE)
@@ -90,6 +105,7 @@ class _Answer(NamedTuple):
     low: str
     options: tuple[Option, ...]
     asks_for_wrong: bool
+    last_labels: dict[str, int]
 
 
 def read(text: str, letters: Sequence[str], options: Sequence[str] = (), question: str = "") -> str:
@@ -103,7 +119,13 @@ def read(text: str, letters: Sequence[str], options: Sequence[str] = (), questio
     """
     tidied = tidy(text)
     texts = list(options) or [""] * len(letters)
-    answer = _Answer(tidied, _lower(tidied), fold_options(letters, texts), ASKS_FOR_WRONG.search(question) is not None)
+    answer = _Answer(
+        tidied,
+        _lower(tidied),
+        fold_options(letters, texts),
+        ASKS_FOR_WRONG.search(question) is not None,
+        {label.group(1): label.start() for label in _LABEL.finditer(tidied)},
+    )
     commitments = [*_announced(answer), *_lines(answer), *_mentions(answer)]
     if not commitments:
         commitments = list(_words(answer))
@@ -149,10 +171,12 @@ def _announced(answer: _Answer) -> Iterator[Commitment]:
 
 def _says(answer: _Answer, at: int, cue: re.Match[str]) -> Letters | None:
     """Read letters, option words, or a letter pointed at later in the sentence."""
-    text, low, options, _ = answer
+    text, low, options = answer[:3]
     spoken = option_at(low, at, options)
     # "C. difficile" may be an option of its own; "C. difficile" under C is the letter.
-    if spoken and not (text[at : at + 1] in "ABCDEFGHIJ" and own_text_end(low, at + 1, text[at], options) > at + 1):
+    if spoken and not (
+        text[at : at + 1] in "ABCDEFGHIJ" and own_text_end(low, at + 1, text[at], options) > at + 1
+    ):
         pointed = POINTED_AT.match(text, spoken.end) or POINTED_AT.match(text, spoken.end + 1)
         if NEGATED.match(text, spoken.end):
             return None
@@ -229,9 +253,7 @@ def _enumerates(answer: _Answer, letters: Letters | _Mention) -> bool:
     start = text.rfind("\n", 0, letters.start) + 1
     if not _LABEL.match(text, start) or text[start : letters.start].strip(" ([-•"):
         return False
-    labels = [label.group(1) for label in _LABEL.finditer(text, start)]
-    following = [label for label in dict.fromkeys(labels) if label not in letters.letters]
-    return bool(following)
+    return any(last > start for label, last in answer.last_labels.items() if label not in letters.letters)
 
 
 # --- lines ---------------------------------------------------------------------------------------------
@@ -276,7 +298,9 @@ def _opening(answer: _Answer) -> Iterator[Commitment]:
     if letters is not None:
         labels = {label.group(1) for label in _INLINE_LABEL.finditer(text)}
         first = {option.letter for option in answer.options} & labels
-        ends = text[letters.end : letters.end + 1] in ("", *".。,;:!、)\n-") or CLEAN_END.match(text, letters.end)
+        ends = text[letters.end : letters.end + 1] in ("", *".。,;:!、)\n-") or CLEAN_END.match(
+            text, letters.end
+        )
         judged = RIGHT_AFTER.match(text, letters.end) or _judgement(text, letters.end) is not None
         if (letters.own or ends) and len(first | letters.letters) == len(letters.letters) and not judged:
             yield Commitment(Strength.OPENING, letters.end, letters.letters)
@@ -320,7 +344,11 @@ def _mentions(answer: _Answer) -> Iterator[Commitment]:
             strength = _passing(text, mention, turned)
             if strength is not None:
                 yield Commitment(strength, end, letters)
-    chosen = wrong if answer.asks_for_wrong else right
+    chosen = right
+    # Asked for the wrong one, some write "A wrong" of the answer, others of everything but the answer: the rarer
+    # verdict is the choice.
+    if answer.asks_for_wrong and wrong and (not right or len(wrong) <= len(right)):
+        chosen = wrong
     if chosen:
         yield Commitment(Strength.VERDICT, max(chosen.values()), frozenset(chosen))
 
@@ -337,7 +365,7 @@ class _Mention(NamedTuple):
 
 def _letter_mentions(answer: _Answer) -> Iterator[_Mention]:
     """Yield every list of letters that is not part of a name."""
-    text, low, options, _ = answer
+    text, low, options = answer[:3]
     position = 0
     while found := _MENTION.search(text, position):
         letters, stop = read_letters(text, low, found.start(), options)
@@ -351,7 +379,9 @@ def _letter_mentions(answer: _Answer) -> Iterator[_Mention]:
             start = found.start() if letters is None else letters.end
             rest, _ = read_letters(text[:stop], low[:stop], _skip_separator(text, start), options)
             if rest is not None:
-                yield _Mention(rest.letters, rest.start, rest.end, rest.own, NEGATED.match(text, stop) is not None)
+                yield _Mention(
+                    rest.letters, rest.start, rest.end, rest.own, NEGATED.match(text, stop) is not None
+                )
 
 
 def _skip_separator(text: str, position: int) -> int:
@@ -379,11 +409,20 @@ def _passing(text: str, mention: _Mention, turned: bool) -> Strength | None:
         return Strength.ANNOUNCED
     if _LOOSE.search(left):
         return Strength.MENTION
-    sentence = re.split(r"[.。;!?\n]", left)[-1]
-    bracketed = text[mention.start - 1 : mention.start] == "(" or text[: mention.start].endswith(("(option ", "(选项"))
+    bracketed = re.search(
+        r"\((?:option\s|选项\s?)?$", text[max(0, mention.start - 10) : mention.start], re.IGNORECASE
+    )
+    sentence = _sentence_around(text, mention.start, mention.end)
     if bracketed and RECOMMENDS.search(sentence) and not SETS_ASIDE.search(sentence):
         return Strength.MENTION
     return None
+
+
+def _sentence_around(text: str, start: int, end: int) -> str:
+    """Return the sentence that holds ``text[start:end]``, at most a few lines of it."""
+    left = re.split(r"[.。;!?\n]\s|[。;!?\n]", text[max(0, start - 2 * _RIGHT) : start])[-1]
+    right = re.split(r"[.。;!?\n]\s|[。;!?\n]", text[end : end + _RIGHT])[0]
+    return left + text[start:end] + right
 
 
 def _judgement(text: str, end: int) -> bool | None:
@@ -400,15 +439,25 @@ def _judgement(text: str, end: int) -> bool | None:
 
 def _words(answer: _Answer) -> Iterator[Commitment]:
     """Yield the one option whose words the text uses without denying them."""
-    text, low, options, _ = answer
+    text, low, options = answer[:3]
     whole = low.strip(" .。,;:!\"'")
     for option in options:
         if option.text and option.text == whole:
             yield Commitment(Strength.WORDS, len(text), frozenset(option.letter))
             return
-    denied = {letter for m in _letter_mentions(answer) for letter in m.letters if m.denied or _taken_back(text, m.start)}
+    if answer.asks_for_wrong and len(text) > _CURT:
+        # Every option is discussed on the way to the wrong one.
+        return
+    denied = {
+        letter
+        for m in _letter_mentions(answer)
+        for letter in m.letters
+        if m.denied or _taken_back(text, m.start)
+    }
     spoken = [
-        found for found in spoken_options(low, options) if found.letter not in denied and _recommended(text, found)
+        found
+        for found in spoken_options(low, options)
+        if found.letter not in denied and _recommended(text, found)
     ]
     if len({found.letter for found in spoken}) == 1:
         yield Commitment(Strength.WORDS, spoken[-1].end, frozenset(spoken[-1].letter))
@@ -418,9 +467,10 @@ def _recommended(text: str, spoken: Spoken) -> bool:
     """Whether an option's words are used to answer: alone in a short text, or in a sentence that recommends."""
     if _taken_back(text, spoken.start) or NEGATED.match(text, spoken.end) or _doubted(text, spoken.end):
         return False
-    start = max(text.rfind(mark, 0, spoken.start) for mark in ".。;!?\n")
-    sentence = text[max(start + 1, spoken.start - 2 * _RIGHT) : spoken.start]
-    clause = CLAUSE_BREAK.split(sentence)[-1]
+    sentence = _sentence_around(text, spoken.start, spoken.end)
+    clause = CLAUSE_BREAK.split(text[max(0, spoken.start - _LEFT) : spoken.start])[-1]
     if SETS_ASIDE.search(clause):
         return False
-    return len(text) <= _SHORT or (not SETS_ASIDE.search(sentence) and RECOMMENDS.search(sentence) is not None)
+    if len(text) <= _SHORT:
+        return True
+    return not SETS_ASIDE.search(sentence) and RECOMMENDS.search(sentence) is not None

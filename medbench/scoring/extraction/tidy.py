@@ -7,8 +7,8 @@ import unicodedata
 
 __all__ = ["HEAD", "TAIL", "fold", "tidy"]
 
-HEAD = 8_000
-TAIL = 32_000
+HEAD = 2_000
+TAIL = 8_000
 """Characters read at the two ends of an answer. What a model says after thousands of words of repetition is in
 the tail; reading all of a megabyte would only cost time."""
 
@@ -26,7 +26,13 @@ def _translation() -> dict[int, str]:
     table |= dict.fromkeys(map(ord, "∶︰﹕"), ":") | {ord("﹑"): "、", ord("､"): "、", ord("｡"): "。"}
     table |= dict.fromkeys(map(ord, "—–−―"), "-") | {0x3000: " ", 0xA0: " "}
     # The traditional forms of the characters that phrases are made of.
-    table |= dict(zip(map(ord, "選擇應為錯對確項題個說敘嗎綜論實際還無誤關顯與"), "选择应为错对确项题个说叙吗综论实际还无误关显与", strict=True))
+    table |= dict(
+        zip(
+            map(ord, "選擇應為錯對確項題個說敘嗎綜論實際還無誤關顯與"),
+            "选择应为错对确项题个说叙吗综论实际还无误关显与",
+            strict=True,
+        )
+    )
     # Emphasis and invisible characters carry no answer.
     table |= dict.fromkeys(map(ord, "*`$#_\u200b\u200c\u200d\u2060\ufeff\u00ad"), "")
     return table
