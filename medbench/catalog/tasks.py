@@ -56,16 +56,17 @@ class Merged:
     owners: Mapping[str, YamlFile]
 
     def place(self, *way: str | int) -> Place:
-        """Where a key was written; the nearest key above it when it was not."""
+        """Where a key was written; the nearest key above it, or else the beginning, when it was not."""
         owner = self.owners.get(str(way[0])) if way else None
         if owner is None:
-            return Place(self.path)
+            own = self.sources[-1].lines
+            return Place(self.path, own.get(("task",)) or own.get(("group",)) or 1)
         key: Key = way
         while key:
             if key in owner.lines:
                 return Place(owner.path, owner.lines[key])
             key = key[:-1]
-        return Place(owner.path)
+        return Place(owner.path, 1)
 
 
 @dataclass(frozen=True)

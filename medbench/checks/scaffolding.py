@@ -65,9 +65,10 @@ def _dump_function(dumper: yaml.SafeDumper, function: Function) -> yaml.Node:
 
 
 def _dump_text(dumper: yaml.SafeDumper, text: str) -> yaml.Node:
-    return dumper.represent_scalar(
-        "tag:yaml.org,2002:str", text, style="|" if "\n" in text.strip("\n") else None
-    )
+    style = None
+    if "\n" in text:
+        style = "|" if text.strip("\n") and "\n" in text.strip("\n") else '"'
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
 
 
 _Dumper.add_representer(Function, _dump_function)
