@@ -12,7 +12,7 @@ from scipy import special
 
 from medbench.analysis.documents import TaskDocuments, differences, read_documents
 from medbench.analysis.runs import Runs
-from medbench.analysis.systems import System, find_system, group_weights, systems
+from medbench.analysis.systems import System, find_system, group_weights, lower_is_better, systems
 from medbench.errors import AnalysisError, StatisticsError
 from medbench.statistics import (
     AGGREGATIONS,
@@ -165,14 +165,13 @@ def _compare_system(
 
 def _compare_task(task: str, system: System, base: System, settings: _Settings) -> ComparedTask:
     mine, theirs = system.scores.loc[task], base.scores.loc[task]
-    direction: Any = theirs["higher_is_better"]
     start: dict[str, Any] = {
         "model": system.name,
         "baseline": base.name,
         "task": task,
         "kind": "task",
         "metric": str(theirs["metric"]),
-        "higher_is_better": direction is not False,
+        "higher_is_better": not lower_is_better(theirs),
     }
     for name in ("metric", "aggregation", "filter"):
         if mine[name] != theirs[name]:

@@ -15,7 +15,7 @@ import yaml
 
 from medbench.analysis.documents import TaskDocuments, differences, read_documents
 from medbench.analysis.runs import Runs
-from medbench.analysis.systems import System, group_weights, systems
+from medbench.analysis.systems import System, group_weights, lower_is_better, systems
 from medbench.errors import AnalysisError
 from medbench.statistics import (
     LABEL_AGGREGATIONS,
@@ -161,7 +161,7 @@ def _suite(
         name = max(leaves, key=lambda group: len(leaves[group]), default="tasks")
         every = facts.index[facts["kind"] == "task"]
         weights = leaves.get(name) or {str(task): 1 / len(every) for task in every}
-    down = [task for task in weights if task in facts.index and facts.at[task, "higher_is_better"] is False]
+    down = [task for task in weights if task in facts.index and lower_is_better(facts.loc[task])]
     if down:
         raise AnalysisError(
             f"lower is better in {', '.join(down)}, which cannot be averaged with other scores",

@@ -141,9 +141,6 @@ class HarnessTables:
         ]
         empty = pa.schema(list(_SAMPLES.items())).empty_table()
         table = pa.concat_tables(parts, promote_options="permissive") if parts else empty
-        for name in ("task", "filter"):
-            index = table.column_names.index(name)
-            table = table.set_column(index, name, table.column(name).dictionary_encode())
         return table if columns is None else table.select([c for c in columns if c in table.column_names])
 
     def routing(self, tasks: Sequence[str] | None) -> None:

@@ -11,7 +11,7 @@ import pandas as pd
 from medbench.analysis.runs import Run, Runs
 from medbench.errors import AnalysisError
 
-__all__ = ["System", "find_system", "group_weights", "main_scores", "systems"]
+__all__ = ["System", "find_system", "group_weights", "lower_is_better", "main_scores", "systems"]
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,12 @@ def main_scores(run: Run) -> pd.DataFrame:
     scores: pd.DataFrame = run.tables.scores().to_pandas()
     main = scores[scores["main"].fillna(False).astype(bool)]
     return main.drop_duplicates("task").set_index("task", drop=False)
+
+
+def lower_is_better(score: Any) -> bool:
+    """Whether a row of scores says that its metric falls as things improve; silence means it does not."""
+    direction = score["higher_is_better"]
+    return not pd.isna(direction) and not bool(direction)
 
 
 def group_weights(scores: pd.DataFrame, name: str) -> dict[str, float]:

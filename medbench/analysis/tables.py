@@ -41,12 +41,7 @@ def read_table(path: Path, columns: Sequence[str] | None, tasks: Sequence[str] |
         read_dictionary=[name for name in _CATEGORIES if name in schema.names],
         filters=None if tasks is None else [("task", "in", list(tasks))],
     )
-    # read_dictionary leaves one dictionary per row group; without rows there may be none at all.
-    for name in set(_CATEGORIES) & set(table.column_names):
-        if not pa.types.is_dictionary(table.schema.field(name).type):
-            index = table.column_names.index(name)
-            table = table.set_column(index, name, table.column(name).dictionary_encode())
-    return table.replace_schema_metadata(None)
+    return _categorise(table).replace_schema_metadata(None)
 
 
 def join_tables(parts: Iterable[tuple[str, str, pa.Table]]) -> pd.DataFrame:
@@ -65,7 +60,7 @@ def join_tables(parts: Iterable[tuple[str, str, pa.Table]]) -> pd.DataFrame:
         models.append(model)
         runs.append(run)
         sizes.append(table.num_rows)
-        tables.append(table)
+        tables.append(_categorise(table))
     if not tables:
         return pd.DataFrame({"model": pd.Categorical([]), "run": pd.Categorical([])})
     joined = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
@@ -74,6 +69,14 @@ def join_tables(parts: Iterable[tuple[str, str, pa.Table]]) -> pd.DataFrame:
     frame.insert(0, "model", pd.Series(_repeat(models, sizes), index=frame.index))
     frame.insert(1, "run", pd.Series(_repeat(runs, sizes), index=frame.index))
     return frame
+
+
+def _categorise(table: pa.Table) -> pa.Table:
+    # Tables made elsewhere hold plain texts, and a file without row groups comes without dictionaries.
+    for index, field in enumerate(table.schema):
+        if field.name in _CATEGORIES and not pa.types.is_dictionary(field.type):
+            table = table.set_column(index, field.name, table.column(index).dictionary_encode())
+    return table
 
 
 def _repeat(names: list[str], sizes: list[int]) -> pd.Categorical:
