@@ -1,0 +1,150 @@
+"""Finding definitions: shipped and foreign, groups and tags, and names that are nearly right."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from medbench.catalog import build_index, resolve_tasks
+from medbench.errors import CatalogError
+
+SUITE = 25
+
+
+def task(folder: Path, name: str, body: str = "") -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.yaml"
+    path.write_text(f"task: {name}\n{body}", encoding="utf-8")
+    return path
+
+
+def test_the_suite_has_its_tasks() -> None:
+    selection = resolve_tasks(["ming_moe"])
+    datasets = {task.dataset for task in selection.tasks}
+    assert len([name for name in datasets if name and name.startswith("promptcblue_")]) == 16
+    exams = {"medqa_us", "medmcqa", "cmb_exam", "cmexam", "ple_pharmacy", "ple_tcm"}
+    subjects = {"mmlu_anatomy", "cmmlu_anatomy", "ceval_physician"}
+    assert exams | subjects <= datasets
+    assert len(build_index().groups["ming_moe"].members) == SUITE
+
+
+@pytest.mark.parametrize("name", ["ming_moe", "promptcblue", "exams_zh", "exams_en", "medbench_all"])
+def test_groups_are_there(name: str) -> None:
+    assert resolve_tasks([name]).tasks
+
+
+def test_every_shipped_task_says_what_selects_it() -> None:
+    for name, definition in build_index().tasks.items():
+        assert definition.shipped, name
+        assert definition.language in definition.tags, name
+        assert definition.version is not None, name
+        assert len(definition.digest) == 64, name
+
+
+def test_no_task_occurs_twice() -> None:
+    names = [task.name for task in resolve_tasks(["medbench_all", "ming_moe", "zh", "pubmedqa"]).tasks]
+    assert len(names) == len(set(names))
+
+
+def test_tags_and_patterns_select() -> None:
+    english = resolve_tasks(["en"]).tasks
+    assert english
+    assert all(task.language == "en" for task in english)
+    assert {task.dataset for task in resolve_tasks(["mmlu_medical_*"]).tasks if task.dataset}
+
+
+def test_unknown_names_suggest_the_nearest() -> None:
+    with pytest.raises(CatalogError, match="pubmedqa") as caught:
+        resolve_tasks(["pubmdqa"])
+    assert caught.value.exit_status == 2
+
+
+def test_listing_is_quick_and_imports_nothing_heavy() -> None:
+    script = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from medbench.catalog import build_index; build_index()\n"
+        "print(time.perf_counter() - start)\n"
+        "print({'torch', 'lm_eval', 'datasets', 'pandas', 'transformers'} & set(sys.modules))"
+    )
+    best = float("inf")
+    for _ in range(3):
+        started = time.perf_counter()
+        done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+        best = min(best, time.perf_counter() - started)
+        assert done.stdout.splitlines()[-1] == "set()"
+    assert best < 1.0
+
+
+def test_foreign_tasks_join_and_never_replace(tmp_path: Path) -> None:
+    task(tmp_path / "a", "my_task", "tag: [zh, mine]\n")
+    index = build_index([tmp_path])
+    assert not index.tasks["my_task"].shipped
+    assert index.tags["mine"] == ("my_task",)
+    task(tmp_path / "b", "pubmedqa")
+    with pytest.raises(CatalogError, match="'pubmedqa' is taken by a shipped"):
+        build_index([tmp_path])
+
+
+def test_one_broken_file_hides_no_other(tmp_path: Path) -> None:
+    task(tmp_path, "good")
+    task(tmp_path, "bad", "tag: [zh\n")
+    index = build_index([tmp_path])
+    assert "good" in index.tasks
+    assert [path.name for path, _ in index.faults] == ["bad.yaml"]
+    with pytest.raises(CatalogError, match=r"bad\.yaml"):
+        resolve_tasks(["bad"], [tmp_path])
+
+
+def test_missing_folder_is_named(tmp_path: Path) -> None:
+    with pytest.raises(CatalogError, match="nowhere"):
+        build_index([tmp_path / "nowhere"])
+
+
+def test_groups_that_contain_each_other_are_refused(tmp_path: Path) -> None:
+    for name, member in (("one", "two"), ("two", "one")):
+        (tmp_path / f"{name}.yaml").write_text(f"group: {name}\ntask: [{member}]\n", encoding="utf-8")
+    with pytest.raises(CatalogError, match="one > two > one"):
+        resolve_tasks(["one"], [tmp_path])
+
+
+def test_digest_follows_includes_and_code(tmp_path: Path) -> None:
+    body = "include: _template\nprocess_results: !function own.score\n"
+    task(tmp_path, "mine", body)
+    template, code = tmp_path / "_template", tmp_path / "own.py"
+    template.write_text("test_split: test\n", encoding="utf-8")
+    code.write_text("def score(doc, results): ...\n", encoding="utf-8")
+    first = build_index([tmp_path]).tasks["mine"].digest
+    assert build_index([tmp_path]).tasks["mine"].digest == first
+    template.write_text("test_split: dev\n", encoding="utf-8")
+    second = build_index([tmp_path]).tasks["mine"].digest
+    code.write_text("def score(doc, results): return {}\n", encoding="utf-8")
+    assert len({first, second, build_index([tmp_path]).tasks["mine"].digest}) == 3
+
+
+def test_merging_agrees_with_lm_eval() -> None:
+    from lm_eval.tasks._yaml_loader import load_yaml
+
+    from medbench.catalog.reading import Function
+
+    def plain(value: object) -> object:
+        if isinstance(value, Function):
+            return str(value.folder / value.name)
+        if isinstance(value, dict):
+            return {key: plain(inner) for key, inner in value.items()}
+        return [plain(inner) for inner in value] if isinstance(value, list) else value
+
+    for definition in build_index().tasks.values():
+        theirs = load_yaml(definition.path, resolve_func=False)
+        assert plain(dict(definition.merged.values)) == theirs, definition.name
+
+
+def test_lm_eval_reads_every_shipped_definition() -> None:
+    from lm_eval.tasks import TaskManager
+
+    index = build_index()
+    manager = TaskManager(include_path=[str(index.folders[0])], include_defaults=False)
+    assert {*index.tasks, *index.groups} <= set(manager.all_tasks) | set(manager.all_groups)

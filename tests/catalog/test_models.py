@@ -1,0 +1,100 @@
+"""Model definitions: shipped ones, a person's YAML, a bare folder, and what is wrong with the rest."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medbench.catalog import find_model, list_models, read_model
+from medbench.errors import CatalogError
+
+SHIPPED = {
+    "demo",
+    "ming-1.8b",
+    *(f"ming-moe-{size}" for size in ("1.8b", "4b", "7b", "14b")),
+    *(f"qwen1.5-{size}-chat" for size in ("1.8b", "4b", "7b", "14b")),
+}
+
+
+def test_shipped_models_are_read() -> None:
+    models = {model.model: model for model in list_models()}
+    assert set(models) >= SHIPPED
+    for size in ("1.8b", "4b", "7b", "14b"):
+        model = models[f"ming-moe-{size}"]
+        assert model.layout == "adapter"
+        assert model.base == f"Qwen/Qwen1.5-{size.upper()}-Chat"
+        assert model.path == f"BlueZeros/MING-MOE-{size.upper()}"
+
+
+def test_the_demo_lies_in_the_package() -> None:
+    import medbench
+
+    assert Path(find_model("demo").path).is_relative_to(Path(medbench.__file__).parent)
+
+
+def test_choices_replace_settings() -> None:
+    model = find_model("demo", base="elsewhere", dtype="bfloat16", device="cpu")
+    assert (model.base, model.dtype, model.device) == ("elsewhere", "bfloat16", "cpu")
+    assert find_model("demo").dtype == "float32"
+
+
+def test_a_folder_is_a_model(tmp_path: Path) -> None:
+    (tmp_path / "step-100").mkdir()
+    model = find_model(str(tmp_path / "step-100"), base="org/base")
+    assert (model.model, model.path, model.base) == ("step-100", str(tmp_path / "step-100"), "org/base")
+    assert model.source is None
+
+
+def test_paths_are_relative_to_the_yaml(tmp_path: Path) -> None:
+    (tmp_path / "weights").mkdir()
+    path = tmp_path / "mine.yaml"
+    path.write_text(
+        "model: mine\npath: weights\nbase: ./base\nengine: {max_batch_tokens: 10}\n", encoding="utf-8"
+    )
+    model = find_model(str(path))
+    assert model.path == str(tmp_path / "weights")
+    assert model.base == str(tmp_path / "base")
+    assert model.to_dict()["engine"] == {"max_batch_tokens": 10}
+
+
+def test_hub_ids_stay(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("model: mine\npath: org/name\n", encoding="utf-8")
+    assert read_model(path).path == "org/name"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("model: mine\npath: x\nlayuot: adapter\n", r"'layuot'[\s\S]*line 3[\s\S]*'layout'"),
+        ("model: mine\n", "'path' is missing"),
+        ("path: x\n", "'model' is missing"),
+        ("model: mine\npath: x\nlayout: sideways\n", r"layout 'sideways'[\s\S]*line 3"),
+        ("model: mine\npath: x\ndtype: int3\n", "dtype 'int3'"),
+        ("model: mine\npath: [x]\n", r"'path' is list"),
+        ("model: mine\npath: x\nrevision: 12\n", r"'revision' is int[\s\S]*quotes"),
+        ("model: mine\npath: x\nchat_template: maybe\n", "neither true nor false"),
+        ("model: mine\npath: x\nengine: fast\n", "'engine' holds no settings"),
+        ("model: mine\npath: x\npath: y\n", r"'path' is written twice[\s\S]*line 3"),
+        ("model: [mine\n", "cannot be parsed"),
+    ],
+)
+def test_faulty_definitions_say_where(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(CatalogError) as caught:
+        read_model(path)
+    import re
+
+    assert re.search(message, str(caught.value)), str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+
+
+def test_unknown_models_suggest_the_nearest() -> None:
+    with pytest.raises(CatalogError, match=r"ming-moe-7b"):
+        find_model("ming-moe-7B-")
+    with pytest.raises(CatalogError, match="does not exist"):
+        find_model("nowhere.yaml")
+    with pytest.raises(CatalogError, match="dtype"):
+        find_model("demo", dtype="float31")

@@ -1,0 +1,83 @@
+"""Definitions from outside run nothing of their own without leave, and what is harmless needs none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from medbench.catalog import resolve_tasks
+from medbench.errors import CatalogError
+
+
+def define(folder: Path, body: str) -> None:
+    (folder / "mine.yaml").write_text(f"task: mine\n{body}\n", encoding="utf-8")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "process_results: !function os.system",
+        "process_results: !function own.score",
+        "metric_list: [{metric: acc, aggregation: !function subprocess.run}]",
+        "class: !function own.Task",
+        "unsafe_code: true",
+        "dataset_kwargs: {trust_remote_code: true}",
+        "metric_list: [{metric: someone/metric}]",
+        "metric_list: [{metric: acc, hf_evaluate: true}]",
+        "doc_to_text: \"{{ ''.__class__.__mro__ }}\"",
+        "doc_to_text: \"{{ ''['__class__'] }}\"",
+        "doc_to_text: \"{{ question['_' ~ '_class__'] }}\"",
+        "doc_to_text: \"{{ question | attr('x') }}\"",
+        "doc_to_text: \"{{ [question] | map(attribute='__class__') | list }}\"",
+        "doc_to_text: \"{{ '{0.__class__}'.format(question) }}\"",
+        'doc_to_text: "{{ cycler.__init__ }}"',
+        'doc_to_text: "{{ lipsum() }}"',
+        "doc_to_text: \"{% import 'x' as y %}{{ y }}\"",
+        "doc_to_text: \"{% include '/etc/passwd' %}{{ y }}\"",
+        'fewshot_config: {doc_to_text: "{{ self._TemplateReference__context }}"}',
+        "doc_to_choice: [\"{{ ''.__class__ }}\"]",
+        "gen_prefix: \"{% set x = ''.__class__ %}{{x}}\"",
+    ],
+)
+def test_code_needs_leave(body: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    define(tmp_path, body)
+    with pytest.raises(CatalogError, match="would run code of its own") as caught:
+        resolve_tasks(["mine"], [tmp_path])
+    assert "--allow-code" in str(caught.value)
+    assert "mine.yaml" in str(caught.value)
+    assert resolve_tasks(["mine"], [tmp_path], allow_code=True).tasks[0].name == "mine"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "process_results: !function medbench.scoring.exams.score_generated",
+        'doc_to_text: "{{question}} {{options[0]}} {{options[-1]}} {{options[1:]}}"',
+        'doc_to_text: "{% for o in options %}{{letters[loop.index0]}}. {{o | trim}}{% endfor %}"',
+        'doc_to_target: "{{options[letters.index(answer)]}}"',
+        "doc_to_text: \"{{ question.strip().replace('a', 'b') if question else context }}\"",
+        "metric_list: [{metric: own_score, aggregation: mean}]\n"
+        "process_results: !function medbench.scoring.exams.score_generated",
+        "doc_to_choice: [yes, no]",
+        "description: plain text with {braces} and __dunders__",
+    ],
+)
+def test_harmless_definitions_need_none(body: str, tmp_path: Path) -> None:
+    define(tmp_path, body)
+    assert resolve_tasks(["mine"], [tmp_path]).tasks[0].name == "mine"
+
+
+def test_a_module_beside_the_yaml_cannot_pose_as_medbench(tmp_path: Path) -> None:
+    fake = tmp_path / "medbench" / "scoring"
+    fake.mkdir(parents=True)
+    (fake / "exams.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    define(tmp_path, "process_results: !function medbench.scoring.exams.score_generated")
+    with pytest.raises(CatalogError, match=r"exams\.py"):
+        resolve_tasks(["mine"], [tmp_path])
+
+
+def test_only_what_is_asked_for_needs_leave(tmp_path: Path) -> None:
+    define(tmp_path, "process_results: !function os.system")
+    assert resolve_tasks(["pubmedqa"], [tmp_path]).tasks
