@@ -230,3 +230,21 @@ OUTPUTS: dict[str, list[tuple[str, str]]] = {
         ("There was no difference between the groups.", ""),
     ],
 }
+
+ASKED: list[tuple[str, str, str]] = [
+    # (question, text, reading) where the question decides what a verdict means; options of zh5.
+    ("下列说法错误的是", "A正确，B正确，C错误，D正确，E正确。", "C"),
+    ("下列说法错误的是", "D项说法错误。", "D"),
+    ("下列说法正确的是", "A正确，B错误。", "A"),
+    ("关于抗菌药物，叙述不正确的是", "选项A、B、D、E均正确，选项C不正确。", "C"),
+    (
+        "下列不属于抗菌药物的是",
+        "阿莫西林（A错）、头孢曲松（B错）、甲硝唑（C错）、万古霉素（D错）均为抗菌药物，E不是药物（E对）。",
+        "E",
+    ),
+    (
+        "All of the following are true EXCEPT",
+        "A is correct. B is correct. C is correct. D is correct. E is incorrect.",
+        "E",
+    ),
+]
