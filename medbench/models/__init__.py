@@ -9,18 +9,38 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medbench.models.adapter import MedbenchLM, register_models
+    from medbench.models.answers import Answer, AnswerStore, MemoryStore
     from medbench.models.checking import CheckReport, check
     from medbench.models.config import MoLoRAConfig
     from medbench.models.converting import convert, save_converted
+    from medbench.models.engine import Engine
+    from medbench.models.generation_pass import Generation
     from medbench.models.identity import fingerprint
     from medbench.models.loading import load_model
     from medbench.models.molora import MoLoRALinear, add_molora, molora_linears, set_impl
+    from medbench.models.recorder import Recorder
+    from medbench.models.responses import Response
+    from medbench.models.routing_counts import RoutingCounts
+    from medbench.models.sampling import Sampling
+    from medbench.models.scoring_pass import Score
     from medbench.models.tokenizing import load_tokenizer
 
 __all__ = [
+    "Answer",
+    "AnswerStore",
     "CheckReport",
+    "Engine",
+    "Generation",
+    "MedbenchLM",
+    "MemoryStore",
     "MoLoRAConfig",
     "MoLoRALinear",
+    "Recorder",
+    "Response",
+    "RoutingCounts",
+    "Sampling",
+    "Score",
     "add_molora",
     "check",
     "convert",
@@ -28,15 +48,27 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "molora_linears",
+    "register_models",
     "save_converted",
     "set_impl",
 ]
 
 # Public name -> module of this package that defines it.
 _HOMES = {
+    "Answer": "answers",
+    "AnswerStore": "answers",
     "CheckReport": "checking",
+    "Engine": "engine",
+    "Generation": "generation_pass",
+    "MedbenchLM": "adapter",
+    "MemoryStore": "answers",
     "MoLoRAConfig": "config",
     "MoLoRALinear": "molora",
+    "Recorder": "recorder",
+    "Response": "responses",
+    "RoutingCounts": "routing_counts",
+    "Sampling": "sampling",
+    "Score": "scoring_pass",
     "add_molora": "molora",
     "check": "checking",
     "convert": "converting",
@@ -44,6 +76,7 @@ _HOMES = {
     "load_model": "loading",
     "load_tokenizer": "tokenizing",
     "molora_linears": "molora",
+    "register_models": "adapter",
     "save_converted": "converting",
     "set_impl": "molora",
 }

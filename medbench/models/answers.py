@@ -1,0 +1,114 @@
+"""Answers to requests, and where they are kept so that none is computed twice."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from medbench.errors import ModelError
+from medbench.models.responses import Response
+from medbench.models.routing_counts import RoutingCounts
+
+__all__ = ["Answer", "AnswerStore", "MemoryStore", "request_key"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """The answer to one request; which fields are set depends on the kind of request.
+
+    Attributes:
+        logprob: Log-probability of a continuation or a text, in nats.
+        is_greedy: Whether greedy decoding would write the continuation.
+        text: Generated text: the first pass and, if there was one, what was appended and the second pass.
+        truncated: Whether the first pass ran into its token limit.
+        first_pass: The text of the first pass.
+        second_pass: The text of the second pass, ``None`` if there was none.
+    """
+
+    logprob: float | None = None
+    is_greedy: bool | None = None
+    text: str | None = None
+    truncated: bool = False
+    first_pass: str | None = None
+    second_pass: str | None = None
+
+    def response(self) -> Response:
+        """The generated text as lm-eval is given it."""
+        return Response(
+            self.text or "",
+            truncated=self.truncated,
+            first_pass=self.first_pass,
+            second_pass=self.second_pass,
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """The fields that are set, as JSON values."""
+        return {name: value for name, value in vars(self).items() if value is not None}
+
+    @classmethod
+    def from_json(cls, value: Mapping[str, Any]) -> Answer:
+        """Read :meth:`to_json` back.
+
+        Raises:
+            ModelError: The value has unknown fields.
+        """
+        try:
+            return cls(**value)
+        except TypeError as error:
+            raise ModelError(
+                "a stored answer has unknown fields", hint="it was written by another version"
+            ) from error
+
+
+class AnswerStore(Protocol):
+    """Keeps answers by request key."""
+
+    def get(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Return the answers that are known, by key."""
+
+    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
+        """Keep a batch of answers and the router counts of the forwards that gave them: all or nothing."""
+
+
+class MemoryStore:
+    """Keeps answers and router counts for as long as the process lives."""
+
+    def __init__(self) -> None:
+        self._answers: dict[str, Answer] = {}
+        self._routing = RoutingCounts()
+
+    def get(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Return the answers that are known, by key."""
+        return {key: self._answers[key] for key in keys if key in self._answers}
+
+    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
+        """Keep answers and add up router counts."""
+        self._answers.update(answers)
+        if routing is not None:
+            self._routing = self._routing + routing
+
+    def routing(self) -> RoutingCounts:
+        """All router counts so far."""
+        return self._routing
+
+
+def request_key(
+    task: str, document: int, index: int, repeat: int, kind: str, arguments: Sequence[Any], seed: int
+) -> str:
+    """Name a request: SHA-256 (hex) over canonical JSON of what determines its answer, the model aside.
+
+    Args:
+        task: Task name.
+        document: Index of the document in the task.
+        index: Which of the document's requests it is.
+        repeat: Which of its repetitions (sampling asked for several times).
+        kind: ``loglikelihood``, ``loglikelihood_rolling`` or ``generate_until``.
+        arguments: The prompt and what is asked of it.
+        seed: Seed of sampling.
+    """
+    value = [task, document, index, repeat, kind, list(arguments), seed]
+    text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+    return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()

@@ -1,0 +1,258 @@
+"""The batched engine: log-likelihoods and generation whose answers do not depend on the batch."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, TypeVar, cast
+
+import torch
+
+from medbench.errors import ModelError
+from medbench.models.forward import PackedModel
+from medbench.models.generation_pass import (
+    Generation,
+    GenerationCallback,
+    GenerationPass,
+    GenerationRequest,
+)
+from medbench.models.memory import batch_tokens
+from medbench.models.recorder import Recorder
+from medbench.models.routing_counts import RoutingCounts, RoutingLabel
+from medbench.models.sampling import Sampler, Sampling
+from medbench.models.scoring_pass import Score, ScoreCallback, ScoringPass
+from medbench.models.stopping import StopStrings
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["Engine"]
+
+_T = TypeVar("_T")
+
+# (task, document), or a task alone
+Label = RoutingLabel | str
+
+
+class Engine:
+    """Answers requests with a causal language model, in batches by token budget.
+
+    Sequences lie packed side by side (:mod:`medbench.models.packing`): there is no padding, in memory or in
+    the router counts. In float32 a request gets the same tokens, and log-probabilities within rounding, alone
+    as in any company.
+
+    Args:
+        model: A transformers causal language model, plain or with mixtures of LoRA experts.
+        tokenizer: Needed for stop strings only.
+        pad_token_id: The model's padding token. Nothing is padded; a prompt may still contain it.
+        max_batch_tokens: Tokens per forward, or ``auto`` to go by the free memory. Changes the speed, not the
+            answers.
+        routing: What to record of the routers: ``tasks``, ``documents`` or ``off``.
+        max_rows: Sequences that generate side by side; ``None``: 64 on a CPU, 256 elsewhere.
+        share_prefixes: Whether what several requests begin with is computed once.
+
+    Raises:
+        ModelError: The engine cannot run the model, or a setting is out of range.
+    """
+
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        tokenizer: PreTrainedTokenizerBase | None = None,
+        pad_token_id: int = 0,
+        max_batch_tokens: int | str = 8192,
+        *,
+        routing: str = "tasks",
+        max_rows: int | None = None,
+        share_prefixes: bool = True,
+    ) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.pad_token_id = pad_token_id
+        self.share_prefixes = share_prefixes
+        self._packed = PackedModel(model)
+        self.max_batch_tokens = batch_tokens(max_batch_tokens, self._packed)
+        self.max_rows = max_rows or (64 if self._packed.device.type == "cpu" else 256)
+        self._recorder = Recorder(model, routing)
+
+    @property
+    def max_length(self) -> int | None:
+        """Tokens the model takes at most, ``None`` if it does not say."""
+        return self._packed.max_length
+
+    @torch.inference_mode()
+    def score(
+        self,
+        requests: Iterable[tuple[Sequence[int], Sequence[int]]],
+        labels: Sequence[Label] | None = None,
+        on_batch: ScoreCallback | None = None,
+    ) -> list[Score]:
+        """Score continuations.
+
+        Args:
+            requests: (context, continuation) token ids; the context has at least one token. An empty
+                continuation has log-probability 0.
+            labels: For each request whose router choices are counted under which (task, document), or task.
+            on_batch: Called after each batch with the indices it answered and their scores;
+                :meth:`routing` then holds the counts of just that batch if it is emptied each time.
+
+        Returns:
+            A score per request, in their order.
+
+        Raises:
+            ModelError: A request is faulty (nothing was computed); or some could not be answered, for memory
+                or because the logits are not finite: they are named, and all others were answered.
+        """
+        asked = [(list(context), list(continuation)) for context, continuation in requests]
+        for index, (context, continuation) in enumerate(asked):
+            self._check(index, context, len(continuation) - 1, continuation)
+        scoring = ScoringPass(
+            self._packed, self._recorder, self.max_batch_tokens, share_prefixes=self.share_prefixes
+        )
+        return scoring.run(asked, _labels(labels, len(asked)), on_batch)
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Iterable[Sequence[int]],
+        max_new_tokens: int | Sequence[int] = 64,
+        eos_token_ids: Sequence[int] | Sequence[Sequence[int]] = (),
+        stop: Sequence[str] | Sequence[Sequence[str]] | None = None,
+        allowed_token_ids: Sequence[Sequence[int] | None] | None = None,
+        sampling: Sampling | Sequence[Sampling | None] | None = None,
+        labels: Sequence[Label] | None = None,
+        counted: Sequence[int] | None = None,
+        on_batch: GenerationCallback | None = None,
+    ) -> list[Generation]:
+        """Continue prompts, each until its own end.
+
+        Args:
+            prompts: Token ids, at least one each.
+            max_new_tokens: Limit, for all or for each.
+            eos_token_ids: End tokens, for all or for each.
+            stop: Stop strings, for all or for each; needs a tokenizer.
+            allowed_token_ids: For each prompt the only tokens to choose among, or ``None``.
+            sampling: Random decoding, for all or for each; ``None``: the likeliest token. Given for all, each
+                prompt draws with a seed of its own, made of the seed and the prompt.
+            labels: For each prompt whose router choices are counted under which (task, document), or task.
+            counted: For each prompt how many of its first tokens are left out of the router counts, because
+                an earlier request counted them.
+            on_batch: Called when requests have finished, with their indices and continuations.
+
+        Returns:
+            A continuation per prompt, in their order.
+
+        Raises:
+            ModelError: As :meth:`score`.
+        """
+        asked = [tuple(prompt) for prompt in prompts]
+        count = len(asked)
+        limits = [max_new_tokens] * count if isinstance(max_new_tokens, int) else list(max_new_tokens)
+        ends = _per_request(eos_token_ids, count, int)
+        stops = _per_request(stop or (), count, str)
+        only = list(allowed_token_ids) if allowed_token_ids is not None else [None] * count
+        samplings = _samplings(sampling, asked)
+        known = list(counted) if counted is not None else [0] * count
+        given: dict[str, Sequence[object]] = {
+            "max_new_tokens": limits,
+            "allowed_token_ids": only,
+            "sampling": samplings,
+            "counted": known,
+        }
+        for name, values in given.items():
+            if len(values) != count:
+                raise ModelError(f"{name} has {len(values)} entries for {count} prompts")
+        if any(stops) and self.tokenizer is None:
+            raise ModelError("stop strings need a tokenizer", hint="Engine(model, tokenizer=…)")
+        for index, (prompt, limit, allowed) in enumerate(zip(asked, limits, only, strict=True)):
+            if limit < 1:
+                raise ModelError(f"max_new_tokens must be 1 or more, not {limit}", where=f"request {index}")
+            if allowed is not None and not allowed:
+                raise ModelError("no token is allowed", where=f"request {index}")
+            self._check(index, prompt, limit - 1, allowed or ())
+        generation = GenerationPass(
+            self._packed,
+            self._recorder,
+            self.max_batch_tokens,
+            self.max_rows,
+            share_prefixes=self.share_prefixes,
+        )
+        rows = [
+            GenerationRequest(
+                prompt,
+                limits[index],
+                frozenset(ends[index]),
+                StopStrings(self.tokenizer, stops[index]) if stops[index] else None,
+                _tuple(only[index]),
+                None if (chosen := samplings[index]) is None else Sampler(chosen),
+                known[index],
+            )
+            for index, prompt in enumerate(asked)
+        ]
+        return generation.run(rows, _labels(labels, count), on_batch)
+
+    def routing(self) -> RoutingCounts:
+        """Router counts of the requests answered since the last call; the count starts anew."""
+        return self._recorder.drain()
+
+    def _check(self, index: int, context: Sequence[int], more: int, others: Sequence[int]) -> None:
+        where = f"request {index}"
+        if not context:
+            raise ModelError(
+                "a context needs at least one token", where=where, hint="start it with BOS or EOS"
+            )
+        low, high = min(min(context), min(others, default=0)), max(max(context), max(others, default=0))
+        if low < 0 or high >= self._packed.vocabulary:
+            raise ModelError(
+                f"token {low if low < 0 else high} is not in the vocabulary of {self._packed.vocabulary}",
+                where=where,
+                hint="use the tokenizer that belongs to the model",
+            )
+        total = len(context) + max(more, 0)
+        if self.max_length is not None and total > self.max_length:
+            raise ModelError(
+                f"{total} tokens are more than the {self.max_length} the model takes",
+                where=where,
+                hint="shorten the prompt or the limit of new tokens",
+            )
+
+
+def _labels(labels: Sequence[Label] | None, count: int) -> list[RoutingLabel] | None:
+    if labels is None:
+        return None
+    if len(labels) != count:
+        raise ModelError(f"labels has {len(labels)} entries for {count} requests")
+    return [(label, -1) if isinstance(label, str) else label for label in labels]
+
+
+def _per_request(
+    values: Sequence[_T] | Sequence[Sequence[_T]], count: int, kind: type[_T]
+) -> list[Sequence[_T]]:
+    """Spread one list over all requests, unless there is a list for each."""
+    if all(isinstance(value, kind) for value in values):
+        return [cast("Sequence[_T]", values)] * count
+    if len(values) != count:
+        raise ModelError(f"{len(values)} lists of {kind.__name__} were given for {count} prompts")
+    return list(cast("Sequence[Sequence[_T]]", values))
+
+
+def _samplings(
+    sampling: Sampling | Sequence[Sampling | None] | None, prompts: Sequence[tuple[int, ...]]
+) -> list[Sampling | None]:
+    if sampling is None:
+        return [None] * len(prompts)
+    if not isinstance(sampling, Sampling):
+        return list(sampling)
+    return [
+        Sampling(sampling.temperature, sampling.top_k, sampling.top_p, _seed(sampling.seed, prompt))
+        for prompt in prompts
+    ]
+
+
+def _seed(seed: int, prompt: tuple[int, ...]) -> int:
+    digest = hashlib.sha256(f"{seed}:{','.join(map(str, prompt))}".encode()).digest()
+    return int.from_bytes(digest[:8], "little")
+
+
+def _tuple(ids: Sequence[int] | None) -> tuple[int, ...] | None:
+    return None if ids is None else tuple(ids)

@@ -1,0 +1,311 @@
+"""``generate_until``: from lm-eval's requests to the engine's, the authors' second pass included."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from medbench.errors import ModelError
+from medbench.models.answers import Answer, AnswerStore
+from medbench.models.encoding import Encoder
+from medbench.models.engine import Engine
+from medbench.models.generation_pass import Generation
+from medbench.models.generation_settings import GenerationSettings
+from medbench.models.routing_counts import RoutingLabel
+from medbench.models.stopping import cut_at
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["Generator"]
+
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Job:
+    """One request on its way.
+
+    Attributes:
+        index: Its place among the requests.
+        key: Its key in the answer store.
+        label: Whose router choices they are.
+        prompt: The prompt's text.
+        doc: The document.
+        settings: What its task asks for.
+        where: Task and document, for messages.
+    """
+
+    index: int
+    key: str
+    label: RoutingLabel
+    prompt: str
+    doc: Mapping[str, Any]
+    settings: GenerationSettings
+    where: str
+
+    @property
+    def first_key(self) -> str:
+        """Key of the first pass of a request with two."""
+        return f"{self.key}/first"
+
+    @property
+    def seed(self) -> int:
+        """Seed of sampling, the request's own."""
+        return int(self.key[:16], 16)
+
+
+class Generator:
+    """Answers ``generate_until`` requests.
+
+    Args:
+        engine: Generates.
+        tokenizer: Decodes.
+        encoder: Encodes.
+        max_length: Tokens of prompt and answer together.
+        max_gen_toks: New tokens where a task does not say.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        tokenizer: PreTrainedTokenizerBase,
+        encoder: Encoder,
+        max_length: int,
+        max_gen_toks: int,
+    ) -> None:
+        self._engine = engine
+        self._tokenizer = tokenizer
+        self._encoder = encoder
+        self._max_length = max_length
+        self._max_gen_toks = max_gen_toks
+        self._eos = _end_tokens(engine, tokenizer)
+        self._special = {
+            str(token): int(number)
+            for number, token in tokenizer.added_tokens_decoder.items()
+            if token.special
+        }
+
+    def run(
+        self,
+        requests: Sequence[Instance],
+        keys: Sequence[str],
+        labels: Sequence[RoutingLabel],
+        store: AnswerStore,
+        ready: Callable[[Mapping[int, Answer]], None],
+    ) -> None:
+        """Answer requests.
+
+        Args:
+            requests: lm-eval's.
+            keys: Their keys in the store.
+            labels: Whose router choices they are.
+            store: Keeps first passes that a second is to follow.
+            ready: Told of answers as they are complete, after each batch.
+        """
+        jobs = [
+            _Job(
+                index,
+                key,
+                label,
+                request.args[0],
+                request.doc,
+                self._settings(request),
+                f"{request.task_name}, document {request.doc_id}",
+            )
+            for index, (request, key, label) in enumerate(zip(requests, keys, labels, strict=True))
+        ]
+        kept = store.get([job.first_key for job in jobs if job.settings.second_pass])
+        firsts = {job.index: kept[job.first_key] for job in jobs if job.first_key in kept}
+        waiting = [job for job in jobs if job.index not in firsts]
+        contexts = dict(zip((job.index for job in waiting), self._prompts(waiting), strict=True))
+        counted: dict[int, list[int]] = {}
+
+        def on_batch(indices: Sequence[int], generations: Sequence[Generation]) -> None:
+            done, halves = {}, {}
+            for place, generation in zip(indices, generations, strict=True):
+                job = waiting[place]
+                text = self._text(generation, () if job.settings.constrain else job.settings.until)
+                truncated = generation.finish_reason == "length" and job.settings.constrain is None
+                answer = Answer(text=text, first_pass=text, truncated=truncated)
+                second = job.settings.second_pass
+                if second is not None and second.needed(text):
+                    halves[job.index] = answer
+                    counted[job.index] = [*contexts[job.index], *generation.token_ids[:-1]]
+                else:
+                    done[job.index] = answer
+            firsts.update(halves)
+            if halves:
+                routing = self._engine.routing()
+                store.put({jobs[index].first_key: half for index, half in halves.items()}, routing or None)
+            if done:
+                ready(done)
+
+        self._generate(
+            waiting,
+            [contexts[job.index] for job in waiting],
+            limits=[job.settings.max_gen_toks for job in waiting],
+            letters=[job.settings.constrain for job in waiting],
+            skip=[0] * len(waiting),
+            on_batch=on_batch,
+        )
+        self._second([jobs[index] for index in sorted(firsts)], firsts, counted, ready)
+
+    def _second(
+        self,
+        jobs: Sequence[_Job],
+        firsts: Mapping[int, Answer],
+        counted: Mapping[int, list[int]],
+        ready: Callable[[Mapping[int, Answer]], None],
+    ) -> None:
+        passes = [second for job in jobs if (second := job.settings.second_pass) is not None]
+        if not passes:
+            return
+        before = [
+            (firsts[job.index].text or "") + second.suffix for job, second in zip(jobs, passes, strict=True)
+        ]
+        prompts = self._encoder.encode([job.prompt + text for job, text in zip(jobs, before, strict=True)])
+
+        def on_batch(indices: Sequence[int], generations: Sequence[Generation]) -> None:
+            done = {}
+            for place, generation in zip(indices, generations, strict=True):
+                job, first = jobs[place], firsts[jobs[place].index]
+                text = self._text(generation, () if passes[place].letters else job.settings.until)
+                done[job.index] = Answer(
+                    text=before[place] + text,
+                    truncated=first.truncated,
+                    first_pass=first.text,
+                    second_pass=text,
+                )
+            ready(done)
+
+        self._generate(
+            jobs,
+            prompts,
+            limits=[second.max_gen_toks for second in passes],
+            letters=[second.letters for second in passes],
+            # Tokens that the first pass counted already; after a resume all of them but for the suffix.
+            skip=[
+                _common(prompt, counted[job.index])
+                if job.index in counted
+                else _common(prompt, self._encoder.encode([job.prompt + (firsts[job.index].text or "")])[0])
+                for job, prompt in zip(jobs, prompts, strict=True)
+            ],
+            on_batch=on_batch,
+        )
+
+    def _generate(
+        self,
+        jobs: Sequence[_Job],
+        prompts: Sequence[list[int]],
+        *,
+        limits: Sequence[int],
+        letters: Sequence[str | None],
+        skip: Sequence[int],
+        on_batch: Callable[[Sequence[int], Sequence[Generation]], None],
+    ) -> None:
+        if not jobs:
+            return
+        fitted, rooms = self._fit(jobs, prompts, limits)
+        special = [
+            [self._special[stop] for stop in job.settings.until if stop in self._special] for job in jobs
+        ]
+        self._engine.generate(
+            fitted,
+            max_new_tokens=rooms,
+            eos_token_ids=[[*self._eos, *ends] for ends in special],
+            stop=[
+                [] if column else [stop for stop in job.settings.until if stop not in self._special]
+                for job, column in zip(jobs, letters, strict=True)
+            ],
+            allowed_token_ids=[
+                None if column is None else self._letters(job, column)
+                for job, column in zip(jobs, letters, strict=True)
+            ],
+            sampling=[job.settings.sampling(job.seed) for job in jobs],
+            labels=[job.label for job in jobs],
+            counted=[
+                max(0, known - (len(prompt) - len(kept)))
+                for known, prompt, kept in zip(skip, prompts, fitted, strict=True)
+            ],
+            on_batch=on_batch,
+        )
+
+    def _settings(self, request: Instance) -> GenerationSettings:
+        return GenerationSettings.parse(
+            request.args[1], max_gen_toks=self._max_gen_toks, where=str(request.task_name)
+        )
+
+    def _prompts(self, jobs: Sequence[_Job]) -> list[list[int]]:
+        encoded = self._encoder.encode([job.prompt for job in jobs])
+        return [tokens or self._eos[:1] for tokens in encoded]
+
+    def _fit(
+        self, jobs: Sequence[_Job], prompts: Sequence[list[int]], limits: Sequence[int]
+    ) -> tuple[list[list[int]], list[int]]:
+        """Make prompts and limits fit the model.
+
+        An answer gets its limit or half of the model's length; what a prompt has beyond that it loses at its
+        start.
+        """
+        fitted, rooms = [], []
+        cut, short = Counter[str](), Counter[str]()
+        for job, prompt, limit in zip(jobs, prompts, limits, strict=True):
+            longest = self._max_length - min(limit, self._max_length // 2)
+            kept = prompt[-longest:]
+            room = min(limit, self._max_length - len(kept))
+            cut[job.label[0]] += len(kept) < len(prompt)
+            short[job.label[0]] += room < limit
+            fitted.append(kept)
+            rooms.append(room)
+        for task, count in cut.items():
+            if count:
+                _LOG.warning(
+                    "%s: %d prompts were too long for the model and lost their beginning", task, count
+                )
+        for task, count in short.items():
+            if count:
+                _LOG.warning("%s: %d answers have less room than the task allows them", task, count)
+        return fitted, rooms
+
+    def _letters(self, job: _Job, column: str) -> list[int]:
+        """The tokens of the document's letters.
+
+        Raises:
+            ModelError: The document has no such column, or a letter is not one token.
+        """
+        letters = job.doc.get(column)
+        if not isinstance(letters, (list, tuple)) or not letters:
+            raise ModelError(f"the document has no list {column!r} to choose among", where=job.where)
+        encoded = self._encoder.encode([str(letter) for letter in letters], add_special_tokens=False)
+        longer = [letter for letter, tokens in zip(letters, encoded, strict=True) if len(tokens) != 1]
+        if longer:
+            raise ModelError(f"not one token each: {', '.join(map(repr, longer[:4]))}", where=job.where)
+        return [tokens[0] for tokens in encoded]
+
+    def _text(self, generation: Generation, until: Sequence[str]) -> str:
+        """The generated text, without end tokens and what follows a stop string."""
+        tokens = generation.token_ids
+        if generation.finish_reason == "eos":
+            tokens = tokens[:-1]
+        text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
+        return cut_at(str(text), until)
+
+
+def _end_tokens(engine: Engine, tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """End tokens that the tokenizer or the model's generation settings name, the tokenizer's first."""
+    settings = getattr(engine.model, "generation_config", None)
+    named = getattr(settings, "eos_token_id", None)
+    more = named if isinstance(named, (list, tuple)) else [named]
+    return [int(token) for token in dict.fromkeys([tokenizer.eos_token_id, *more]) if token is not None]
+
+
+def _common(a: Sequence[int], b: Sequence[int]) -> int:
+    for place, (left, right) in enumerate(zip(a, b, strict=False)):
+        if left != right:
+            return place
+    return min(len(a), len(b))

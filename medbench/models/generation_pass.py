@@ -1,0 +1,386 @@
+"""Continuous batching: rows of a key-value store decode side by side; a row that ends makes room at once.
+
+Every forward takes one new token of each row at work, and with them the prompts of rows that are admitted.
+The rows at work are always the first of the store: when one ends, the last takes its place.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from medbench.models.failures import FailedRequest, failure
+from medbench.models.forward import PackedModel
+from medbench.models.memory import is_out_of_memory, key_value_tokens, release_memory
+from medbench.models.packing import DecodeBlock, KeyValues, Pack, Segment, tree_mask
+from medbench.models.prefixes import find_prefixes
+from medbench.models.recorder import Owned, Recorder
+from medbench.models.routing_counts import RoutingLabel
+from medbench.models.sampling import Sampler
+from medbench.models.stopping import StopStrings
+
+__all__ = ["FinishReason", "Generation", "GenerationCallback", "GenerationPass", "GenerationRequest"]
+
+FinishReason = Literal["eos", "stop", "length"]
+
+
+class Generation(NamedTuple):
+    """What a prompt was continued with.
+
+    Attributes:
+        token_ids: The new tokens; with ``eos`` the last is an end token, with ``stop`` the last completes a
+            stop string.
+        finish_reason: ``eos``: an end token; ``stop``: a stop string; ``length``: the limit of new tokens.
+    """
+
+    token_ids: list[int]
+    finish_reason: FinishReason
+
+
+# (indices of the requests that finished, what they were continued with)
+GenerationCallback = Callable[[Sequence[int], Sequence[Generation]], None]
+
+
+@dataclass(frozen=True)
+class GenerationRequest:
+    """One prompt and when to stop.
+
+    Attributes:
+        prompt: Token ids, at least one.
+        max_new_tokens: Limit of new tokens.
+        eos: End tokens.
+        stops: Watches for stop strings, or ``None``.
+        allowed: Ids of the only tokens to choose among, or ``None``.
+        sampler: Draws tokens; ``None``: the likeliest is taken.
+        counted: Tokens of the prompt, from its start, that are left out of the router counts.
+    """
+
+    prompt: tuple[int, ...]
+    max_new_tokens: int
+    eos: frozenset[int]
+    stops: StopStrings | None = None
+    allowed: tuple[int, ...] | None = None
+    sampler: Sampler | None = None
+    counted: int = 0
+
+
+@dataclass(eq=False)
+class _Prefix:
+    """The common start of several prompts; its store is filled when first needed."""
+
+    tokens: tuple[int, ...]
+    waiting: int
+    store: KeyValues | None = None
+
+
+@dataclass(eq=False)
+class _Row:
+    """A request at work or waiting."""
+
+    index: int
+    request: GenerationRequest
+    prefix: _Prefix | None = None
+    new: list[int] = field(default_factory=list)
+    length: int = 0  # tokens in the store
+    counted: int = 0  # tokens whose router choices were counted
+
+    @property
+    def reserved(self) -> int:
+        """Tokens it may come to hold."""
+        return len(self.request.prompt) + self.request.max_new_tokens
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        return (*self.request.prompt, *self.new)
+
+    @property
+    def to_feed(self) -> int:
+        """Tokens to feed when it is admitted."""
+        return len(self.request.prompt) + len(self.new) - (len(self.prefix.tokens) if self.prefix else 0)
+
+    def owned(self, first: int, last: int, start: int) -> Iterable[Owned]:
+        """Who counts tokens ``first`` to ``last`` of the row, standing at ``start`` in the pack."""
+        border = min(max(len(self.request.prompt), first), last)
+        first_new = min(max(self.counted, first), last)
+        yield Owned(self.index, 0, start + first_new - first, start + border - first)
+        begin = max(first_new, border)
+        yield Owned(self.index, 1, start + begin - first, start + last - first)
+
+
+class GenerationPass:
+    """Continues prompts.
+
+    Args:
+        model: The model.
+        recorder: Counts router choices.
+        max_batch_tokens: Tokens per forward; one prompt may be longer.
+        max_rows: Rows at work at once.
+        share_prefixes: Whether a common start of several prompts is computed once.
+    """
+
+    def __init__(
+        self,
+        model: PackedModel,
+        recorder: Recorder,
+        max_batch_tokens: int,
+        max_rows: int,
+        *,
+        share_prefixes: bool = True,
+    ) -> None:
+        self._model = model
+        self._recorder = recorder
+        self._budget = max_batch_tokens
+        self._held = key_value_tokens(max_batch_tokens, model)
+        self._max_rows = max_rows
+        self._share = share_prefixes
+        self._store = KeyValues(0, 0)
+        self._active: list[_Row] = []
+        self._failed: list[FailedRequest] = []
+        self._labels: Sequence[RoutingLabel] | None = None
+
+    def run(
+        self,
+        requests: Sequence[GenerationRequest],
+        labels: Sequence[RoutingLabel] | None,
+        on_batch: GenerationCallback | None,
+    ) -> list[Generation]:
+        """Continue all prompts; see :meth:`medbench.models.engine.Engine.generate`."""
+        self._labels = labels
+        results: list[Generation | None] = [None] * len(requests)
+        queue = self._queue(requests)
+        try:
+            while queue or self._active:
+                admitted = self._admit(queue)
+                try:
+                    finished = self._step(admitted)
+                except (RuntimeError, MemoryError) as error:
+                    if not is_out_of_memory(error):
+                        raise
+                    self._retreat(admitted, queue)
+                    continue
+                for index, generation in finished:
+                    results[index] = generation
+                if finished and on_batch is not None:
+                    on_batch([index for index, _ in finished], [generation for _, generation in finished])
+        except BaseException:
+            self._recorder.discard(range(len(requests)))
+            raise
+        if self._failed:
+            raise failure(self._failed, labels)
+        return [generation for generation in results if generation is not None]
+
+    def _queue(self, requests: Sequence[GenerationRequest]) -> deque[_Row]:
+        """Rows in the order of admission: long limits first, lest stragglers decode alone at the end."""
+        rows = [_Row(index, request, counted=request.counted) for index, request in enumerate(requests)]
+        groups: dict[int, int] = {}
+        if self._share:
+            for number, shared in enumerate(find_prefixes([row.request.prompt for row in rows])):
+                members = [rows[member] for member in shared.members]
+                prefix = _Prefix(members[0].request.prompt[: shared.length], len(members))
+                for row in members:
+                    groups[row.index] = number
+                    # A prefix counts for a row as a whole or not at all.
+                    if row.counted == 0 or row.counted >= shared.length:
+                        row.prefix = prefix
+                    else:
+                        prefix.waiting -= 1
+        rows.sort(key=lambda row: (-row.request.max_new_tokens, groups.get(row.index, -1), -row.to_feed))
+        return deque(rows)
+
+    def _admit(self, queue: deque[_Row]) -> list[_Row]:
+        """Take as many waiting rows as the budget lets in; at least one if none is at work."""
+        admitted: list[_Row] = []
+        tokens = len(self._active)
+        widest = max((row.reserved for row in self._active), default=0)
+        while queue and len(self._active) + len(admitted) < self._max_rows:
+            row = queue[0]
+            prefix = row.prefix if row.prefix and row.prefix.store is None else None
+            tokens += row.to_feed + (len(prefix.tokens) if prefix else 0)
+            widest = max(widest, row.reserved)
+            held = widest * (len(self._active) + len(admitted) + 1)
+            if (self._active or admitted) and (tokens > self._budget or held > self._held):
+                break
+            admitted.append(queue.popleft())
+        return admitted
+
+    def _retreat(self, admitted: Sequence[_Row], queue: deque[_Row]) -> None:
+        """Halve the budget: what was about to be admitted waits, or half of the rows at work start over."""
+        release_memory(self._model.device)
+        if not admitted and len(self._active) > 1:
+            kept = len(self._active) // 2
+            evicted, self._active = self._active[kept:], self._active[:kept]
+            self._held = max(1, sum(row.reserved for row in self._active))
+            self._max_rows = kept
+            queue.extendleft(reversed(evicted))
+            self._store = self._shrunk(kept)
+        elif len(admitted) > 1 or (admitted and self._active):
+            self._budget = max(1, sum(row.to_feed for row in admitted) // 2)
+            if len(admitted) == 1:
+                # It did not fit beside the rows at work; it is tried again when fewer are left.
+                self._max_rows = max(1, len(self._active))
+            queue.extendleft(reversed(admitted))
+        else:
+            (row,) = admitted or self._active
+            self._failed.append(FailedRequest.too_large(row.index, row.length or row.to_feed))
+            self._recorder.discard([row.index])
+            self._leave(admitted)
+            self._active = []
+            self._store = KeyValues(0, 0)
+
+    def _shrunk(self, rows: int) -> KeyValues:
+        store = KeyValues(rows, max(row.length for row in self._active[:rows]) + 1)
+        store.take(self._store, rows)
+        return store
+
+    def _step(self, admitted: Sequence[_Row]) -> list[tuple[int, Generation]]:
+        """One forward: a token for each row at work, the first for those admitted."""
+        self._fill(dict.fromkeys(row.prefix for row in admitted if row.prefix and row.prefix.store is None))
+        rows = [*self._active, *admitted]
+        working = len(self._active)
+        longest = max((row.length + 1 for row in self._active), default=0)
+        self._store.reserve(len(rows), max(longest, *(len(row.tokens) for row in rows)))
+        device = self._model.device
+        ids = [row.new[-1] for row in self._active]
+        positions = [row.length for row in self._active]
+        owned = [
+            part
+            for place, row in enumerate(self._active)
+            for part in row.owned(row.length, row.length + 1, place)
+        ]
+        segments: list[Segment] = []
+        ends = list(range(working))
+        for slot, row in enumerate(admitted, start=working):
+            past = len(row.prefix.tokens) if row.prefix else 0
+            start = len(ids)
+            ids += row.tokens[past:]
+            positions += range(past, past + len(ids) - start)
+            ends.append(len(ids) - 1)
+            owned += row.owned(past, len(row.tokens), start)
+            segments.append(
+                Segment(
+                    start,
+                    len(ids),
+                    torch.arange(past, past + len(ids) - start, device=device),
+                    store=self._store,
+                    row=slot,
+                    past=past,
+                    prefix=row.prefix.store if row.prefix else None,
+                    mask=tree_mask(past, len(ids) - start, (), dtype=self._model.dtype, device=device),
+                )
+            )
+        pack = Pack(segments, self._decode_block(longest) if working else None)
+        hidden = self._run(ids, positions, pack, owned)
+        chosen = self._choose(hidden[torch.tensor(ends, device=device)], rows)
+        for row in admitted:
+            if row.prefix and not row.counted:
+                self._recorder.share(row.prefix, {row.index: 1})
+        self._leave(admitted)
+        self._active = rows
+        for row in rows:
+            row.length = row.counted = len(row.tokens)
+        return self._settle(rows, chosen)
+
+    def _decode_block(self, longest: int) -> DecodeBlock:
+        device = self._model.device
+        lengths = torch.tensor([row.length for row in self._active], device=device)
+        hidden = torch.arange(longest, device=device)[None, :] > lengths[:, None]
+        mask = torch.zeros(hidden.shape, dtype=self._model.dtype, device=device)
+        return DecodeBlock(self._store, lengths, mask.masked_fill_(hidden, float("-inf"))[:, None, None, :])
+
+    def _run(
+        self, ids: Sequence[int], positions: Sequence[int], pack: Pack, owned: Iterable[Owned]
+    ) -> Tensor:
+        device = self._model.device
+        tokens = torch.tensor(ids, device=device)
+        places = torch.tensor(positions, device=device)
+        return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, len(ids))
+
+    def _fill(self, prefixes: Iterable[_Prefix]) -> None:
+        """Compute the keys of prefixes."""
+        for prefix in prefixes:
+            length = len(prefix.tokens)
+            store = KeyValues(1, length)
+            own = torch.arange(length, device=self._model.device)
+            segment = Segment(0, length, own, store=store)
+            self._run(prefix.tokens, range(length), Pack([segment]), [Owned(prefix, 0, 0, length)])
+            prefix.store = store
+
+    def _leave(self, rows: Iterable[_Row]) -> None:
+        """These rows hold their prefix themselves now; let go of prefixes nobody waits for."""
+        for row in rows:
+            prefix, row.prefix = row.prefix, None
+            if prefix is None:
+                continue
+            prefix.waiting -= 1
+            if not prefix.waiting:
+                prefix.store = None
+                self._recorder.discard([prefix])
+
+    def _choose(self, hidden: Tensor, rows: Sequence[_Row]) -> list[int | None]:
+        """The next token of each row; ``None`` where the logits are not finite."""
+        chosen: list[int | None] = [None] * len(rows)
+        free = [place for place, row in enumerate(rows) if row.request.allowed is None]
+        for start in range(0, len(free), self._model.head_rows):
+            part = free[start : start + self._model.head_rows]
+            whole = hidden if len(part) == len(rows) else hidden[torch.tensor(part, device=hidden.device)]
+            self._pick(self._model.logits(whole), part, rows, chosen)
+        for place, row in enumerate(rows):
+            if row.request.allowed is not None:
+                only = torch.tensor(row.request.allowed, device=hidden.device)
+                picked: list[int | None] = [None]
+                self._pick(self._model.logits(hidden[place : place + 1], only), [0], [row], picked)
+                chosen[place] = None if picked[0] is None else row.request.allowed[picked[0]]
+        return chosen
+
+    def _pick(
+        self, logits: Tensor, places: Sequence[int], rows: Sequence[_Row], chosen: list[int | None]
+    ) -> None:
+        top, likeliest = logits.max(dim=1)
+        finite = torch.isfinite(top)
+        for row, (place, token, good) in enumerate(
+            zip(places, likeliest.tolist(), finite.tolist(), strict=True)
+        ):
+            sampler = rows[place].request.sampler
+            if good:
+                chosen[place] = token if sampler is None else sampler.draw(logits[row])
+
+    def _settle(self, rows: Sequence[_Row], chosen: Sequence[int | None]) -> list[tuple[int, Generation]]:
+        """Append the chosen tokens, and take finished rows out."""
+        finished: list[tuple[int, Generation]] = []
+        ended: list[int] = []
+        for place, (row, token) in enumerate(zip(rows, chosen, strict=True)):
+            if token is None:
+                self._failed.append(FailedRequest.not_finite(row.index))
+                self._recorder.discard([row.index])
+                ended.append(place)
+                continue
+            row.new.append(token)
+            reason = _reason(row, token)
+            if reason is not None:
+                finished.append((row.index, Generation(row.new, reason)))
+                ended.append(place)
+        for place in reversed(ended):
+            last = self._active.pop()
+            if place < len(self._active):
+                self._store.move(len(self._active), place, last.length)
+                self._active[place] = last
+        labels = self._labels
+        self._recorder.release(
+            {index: labels[index] if labels is not None else ("", -1) for index, _ in finished}
+        )
+        return finished
+
+
+def _reason(row: _Row, token: int) -> FinishReason | None:
+    """Why a row ends with this token, if it does."""
+    request = row.request
+    if token in request.eos:
+        return "eos"
+    if request.stops is not None and request.stops.add(token):
+        return "stop"
+    return "length" if len(row.new) >= request.max_new_tokens else None

@@ -1,0 +1,143 @@
+"""What a task's ``generation_kwargs`` ask for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from medbench.errors import ModelError
+from medbench.models.sampling import Sampling
+
+__all__ = ["GenerationSettings", "SecondPass"]
+
+_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+_KNOWN = {"until", "do_sample", "temperature", "top_k", "top_p", "constrain", "second_pass", *_LIMITS}
+# What asks for nothing that the engine would have to do.
+_NEUTRAL = {"num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1}
+_SECOND_PASS = {"suffix", "when", "marker", "letters", "max_gen_toks"}
+
+
+@dataclass(frozen=True)
+class SecondPass:
+    """The authors' second pass: the answer phrase is appended and the answer decoded.
+
+    Attributes:
+        suffix: Appended to the first pass.
+        marker: With ``when: missing``, a first pass with this in it needs no second.
+        always: Whether there is a second pass in any case.
+        letters: The document's column with the letters to choose among; ``None``: free text.
+        max_gen_toks: Limit of its tokens.
+    """
+
+    suffix: str
+    marker: str
+    always: bool
+    letters: str | None
+    max_gen_toks: int
+
+    def needed(self, first_pass: str) -> bool:
+        """Whether a first pass must be followed by a second."""
+        return self.always or self.marker not in first_pass
+
+
+@dataclass(frozen=True)
+class GenerationSettings:
+    """How one request is to be answered.
+
+    Attributes:
+        until: Stop strings.
+        max_gen_toks: Limit of new tokens.
+        sample: Whether tokens are drawn.
+        temperature: Of drawing.
+        top_k: Of drawing; 0 for all.
+        top_p: Of drawing.
+        constrain: The document's column with the only answers, one token each.
+        second_pass: What follows the first pass.
+    """
+
+    until: tuple[str, ...]
+    max_gen_toks: int
+    sample: bool
+    temperature: float
+    top_k: int
+    top_p: float
+    constrain: str | None
+    second_pass: SecondPass | None
+
+    @classmethod
+    def parse(cls, kwargs: Mapping[str, Any], *, max_gen_toks: int, where: str) -> GenerationSettings:
+        """Read ``generation_kwargs``.
+
+        Args:
+            kwargs: As lm-eval hands them over.
+            max_gen_toks: The limit where they give none.
+            where: The task, for error messages.
+
+        Raises:
+            ModelError: A key is unknown or a value out of range.
+        """
+        unknown = sorted(
+            key
+            for key, value in kwargs.items()
+            if key not in _KNOWN and not (key in _NEUTRAL and value in (None, _NEUTRAL[key]))
+        )
+        if unknown:
+            raise ModelError(
+                f"generation_kwargs that medbench does not carry out: {', '.join(unknown)}",
+                where=where,
+                hint=f"it knows {', '.join(sorted(_KNOWN))}",
+            )
+        until = kwargs.get("until") or ()
+        limit = next((kwargs[key] for key in _LIMITS if kwargs.get(key) is not None), max_gen_toks)
+        temperature = kwargs.get("temperature")
+        # As in lm-eval: nothing is drawn unless do_sample says so.
+        sample = bool(kwargs.get("do_sample")) and temperature != 0
+        settings = cls(
+            until=(until,) if isinstance(until, str) else tuple(until),
+            max_gen_toks=_positive(limit, "max_gen_toks", where),
+            sample=sample,
+            temperature=1.0 if temperature is None or not sample else float(temperature),
+            top_k=int(kwargs.get("top_k") or 0),
+            top_p=float(kwargs.get("top_p") or 1.0),
+            constrain=kwargs.get("constrain"),
+            second_pass=_second_pass(kwargs.get("second_pass"), where),
+        )
+        if sample:
+            settings.sampling(0)
+        return settings
+
+    def sampling(self, seed: int) -> Sampling | None:
+        """The engine's settings for drawing; ``None`` for greedy decoding."""
+        if not self.sample:
+            return None
+        return Sampling(self.temperature, self.top_k, self.top_p, seed)
+
+
+def _second_pass(value: Any, where: str) -> SecondPass | None:
+    if value is None:
+        return None
+    if not isinstance(value, Mapping) or not set(value) <= _SECOND_PASS or "suffix" not in value:
+        raise ModelError(
+            f"second_pass cannot be {value!r}",
+            where=where,
+            hint=f"a mapping with suffix, and of {', '.join(sorted(_SECOND_PASS))} what is needed",
+        )
+    when = value.get("when", "always")
+    if when not in ("missing", "always"):
+        raise ModelError(f"second_pass.when cannot be {when!r}", where=where, hint="missing or always")
+    letters = value.get("letters")
+    limit = value.get("max_gen_toks", 1 if letters else 50)
+    return SecondPass(
+        suffix=str(value["suffix"]),
+        marker=str(value.get("marker", value["suffix"])),
+        always=when == "always",
+        letters=letters,
+        max_gen_toks=_positive(limit, "second_pass.max_gen_toks", where),
+    )
+
+
+def _positive(value: Any, name: str, where: str) -> int:
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or value != int(value) or value < 1:
+        raise ModelError(f"{name} must be a positive whole number, not {value!r}", where=where)
+    return int(value)

@@ -1,0 +1,85 @@
+"""How many tokens fit, and what running out of memory looks like."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import torch
+
+from medbench.errors import ModelError
+
+if TYPE_CHECKING:
+    from medbench.models.forward import PackedModel
+
+__all__ = ["batch_tokens", "is_out_of_memory", "key_value_tokens", "release_memory"]
+
+_DEFAULT_BATCH = 8192
+_LEAST_BATCH = 256
+_SHARE = 0.4  # of the free memory for keys and values; as much again for activations
+_KEPT_PER_BATCH = 8  # key-value tokens per token of a batch, where memory allows
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an exception says that memory ran out, on a GPU or on the host."""
+    if isinstance(error, (torch.OutOfMemoryError, MemoryError)):
+        return True
+    text = str(error)
+    return isinstance(error, RuntimeError) and (
+        "out of memory" in text.lower() or "can't allocate memory" in text or "not enough memory" in text
+    )
+
+
+def release_memory(device: torch.device) -> None:
+    """Give cached blocks back after running out."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
+
+
+def batch_tokens(budget: int | str, model: PackedModel) -> int:
+    """Settle a token budget.
+
+    Args:
+        budget: Tokens per forward, or ``auto``: as many as free memory takes, up to 8,192.
+        model: The model.
+
+    Raises:
+        ModelError: The budget is neither ``auto`` nor a positive number.
+    """
+    if budget == "auto":
+        fits = int(_free(model.device) * _SHARE / _activation_bytes(model))
+        return max(_LEAST_BATCH, min(_DEFAULT_BATCH, fits))
+    if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
+        raise ModelError(
+            f"the token budget of a batch cannot be {budget!r}", hint="a positive number of tokens, or auto"
+        )
+    return budget
+
+
+def key_value_tokens(budget: int, model: PackedModel) -> int:
+    """How many tokens' keys and values generation may hold, for a budget of tokens per forward."""
+    fits = int(_free(model.device) * _SHARE / _key_value_bytes(model))
+    return max(budget, min(_KEPT_PER_BATCH * budget, fits))
+
+
+def _free(device: torch.device) -> int:
+    if device.type == "cuda":
+        free, _ = torch.cuda.mem_get_info(device)
+        return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
+    import psutil
+
+    return int(psutil.virtual_memory().available)
+
+
+def _key_value_bytes(model: PackedModel) -> int:
+    """Bytes that one token's keys and values take in all layers."""
+    config: Any = model.model.config
+    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
+    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
+
+
+def _activation_bytes(model: PackedModel) -> int:
+    """Bytes that one token takes at a forward's peak: the MLP's inner states, and its keys and values."""
+    config: Any = model.model.config
+    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    return int((8 * config.hidden_size + 4 * inner) * model.dtype.itemsize) + _key_value_bytes(model)

@@ -1,0 +1,307 @@
+"""Packed forwards: the tokens of many sequences side by side in one row, with no padding.
+
+A pack is a row of N tokens. Linear layers, norms and routers see N tokens and nothing else; only attention
+needs to know which token belongs where::
+
+    tokens   d d d │ p p p p p │ p p p p a a b b b │ ...
+             decode   segment      segment (a, b: two continuations of one context)
+
+- the *decode block*: one new token of each of the first rows of a key-value store;
+- *segments*: consecutive tokens of one sequence, or of a context with several continuations, each of which
+  attends to the context and itself (its mask says so); a segment may go on from keys already in a store.
+
+Attention comes in through transformers' attention interface and is torch's scaled dot-product attention.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medbench.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["DecodeBlock", "KeyValues", "Pack", "Segment", "packed_attention", "tree_mask"]
+
+_NAME = "medbench_packed"
+_GROWTH = 128  # tokens by which a store's capacity is rounded up
+
+
+class KeyValues:
+    """Keys and values of some sequences in every layer.
+
+    Args:
+        rows: Sequences.
+        capacity: Tokens per sequence.
+    """
+
+    def __init__(self, rows: int, capacity: int) -> None:
+        self.rows = rows
+        self.capacity = capacity
+        self._layers: dict[int, tuple[Tensor, Tensor]] = {}
+
+    def layer(self, index: int, like: Tensor) -> tuple[Tensor, Tensor]:
+        """Keys and values of a layer, [rows, heads, capacity, width] each.
+
+        Args:
+            index: The layer.
+            like: Keys [1, heads, tokens, width] that say what the layer's look like.
+        """
+        held = self._layers.get(index)
+        if held is None or held[0].shape[0] < self.rows or held[0].shape[2] < self.capacity:
+            shape = (self.rows, like.shape[1], self.capacity, like.shape[3])
+            grown = (like.new_zeros(shape), like.new_zeros(shape))
+            if held is not None:
+                for new, old in zip(grown, held, strict=True):
+                    new[: old.shape[0], :, : old.shape[2]] = old
+            self._layers[index] = held = grown
+        return held
+
+    def reserve(self, rows: int, capacity: int) -> None:
+        """Make room; a layer grows when it is next used."""
+        self.rows = max(self.rows, rows)
+        if capacity > self.capacity:
+            self.capacity = -(-capacity // _GROWTH) * _GROWTH
+
+    def take(self, other: KeyValues, rows: int) -> None:
+        """Copy the first rows of another store, as far as they fit."""
+        for index, (keys, values) in other._layers.items():
+            own_keys, own_values = self.layer(index, keys[:1])
+            length = min(self.capacity, other.capacity, keys.shape[2])
+            own_keys[:rows, :, :length] = keys[:rows, :, :length]
+            own_values[:rows, :, :length] = values[:rows, :, :length]
+
+    def move(self, source: int, target: int, length: int) -> None:
+        """Copy the first ``length`` tokens of a row to another row."""
+        for keys, values in self._layers.values():
+            keys[target, :, :length] = keys[source, :, :length]
+            values[target, :, :length] = values[source, :, :length]
+
+
+@dataclass(frozen=True)
+class Segment:
+    """Consecutive tokens of a pack.
+
+    Attributes:
+        start: First token in the pack.
+        stop: One past the last.
+        positions: [stop - start] positions of the tokens in their sequences.
+        store: Where earlier keys lie and the segment's own go, or ``None``: nothing before, nothing kept.
+        row: The store's row.
+        past: Tokens before the segment in that row.
+        prefix: A store whose row 0 is copied to the row first (``past`` tokens of it).
+        mask: [tokens, past + tokens] to add to attention scores; ``None``: causal.
+    """
+
+    start: int
+    stop: int
+    positions: Tensor
+    store: KeyValues | None = None
+    row: int = 0
+    past: int = 0
+    prefix: KeyValues | None = None
+    mask: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class DecodeBlock:
+    """The first tokens of a pack: token i goes on with row i of a store.
+
+    Attributes:
+        store: The rows.
+        lengths: [rows] tokens each row holds already, on the device.
+        mask: [rows, 1, 1, longest + 1] to add to attention scores.
+    """
+
+    store: KeyValues
+    lengths: Tensor
+    mask: Tensor
+
+    @property
+    def rows(self) -> int:
+        """Tokens of the block."""
+        return len(self.lengths)
+
+
+@dataclass
+class Pack:
+    """What attention has to know about the tokens of one forward."""
+
+    segments: Sequence[Segment]
+    decode: DecodeBlock | None = None
+    _windows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+
+    def attend(
+        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+    ) -> Tensor:
+        """Attention of one layer.
+
+        Args:
+            layer: Its index.
+            query: [1, heads, N, width].
+            key: [1, key heads, N, width].
+            value: [1, key heads, N, width].
+            scaling: Factor of the scores; ``None``: one over the root of the width.
+            window: Tokens that a token sees, itself included; ``None``: all before it.
+
+        Returns:
+            [1, N, heads, width].
+        """
+        out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
+        if self.decode is not None:
+            rows = self.decode.rows
+            out[0, :rows] = self._decode(self.decode, layer, query, key, value, scaling, window)
+        for number, segment in enumerate(self.segments):
+            span = slice(segment.start, segment.stop)
+            keys, values = key[:, :, span], value[:, :, span]
+            if segment.store is not None:
+                keys, values = _append(segment, layer, keys, values)
+            mask = self._mask(number, segment, window, query)
+            groups = query.shape[1] // keys.shape[1]
+            if groups > 1:
+                keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
+            result = F.scaled_dot_product_attention(
+                query[:, :, span], keys, values, attn_mask=mask, is_causal=mask is None, scale=scaling
+            )
+            out[:, span] = result.transpose(1, 2)
+        return out
+
+    def _mask(self, number: int, segment: Segment, window: int | None, like: Tensor) -> Tensor | None:
+        """The segment's mask, with a sliding window laid over it where that is shorter than its reach."""
+        total = segment.past + segment.stop - segment.start
+        if window is None or total <= window:
+            if segment.mask is None and segment.past:
+                raise AssertionError("a segment with a past needs a mask")
+            return segment.mask
+        found = self._windows.get((number, window))
+        if found is None:
+            own = segment.positions
+            reach = own[:, None] - torch.cat([torch.arange(segment.past, device=own.device), own])[None, :]
+            hidden = reach >= window
+            if segment.mask is None:
+                hidden |= reach < 0
+                base = like.new_zeros(hidden.shape)
+            else:
+                base = segment.mask
+            found = self._windows[number, window] = base.masked_fill(hidden, float("-inf"))
+        return found
+
+    def _decode(
+        self,
+        block: DecodeBlock,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        window: int | None,
+    ) -> Tensor:
+        rows, longest = block.rows, block.mask.shape[3]
+        keys, values = block.store.layer(layer, key)
+        which = torch.arange(rows, device=query.device)
+        keys[which, :, block.lengths] = key[0, :, :rows].transpose(0, 1)
+        values[which, :, block.lengths] = value[0, :, :rows].transpose(0, 1)
+        mask = block.mask
+        if window is not None and longest > window:
+            places = torch.arange(longest, device=query.device)
+            far = places[None, :] <= (block.lengths - window)[:, None]
+            mask = mask.masked_fill(far[:, None, None, :], float("-inf"))
+        # The query heads that share a key head stand as tokens of one head: no key is repeated.
+        heads = key.shape[1]
+        grouped = query[0, :, :rows].transpose(0, 1).reshape(rows, heads, -1, query.shape[3])
+        result = F.scaled_dot_product_attention(
+            grouped,
+            keys[:rows, :, :longest],
+            values[:rows, :, :longest],
+            attn_mask=mask.expand(-1, -1, grouped.shape[2], -1),
+            scale=scaling,
+        )
+        return result.reshape(rows, query.shape[1], -1)
+
+
+def _append(segment: Segment, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
+    """Write a segment's keys behind its past; return past and own, [1, heads, past + tokens, width]."""
+    assert segment.store is not None
+    past, stop = segment.past, segment.past + key.shape[2]
+    keys, values = segment.store.layer(layer, key)
+    row = slice(segment.row, segment.row + 1)
+    if segment.prefix is not None:
+        before_keys, before_values = segment.prefix.layer(layer, key)
+        keys[row, :, :past] = before_keys[:1, :, :past]
+        values[row, :, :past] = before_values[:1, :, :past]
+    keys[row, :, past:stop] = key
+    values[row, :, past:stop] = value
+    return keys[row, :, :stop], values[row, :, :stop]
+
+
+def tree_mask(
+    past: int, context: int, branches: Sequence[int], *, dtype: torch.dtype, device: torch.device
+) -> Tensor | None:
+    """What the tokens of a context and of its branches may see.
+
+    Args:
+        past: Tokens before the context, which all see.
+        context: Tokens of the context.
+        branches: Tokens of each branch; a branch sees the past, the context and itself.
+        dtype: Of the mask.
+        device: Of the mask.
+
+    Returns:
+        [tokens, past + tokens] to add to attention scores: 0 or minus infinity. ``None`` where plain causal
+        attention does it.
+    """
+    branches = [length for length in branches if length]
+    if not past and len(branches) <= 1:
+        return None
+    total = context + sum(branches)
+    hidden = torch.ones(total, past + total, dtype=torch.bool).triu_(past + 1)
+    start = context
+    for length in branches[:-1]:
+        start += length
+        hidden[start:, past + start - length : past + start] = True
+    mask = torch.zeros(total, past + total, dtype=dtype)
+    return mask.masked_fill_(hidden, float("-inf")).to(device)
+
+
+@contextmanager
+def packed_attention(model: PreTrainedModel) -> Iterator[None]:
+    """Let the model's forwards attend as the ``pack`` they are given says; afterwards it is as it was."""
+    from transformers import AttentionInterface
+
+    AttentionInterface.register(_NAME, _packed_attention_forward)
+    config = model.config
+    earlier = config._attn_implementation
+    config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        config._attn_implementation = earlier
+
+
+def _packed_attention_forward(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    scaling: float | None = None,
+    sliding_window: int | None = None,
+    pack: Pack | None = None,
+    **kwargs: Any,
+) -> tuple[Tensor, None]:
+    unknown = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
+    if pack is None or unknown:
+        raise ModelError(
+            f"the engine cannot run the attention of {type(module).__name__}"
+            + (f" ({', '.join(unknown)})" if unknown else ""),
+            hint="it runs causal models whose attention goes through transformers' attention interface",
+        )
+    return pack.attend(module.layer_idx, query, key, value, scaling, sliding_window), None

@@ -1,0 +1,280 @@
+"""The router recorder: observes the mixtures of a model and sums up what they choose, on the device.
+
+The observers keep references to the routers' outputs while a forward runs. When it ends, one product of a
+[groups, tokens] matrix of weights with the tokens' features adds them to the groups' sums: no host
+synchronisation, no growth with the tokens seen. A forward that fails leaves no trace.
+
+Who owns a token is the engine's to say (docs/routing.md has the rules). Sums stay apart by *owner*, whatever
+hashable thing the engine uses, until :meth:`Recorder.release` moves them to a label: what a crash leaves
+unanswered is never counted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from medbench.errors import ModelError
+from medbench.models.molora import MoLoRALinear, molora_linears
+from medbench.models.routing_counts import PHASES, RoutingCounts, RoutingLabel
+
+if TYPE_CHECKING:
+    from torch import nn
+
+__all__ = ["LEVELS", "Owned", "Recorder", "RoutingCounts"]
+
+LEVELS = ("off", "tasks", "documents")
+
+# Elements of the [modules, tokens, experts, experts] products formed at once.
+_CHUNK_ELEMENTS = 2**22
+_FIRST_ROWS = 16
+
+_Seen = tuple[Tensor, Tensor, Tensor]
+
+
+class Owned(NamedTuple):
+    """Tokens of a forward that count for one owner and phase.
+
+    Attributes:
+        owner: Whose they are.
+        phase: 0 for the prompt, 1 for generated tokens.
+        start: First token in the pack.
+        stop: One past the last.
+        times: How often each counts.
+    """
+
+    owner: Hashable
+    phase: int
+    start: int
+    stop: int
+    times: int = 1
+
+
+class Recorder:
+    """Sums of router choices by owner, and then by label.
+
+    Args:
+        model: The model whose mixtures are observed; one without routers records nothing.
+        level: ``tasks`` adds up a task's documents, ``documents`` keeps them apart, ``off`` records nothing.
+        near_tie: Logit margin between ranks k and k + 1 below which a choice counts as nearly tied.
+
+    Raises:
+        ModelError: The level is unknown, or the model's routers differ in shape.
+    """
+
+    def __init__(self, model: nn.Module, level: str = "tasks", near_tie: float = 1e-4) -> None:
+        if level not in LEVELS:
+            raise ModelError(f"unknown routing level {level!r}", hint=f"one of {', '.join(LEVELS)}")
+        self.level = level
+        self.near_tie = near_tie
+        modules = [module for module in molora_linears(model) if module.num_experts > 1]
+        self._modules = modules if level != "off" else []
+        self._done = RoutingCounts()
+        self._seen: dict[MoLoRALinear, _Seen] = {}
+        self._rows: dict[tuple[Hashable, int], int] = {}
+        self._free: list[int] = []
+        self._sums: Tensor | None = None
+        self._shapes = {(module.num_experts, module.top_k) for module in self._modules}
+        if len(self._shapes) > 1:
+            raise ModelError("routers of different shapes in one model cannot be recorded")
+        self._layers = tuple(dict.fromkeys(module.layer for module in self._modules))
+        self._projections = tuple(dict.fromkeys(str(module.projection) for module in self._modules))
+        if len(self._layers) * len(self._projections) != len(self._modules):
+            raise ModelError("not every layer has the same routed projections; they cannot be recorded")
+
+    @property
+    def active(self) -> bool:
+        """Whether there is anything to record."""
+        return bool(self._modules)
+
+    def label(self, label: RoutingLabel) -> RoutingLabel:
+        """The label under which a document's tokens are counted at this level."""
+        return label if self.level == "documents" else (label[0], -1)
+
+    def observe(self, forward: Callable[[], Tensor], owned: Iterable[Owned], tokens: int) -> Tensor:
+        """Run a forward and count its tokens.
+
+        Args:
+            forward: Runs the model on N tokens.
+            owned: Which of them count for whom.
+            tokens: N.
+
+        Returns:
+            What ``forward`` returns. If it raises, nothing is counted.
+        """
+        if not self._modules:
+            return forward()
+        self._seen = {}
+        for module in self._modules:
+            module.observer = self._keep
+        try:
+            result = forward()
+        finally:
+            for module in self._modules:
+                module.observer = None
+        self._count(list(owned), tokens)
+        self._seen = {}
+        return result
+
+    def share(self, source: Hashable, owners: Mapping[Hashable, int]) -> None:
+        """Add the sums of one owner to others', so many times each (a prefix computed once)."""
+        if not self._modules:
+            return
+        origin = self._rows.get((source, 0))
+        if origin is None:
+            return
+        rows = [self._row((owner, 0)) for owner in owners]
+        assert self._sums is not None
+        times = torch.tensor(list(owners.values()), dtype=self._sums.dtype, device=self._sums.device)
+        unit = self._sums[origin]
+        self._sums.index_add_(0, _index(rows, self._sums), times[:, None, None] * unit[None])
+
+    def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
+        """Count what these owners have gathered under their labels; the owners are forgotten."""
+        held = [(key, label) for key, label in self._held(owners)]
+        if not held or self._sums is None:
+            return
+        rows = [self._rows.pop(key) for key, _ in held]
+        sums = self._sums[_index(rows, self._sums)].cpu().numpy()
+        self._clear(rows)
+        groups = dict.fromkeys((self.label(label), PHASES[phase]) for (_, phase), label in held)
+        places = {group: place for place, group in enumerate(groups)}
+        total = np.zeros((len(groups), *sums.shape[1:]))
+        np.add.at(total, [places[self.label(label), PHASES[phase]] for (_, phase), label in held], sums)
+        self._done = self._done + self._counts(tuple(groups), total)
+
+    def discard(self, owners: Iterable[Hashable]) -> None:
+        """Forget what these owners have gathered."""
+        rows = [self._rows.pop(key) for key, _ in self._held(dict.fromkeys(owners, ("", -1)))]
+        if rows:
+            self._clear(rows)
+
+    def drain(self) -> RoutingCounts:
+        """Return the counts released since the last call, and start anew."""
+        done, self._done = self._done, RoutingCounts()
+        return done
+
+    def _keep(self, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
+        self._seen[module] = (logits, choice, weights)
+
+    def _held(
+        self, owners: Mapping[Hashable, RoutingLabel]
+    ) -> Iterable[tuple[tuple[Hashable, int], RoutingLabel]]:
+        return [
+            ((owner, phase), label)
+            for owner, label in owners.items()
+            for phase in range(len(PHASES))
+            if (owner, phase) in self._rows
+        ]
+
+    def _clear(self, rows: Sequence[int]) -> None:
+        assert self._sums is not None
+        self._sums[_index(rows, self._sums)] = 0
+        self._free += rows
+
+    def _row(self, key: tuple[Hashable, int]) -> int:
+        row = self._rows.get(key)
+        if row is not None:
+            return row
+        assert self._sums is not None
+        if not self._free:
+            held = len(self._sums)
+            grown = self._sums.new_zeros(max(2 * held, _FIRST_ROWS), *self._sums.shape[1:])
+            grown[:held] = self._sums
+            self._sums = grown
+            self._free = list(range(held, len(grown)))
+        row = self._rows[key] = self._free.pop()
+        return row
+
+    def _count(self, owned: Sequence[Owned], tokens: int) -> None:
+        owned = [part for part in owned if part.stop > part.start]
+        if not owned:
+            return
+        logits = torch.stack([self._seen[module][0] for module in self._modules])
+        choice = torch.stack([self._seen[module][1] for module in self._modules])
+        weights = torch.stack([self._seen[module][2] for module in self._modules])
+        modules, _, experts = logits.shape
+        if self._sums is None:
+            width = experts * experts + 3 * experts + 3
+            self._sums = torch.zeros(0, modules, width, dtype=torch.float64, device=logits.device)
+        keys = list(dict.fromkeys((part.owner, part.phase) for part in owned))
+        places = {key: place for place, key in enumerate(keys)}
+        shares = torch.zeros(len(keys), tokens)
+        for part in owned:
+            shares[places[part.owner, part.phase], part.start : part.stop] += part.times
+        shares = shares.to(logits.device, non_blocking=True)
+        rows = [self._row(key) for key in keys]
+        index = _index(rows, self._sums)
+        step = max(1, _CHUNK_ELEMENTS // (tokens * experts * experts))
+        parts = [
+            torch.matmul(
+                shares,
+                _features(
+                    logits[start : start + step],
+                    choice[start : start + step],
+                    weights[start : start + step],
+                    self.near_tie,
+                ),
+            )
+            for start in range(0, modules, step)
+        ]
+        self._sums.index_add_(0, index, torch.cat(parts).transpose(0, 1).to(self._sums.dtype))
+
+    def _counts(self, labels: tuple[tuple[RoutingLabel, str], ...], sums: np.ndarray) -> RoutingCounts:
+        ((experts, top_k),) = self._shapes
+        cells = (len(labels), len(self._layers), len(self._projections))
+        sums = sums.reshape(*cells, -1)
+        ends = np.cumsum([experts * experts, experts, experts, experts, 1, 1, 1])[:-1]
+        coactive, mass, top1, prob, entropy, near_ties, tokens = np.split(sums, ends, axis=-1)
+        pairs = np.rint(coactive).astype(np.int64).reshape(*cells, experts, experts)
+        return RoutingCounts(
+            labels=labels,
+            layers=self._layers,
+            projections=self._projections,
+            num_experts=experts,
+            top_k=top_k,
+            tokens=np.rint(tokens[:, 0, 0, 0]).astype(np.int64),
+            count=np.ascontiguousarray(np.diagonal(pairs, axis1=3, axis2=4)),
+            mass=mass,
+            top1=np.rint(top1).astype(np.int64),
+            prob=prob,
+            entropy=entropy[..., 0],
+            near_ties=np.rint(near_ties[..., 0]).astype(np.int64),
+            coactive=pairs,
+        )
+
+
+def _features(logits: Tensor, choice: Tensor, weights: Tensor, near_tie: float) -> Tensor:
+    """What is summed of each token.
+
+    Args:
+        logits: [M, N, E].
+        choice: [M, N, k], best first.
+        weights: [M, N, k].
+        near_tie: Margin.
+
+    Returns:
+        [M, N, E*E + 3*E + 3]: pairs chosen together, gate weights, the first choice, probabilities, entropy,
+        whether it was nearly a tie, and one.
+    """
+    wide = logits.float()
+    zeros = torch.zeros_like(wide)
+    chosen = zeros.scatter(2, choice, 1.0)
+    top1 = zeros.scatter(2, choice[:, :, :1], 1.0)
+    mass = zeros.scatter(2, choice, weights.float())
+    logp = torch.log_softmax(wide, dim=2)
+    prob = logp.exp()
+    entropy = -(prob * logp).sum(2, keepdim=True)
+    pairs = (chosen[:, :, :, None] * chosen[:, :, None, :]).flatten(2)
+    worst = wide.gather(2, choice).amin(2, keepdim=True)
+    best_left = wide.masked_fill(chosen.bool(), float("-inf")).amax(2, keepdim=True)
+    tie = (worst - best_left < near_tie).float()
+    return torch.cat([pairs, mass, top1, prob, entropy, tie, torch.ones_like(tie)], dim=2)
+
+
+def _index(rows: Sequence[int], like: Tensor) -> Tensor:
+    return torch.tensor(rows, dtype=torch.long, device=like.device)

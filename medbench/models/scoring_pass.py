@@ -1,0 +1,380 @@
+"""Log-likelihoods of continuations: every distinct token computed once, the head on scored tokens only.
+
+Requests with the same context make a *family*: one segment with the context and, behind it, each continuation
+but for its last token. Families with a long common prefix go on from keys computed once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from medbench.models.failures import FailedRequest, failure
+from medbench.models.forward import PackedModel
+from medbench.models.memory import is_out_of_memory, release_memory
+from medbench.models.packing import KeyValues, Pack, Segment, tree_mask
+from medbench.models.prefixes import find_prefixes
+from medbench.models.recorder import Owned, Recorder
+from medbench.models.routing_counts import RoutingLabel
+
+__all__ = ["Score", "ScoreCallback", "ScoringPass"]
+
+Tokens = tuple[int, ...]
+
+
+class Score(NamedTuple):
+    """How likely a continuation is.
+
+    Attributes:
+        logprob: Summed log-probability of its tokens, in nats.
+        is_greedy: Whether each of its tokens is the most likely one.
+    """
+
+    logprob: float
+    is_greedy: bool
+
+
+# (indices of the requests that a batch answered, their scores)
+ScoreCallback = Callable[[Sequence[int], Sequence[Score]], None]
+
+# Continuations of one context behind each other need a mask of this many tokens squared at most.
+_MAX_BRANCHES = 1024
+
+
+@dataclass
+class _Family:
+    """A context with its distinct continuations, and who asked for them."""
+
+    context: Tokens
+    options: dict[Tokens, list[int]] = field(default_factory=dict)
+    prefix: _Prefix | None = None
+
+    @property
+    def past(self) -> int:
+        return self.prefix.length if self.prefix else 0
+
+    @property
+    def branches(self) -> list[int]:
+        """Tokens to feed of each continuation."""
+        return [len(option) - 1 for option in self.options]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to feed, but for the prefix."""
+        return len(self.context) - self.past + sum(self.branches)
+
+    def indices(self) -> Iterator[int]:
+        for asked in self.options.values():
+            yield from asked
+
+
+@dataclass(eq=False)
+class _Prefix:
+    """A prefix of the contexts of several families; its store is filled when first needed."""
+
+    tokens: Tokens
+    waiting: int
+    room: int
+    store: KeyValues | None = None
+
+    @property
+    def length(self) -> int:
+        return len(self.tokens)
+
+
+class _Target(NamedTuple):
+    """A token to score: the pack's token that predicts it, its id, and the option it belongs to."""
+
+    place: int
+    token: int
+    option: int
+
+
+class ScoringPass:
+    """Scores requests batch by batch.
+
+    Args:
+        model: The model.
+        recorder: Counts router choices.
+        max_batch_tokens: Tokens per forward; one family may be longer.
+        share_prefixes: Whether prefixes common to several contexts are computed once.
+    """
+
+    def __init__(
+        self, model: PackedModel, recorder: Recorder, max_batch_tokens: int, *, share_prefixes: bool = True
+    ) -> None:
+        self._model = model
+        self._recorder = recorder
+        self._budget = max_batch_tokens
+        self._share = share_prefixes
+        self._failed: list[FailedRequest] = []
+
+    def run(
+        self,
+        requests: Sequence[tuple[Sequence[int], Sequence[int]]],
+        labels: Sequence[RoutingLabel] | None,
+        on_batch: ScoreCallback | None,
+    ) -> list[Score]:
+        """Score all requests; see :meth:`medbench.models.engine.Engine.score`."""
+        results: list[Score | None] = [None] * len(requests)
+        empty = [index for index, (_, continuation) in enumerate(requests) if not continuation]
+        for index in empty:
+            results[index] = Score(0.0, True)
+        if empty and on_batch is not None:
+            on_batch(empty, [Score(0.0, True)] * len(empty))
+        queue = deque(self._families(requests))
+        while queue:
+            batch = self._take(queue)
+            try:
+                scores = self._batch(batch, labels)
+            except (RuntimeError, MemoryError) as error:
+                if not is_out_of_memory(error):
+                    raise
+                self._retreat(batch, queue)
+                continue
+            good = {index: score for index, score in scores.items() if score is not None}
+            self._failed += [FailedRequest.not_finite(index) for index in scores if index not in good]
+            for index, score in good.items():
+                results[index] = score
+            if good and on_batch is not None:
+                on_batch(list(good), list(good.values()))
+        if self._failed:
+            raise failure(self._failed, labels)
+        return [score for score in results if score is not None]
+
+    def _families(self, requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[_Family]:
+        """Group requests by context, families with the same prefix next to each other."""
+        by_context: dict[Tokens, list[_Family]] = {}
+        for index, (context, continuation) in enumerate(requests):
+            if not continuation:
+                continue
+            option = tuple(continuation)
+            families = by_context.setdefault(tuple(context), [])
+            known = next((family for family in families if option in family.options), None)
+            if known is None:
+                if not families or sum(families[-1].branches) + len(option) > _MAX_BRANCHES:
+                    families.append(_Family(tuple(context)))
+                known = families[-1]
+            known.options.setdefault(option, []).append(index)
+        ordered = [family for families in by_context.values() for family in families]
+        if not self._share:
+            return ordered
+        groups: dict[int, _Prefix] = {}
+        for shared in find_prefixes([family.context for family in ordered]):
+            members = [ordered[member] for member in shared.members]
+            prefix = _Prefix(members[0].context[: shared.length], len(members), 0)
+            for member, family in zip(shared.members, members, strict=True):
+                family.prefix = prefix
+                groups[member] = prefix
+            prefix.room = max(family.tokens for family in members)
+        first: dict[int, int] = {}
+        for place, family in enumerate(ordered):
+            first.setdefault(id(family.prefix), place)
+        return sorted(ordered, key=lambda family: first[id(family.prefix)] if family.prefix else 0)
+
+    def _take(self, queue: deque[_Family]) -> list[_Family]:
+        batch = [queue.popleft()]
+        tokens = batch[0].tokens
+        while queue and tokens + queue[0].tokens <= self._budget:
+            batch.append(queue.popleft())
+            tokens += batch[-1].tokens
+        return batch
+
+    def _retreat(self, batch: Sequence[_Family], queue: deque[_Family]) -> None:
+        """Halve the budget; a family that was alone in its batch is given up."""
+        release_memory(self._model.device)
+        if len(batch) == 1:
+            (family,) = batch
+            tokens = family.past + family.tokens
+            self._failed += [FailedRequest.too_large(index, tokens) for index in family.indices()]
+            self._leave(batch)
+            return
+        self._budget = max(1, sum(family.tokens for family in batch) // 2)
+        queue.extendleft(reversed(batch))
+
+    def _batch(
+        self, batch: Sequence[_Family], labels: Sequence[RoutingLabel] | None
+    ) -> dict[int, Score | None]:
+        prefixes = dict.fromkeys(family.prefix for family in batch if family.prefix)
+        missing = [prefix for prefix in prefixes if prefix.store is None]
+        while missing:
+            taken = [missing.pop(0)]
+            while missing and sum(p.length for p in taken) + missing[0].length <= self._budget:
+                taken.append(missing.pop(0))
+            self._fill(taken)
+        owners: dict[object, RoutingLabel] = {}
+        owned: list[Owned] = []
+        segments: list[Segment] = []
+        targets: list[_Target] = []
+        options: list[list[int]] = []
+        ids: list[int] = []
+        positions: list[int] = []
+        shares: dict[_Prefix, Counter[object]] = {}
+        for family in batch:
+            start, past = len(ids), family.past
+            context = len(family.context) - past
+            ids += family.context[past:]
+            positions += range(past, past + context)
+            asking = self._owners(family.indices(), labels, owners)
+            owned += [Owned(owner, 0, start, start + context, times) for owner, times in asking.items()]
+            if family.prefix:
+                shares.setdefault(family.prefix, Counter()).update(asking)
+            for option, asked in family.options.items():
+                place = len(ids)
+                ids += option[:-1]
+                positions += range(past + context, past + context + len(option) - 1)
+                for owner, times in self._owners(asked, labels, owners).items():
+                    owned.append(Owned(owner, 1, place, len(ids), times))
+                before = [start + context - 1, *range(place, len(ids))]
+                targets += [
+                    _Target(at, token, len(options)) for at, token in zip(before, option, strict=True)
+                ]
+                options.append(asked)
+            segments.append(self._segment(family, start, len(ids), positions[start:]))
+        try:
+            outcome = self._score(ids, positions, segments, owned, targets, len(options))
+            for prefix, counter in shares.items():
+                self._recorder.share(prefix, dict(counter))
+        except BaseException:
+            self._recorder.discard(owners)
+            raise
+        self._recorder.release(owners)
+        self._leave(batch)
+        return {index: score for asked, score in zip(options, outcome, strict=True) for index in asked}
+
+    def _owners(
+        self,
+        indices: Iterator[int] | Sequence[int],
+        labels: Sequence[RoutingLabel] | None,
+        owners: dict[object, RoutingLabel],
+    ) -> Counter[object]:
+        """Who counts tokens, and how often: each document that asked, once."""
+        if labels is None:
+            owners[_NOBODY] = _NOBODY
+            return Counter({_NOBODY: 1})
+        counted: Counter[object] = Counter()
+        for document in dict.fromkeys(labels[index] for index in indices):
+            label = self._recorder.label(document)
+            owners[label] = label
+            counted[label] += 1
+        return counted
+
+    def _segment(self, family: _Family, start: int, stop: int, positions: Sequence[int]) -> Segment:
+        device = self._model.device
+        past = family.past
+        mask = tree_mask(
+            past, len(family.context) - past, family.branches, dtype=self._model.dtype, device=device
+        )
+        return Segment(
+            start,
+            stop,
+            torch.tensor(positions, device=device),
+            store=family.prefix.store if family.prefix else None,
+            past=past,
+            mask=mask,
+        )
+
+    def _fill(self, prefixes: Sequence[_Prefix]) -> None:
+        """Compute the keys of prefixes, all in one forward."""
+        device = self._model.device
+        ids: list[int] = []
+        positions: list[int] = []
+        segments, owned = [], []
+        stores = [KeyValues(1, prefix.length + prefix.room) for prefix in prefixes]
+        for prefix, store in zip(prefixes, stores, strict=True):
+            start = len(ids)
+            ids += prefix.tokens
+            positions += range(prefix.length)
+            own = torch.arange(prefix.length, device=device)
+            segments.append(Segment(start, len(ids), own, store=store))
+            owned.append(Owned(prefix, 0, start, len(ids)))
+        self._hidden(ids, positions, segments, owned)
+        for prefix, store in zip(prefixes, stores, strict=True):
+            prefix.store = store
+
+    def _leave(self, batch: Sequence[_Family]) -> None:
+        """Let go of prefixes that no family needs any more."""
+        for family in batch:
+            prefix = family.prefix
+            if prefix is None:
+                continue
+            prefix.waiting -= 1
+            if not prefix.waiting:
+                prefix.store = None
+                self._recorder.discard([prefix])
+
+    def _hidden(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        segments: Sequence[Segment],
+        owned: Sequence[Owned],
+    ) -> Tensor:
+        device = self._model.device
+        tokens = torch.tensor(ids, device=device)
+        places = torch.tensor(positions, device=device)
+        pack = Pack(segments)
+        return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, len(ids))
+
+    def _score(
+        self,
+        ids: Sequence[int],
+        positions: Sequence[int],
+        segments: Sequence[Segment],
+        owned: Sequence[Owned],
+        targets: Sequence[_Target],
+        options: int,
+    ) -> list[Score | None]:
+        """One score per option; ``None`` where the logits are not finite."""
+        hidden = self._hidden(ids, positions, segments, owned)
+        ordered = sorted(targets)
+        places = sorted({target.place for target in targets})
+        row_of = {place: row for row, place in enumerate(places)}
+        device = hidden.device
+        rows = torch.tensor([row_of[target.place] for target in ordered], device=device)
+        tokens = torch.tensor([target.token for target in ordered], device=device)
+        scored = hidden[torch.tensor(places, device=device)]
+        bounds = _bounds([row_of[target.place] for target in ordered], len(places), self._model.head_rows)
+        parts = [
+            self._pick(scored[low:high], rows[first:last] - low, tokens[first:last])
+            for low, high, first, last in bounds
+        ]
+        # The only synchronisation of the batch.
+        logprobs, greedy = torch.cat(parts, dim=1).tolist()
+        totals = [0.0] * options
+        best = [True] * options
+        for target, logprob, is_best in zip(ordered, logprobs, greedy, strict=True):
+            totals[target.option] += logprob
+            best[target.option] &= bool(is_best)
+        return [
+            Score(total, is_best) if abs(total) != float("inf") and total == total else None
+            for total, is_best in zip(totals, best, strict=True)
+        ]
+
+    def _pick(self, hidden: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
+        """Log-probabilities of chosen tokens and whether they are the likeliest, [2, targets] in float64."""
+        logits = self._model.logits(hidden)
+        top, likeliest = logits.max(dim=1)
+        picked = logits[rows, tokens]
+        total = logits.sub_(top[:, None]).exp_().sum(dim=1).log_()
+        logprob = picked - top[rows] - total[rows]
+        return torch.stack([logprob.double(), (likeliest[rows] == tokens).double()])
+
+
+_NOBODY: RoutingLabel = ("", -1)
+
+
+def _bounds(rows: Sequence[int], count: int, step: int) -> Iterator[tuple[int, int, int, int]]:
+    """Cut rows into chunks: (first row, end, first target, end) with the targets sorted by row."""
+    target = 0
+    for low in range(0, count, step):
+        high = min(low + step, count)
+        first = target
+        while target < len(rows) and rows[target] < high:
+            target += 1
+        yield low, high, first, target
