@@ -74,6 +74,7 @@
       show(shown[chosen]);
     };
     const filter = () => {
+      if (!data) { start(); return; }
       const word = controls.find.value.trim().toLowerCase();
       const task = controls.task.value, system = Number(controls.system.value), verdict = controls.verdict.value;
       const other = controls.other?.value ?? "";
@@ -108,7 +109,12 @@
       event.preventDefault();
       choose(step);
     });
-    const start = () => unpack("documents-data").then((content) => { data = content; filter(); });
+    let started = false;
+    const start = () => {
+      if (started) return;
+      started = true;
+      unpack("documents-data").then((content) => { data = content; filter(); });
+    };
     // Unpacking waits until the reader comes near.
     new IntersectionObserver((entries, observer) => {
       if (entries.some((entry) => entry.isIntersecting)) { observer.disconnect(); start(); }
