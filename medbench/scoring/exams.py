@@ -51,7 +51,7 @@ def score_direct(doc: Doc, results: Sequence[str]) -> Scores:
 
 
 def score_yes_no_maybe(doc: Doc, results: Sequence[str]) -> Scores:
-    """Score a generated yes, no or maybe, or its letter: ``acc``, ``extracted``, ``truncated``.
+    """Score a generated yes, no or maybe: ``acc``, ``extracted``, ``truncated``.
 
     The words are the options of the document, so that they are read like any option named without its letter.
     """

@@ -21,8 +21,8 @@ def multiplechoice(text: str, gold: str, language: str) -> bool:
     """Say whether the authors count a free-text answer as right.
 
     Chinese: with ``答案为`` on the last line, all gold letters and no other must follow it. Without, the
-    answer is right if ``{gold}错，为本题正确答案`` occurs, or if every gold letter occurs as ``{letter}对`` and
-    no other letter does. English: what follows ``The answer is`` on the last line must have every gold letter
+    answer is right if ``{gold}错，为本题正确答案`` occurs, or if every gold letter occurs as
+    ``{letter}对`` and no other letter does. English: what follows ``The answer is`` on the last line must have every gold letter
     as ``{letter}.``; other letters are excluded only when the gold has several.
 
     Args:

@@ -4,11 +4,13 @@ Every row is (text, reading); the reading is the option letters, or "" where the
 questions are imagined; their options are those of the set the row belongs to.
 """
 
+# Long alternations and texts are read more easily unbroken.
+# ruff: noqa: E501
 from __future__ import annotations
 
 from typing import NamedTuple
 
-__all__ = ["OPTION_SETS", "OUTPUTS", "OptionSet"]
+__all__ = ["ASKED", "OPTION_SETS", "OUTPUTS", "OptionSet"]
 
 
 class OptionSet(NamedTuple):

@@ -1,7 +1,7 @@
-"""Which answer a text commits to.
+r"""Which answer a text commits to.
 
 A text is searched for commitments of falling strength: an announced answer (``答案为B``, ``The answer is B``,
-``\\boxed{B}``, ``B is the correct answer``, a line that is only ``B``), a letter at the very beginning, a
+``\boxed{B}``, ``B is the correct answer``, a line that is only ``B``), a letter at the very beginning, a
 verdict (``B正确``), a passing mention (``…the drug of choice is B.``), and last the words of exactly one
 option. The strongest kind decides; within it, the last commitment.
 """
@@ -270,7 +270,9 @@ def _lines(answer: _Answer) -> Iterator[Commitment]:
         if stripped:
             lines += 1
             at = position + len(line) - len(line.lstrip())
-            letters, _ = read_letters(text, answer.low, at, answer.options, small=True)
+            # Only this line: a list that ran on through all that follow would be read again from each.
+            stop = position + len(line)
+            letters, _ = read_letters(text[:stop], answer.low[:stop], at, answer.options, small=True)
             if letters is not None and letters.start - at <= 12:
                 rest = text[letters.end : position + len(line)].strip(" .。,;:!)]}\"'")
                 if not rest and letters.own:

@@ -46,9 +46,9 @@ _TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,40}>")
 
 
 def tidy(text: str) -> str:
-    """Return the part of an answer that counts, in plain characters.
+    r"""Return the part of an answer that counts, in plain characters.
 
-    A closed reasoning block (``… </think>``) is dropped when something follows it. ``\\boxed{`` becomes
+    A closed reasoning block (``… </think>``) is dropped when something follows it. ``\boxed{`` becomes
     ``answer: ``. Line breaks and letter case are kept.
     """
     conclusion = text.rpartition("</think>")[2]

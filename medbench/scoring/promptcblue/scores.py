@@ -82,7 +82,7 @@ def overall(main_scores: Mapping[str, float]) -> float:
     missing = [dataset for dataset in MAIN_METRICS if dataset not in main_scores]
     if missing:
         raise ScoringError(
-            f"PromptCBLUE's overall score needs all {len(MAIN_METRICS)} datasets; missing: {', '.join(missing)}",
+            f"the overall score needs all {len(MAIN_METRICS)} datasets; missing: {', '.join(missing)}",
             hint="run the whole group promptcblue",
         )
     return sum(main_scores[dataset] for dataset in MAIN_METRICS) / len(MAIN_METRICS)

@@ -92,7 +92,7 @@ def _candidates(text: str, choices: Sequence[str]) -> list[Record]:
 
 
 def _events(text: str, choices: Sequence[str]) -> list[Record]:
-    """Read every line but the first as an event, fields split by ``；``; unreadable lines become empty events."""
+    """Read all lines but the first as events, split by ``；``; unreadable lines become empty events."""
     return [_event(line) for line in text.split("\n")[1:]]
 
 
