@@ -19,13 +19,14 @@ PromptCBLUE, ``medbench.scoring.promptcblue``
     - ``f1``, ``precision``, ``recall`` (counts): ``score_cmeee_v2``, ``score_cmeie``, ``score_chip_cdn``,
       ``score_chip_cdee``, ``score_chip_mdcfnpc``, ``score_imcs_v2_ner``, ``score_imcs_v2_sr``
     - ``macro_f1`` (labels): ``score_chip_ctc``, ``score_kuake_qic``, ``score_imcs_v2_dac``
-    - ``weighted_f1`` (labels): ``score_chip_sts``, ``score_kuake_ir``, ``score_kuake_qqr``, ``score_kuake_qtr``
+    - ``weighted_f1`` (labels): ``score_chip_sts``, ``score_kuake_ir``, ``score_kuake_qqr``,
+      ``score_kuake_qtr``
     - ``rouge_1``, ``rouge_2``, ``rouge_l`` (numbers): ``score_imcs_v2_mrg``, ``score_meddg``
     - ``parse(task_dataset, text, answer_choices)``, ``MAIN_METRICS``, ``overall(main_scores)``
     - ``labels.label_choices``, ``labels.score_label_likelihoods``: the label tasks by log-likelihood; their
       metric by the sum, and with ``_norm`` by the mean per character
 
-Nothing heavy is imported here: scikit-learn, rouge-score and nltk are loaded by the first call that needs them.
+Nothing heavy is imported here: scikit-learn, rouge-score and nltk load when first needed.
 """
 
 from __future__ import annotations

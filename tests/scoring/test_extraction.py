@@ -1,5 +1,6 @@
 """Answers are read as a careful person reads them."""
 
+# ruff: noqa: E501
 from __future__ import annotations
 
 import time
@@ -59,8 +60,6 @@ _PIECES = st.lists(
             ". ",
             "(",
             ")",
-        ]
-        + [
             "选",
             "故",
             "阿莫西林",

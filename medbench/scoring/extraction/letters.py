@@ -1,5 +1,8 @@
 """Reading a list of option letters: ``B``, ``(b)``, ``ACE``, ``A、C和E``, ``options A, C, and E``, ``A-C``."""
 
+# Chinese characters are counted as two columns here.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import re

@@ -1,5 +1,8 @@
 """Finding the options' own words in an answer."""
 
+# Chinese characters are counted as two columns here.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 from collections.abc import Sequence

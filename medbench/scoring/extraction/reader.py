@@ -6,6 +6,9 @@ verdict (``B正确``), a passing mention (``…the drug of choice is B.``), and 
 option. The strongest kind decides; within it, the last commitment.
 """
 
+# Chinese characters are counted as two columns here.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import re
@@ -372,7 +375,8 @@ def _letter_mentions(answer: _Answer) -> Iterator[_Mention]:
     while found := _MENTION.search(text, position):
         letters, stop = read_letters(text, low, found.start(), options)
         position = max(found.end(), stop)
-        if _NAMED.search(text[max(0, found.start() - 20) : found.start()]):
+        bracketed = found.group().startswith("(")
+        if not bracketed and _NAMED.search(text[max(0, found.start() - 20) : found.start()]):
             continue
         if letters is not None:
             yield _Mention(letters.letters, letters.start, letters.end, letters.own, False)

@@ -1,5 +1,8 @@
 """One spelling for what an answer may write in many: full-width letters, markup, quotes, reasoning blocks."""
 
+# Chinese characters are counted as two columns here.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import re
