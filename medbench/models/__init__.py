@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from medbench.models.routing_counts import RoutingCounts
     from medbench.models.sampling import Sampling
     from medbench.models.scoring_pass import Score
+    from medbench.models.stored import StoredLM
     from medbench.models.tokenizing import load_tokenizer
 
 __all__ = [
@@ -41,6 +42,7 @@ __all__ = [
     "RoutingCounts",
     "Sampling",
     "Score",
+    "StoredLM",
     "add_molora",
     "check",
     "convert",
@@ -69,6 +71,7 @@ _HOMES = {
     "RoutingCounts": "routing_counts",
     "Sampling": "sampling",
     "Score": "scoring_pass",
+    "StoredLM": "stored",
     "add_molora": "molora",
     "check": "checking",
     "convert": "converting",

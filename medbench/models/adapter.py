@@ -20,7 +20,8 @@ from lm_eval.api.registry import model_registry
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from medbench.errors import ModelError
-from medbench.models.answers import Answer, AnswerStore, MemoryStore, request_key
+from medbench.models.answers import Answer, AnswerStore, MemoryStore, request_keys
+from medbench.models.chat import render_chat
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
 from medbench.models.generating import Generator
@@ -153,25 +154,12 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         Raises:
             ModelError: The tokenizer has no chat template, or it refuses the chat.
         """
-        from jinja2 import TemplateError
-
-        if self._system_prompt and (not chat_history or chat_history[0]["role"] != "system"):
-            chat_history = [{"role": "system", "content": self._system_prompt}, *chat_history]
-        try:
-            return str(
-                self.tokenizer.apply_chat_template(
-                    chat_history,
-                    tokenize=False,
-                    add_generation_prompt=add_generation_prompt,
-                    continue_final_message=not add_generation_prompt,
-                )
-            )
-        except (TemplateError, ValueError) as error:
-            raise ModelError(
-                f"the chat template cannot be applied: {error}",
-                where=self.tokenizer_name,
-                hint="run without the chat template, or without a system prompt where the model knows none",
-            ) from error
+        return render_chat(
+            self.tokenizer,
+            chat_history,
+            add_generation_prompt=add_generation_prompt,
+            system_prompt=self._system_prompt,
+        )
 
     def get_model_info(self) -> dict[str, Any]:
         """What ran: size and number format of the model, and the engine's settings."""
@@ -210,7 +198,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             self.engine.score(pairs, _labels(missing), on_batch)
 
         answers = self._answer("loglikelihood", requests, compute)
-        return [(float(answer.logprob or 0.0), bool(answer.is_greedy)) for answer in answers]
+        return [answer.as_lm_eval("loglikelihood") for answer in answers]
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-probability of each text, in windows of the model's length that overlap by one token."""
@@ -231,7 +219,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
                 ready({index: Answer(logprob=total) for index, total in totals.items()})
 
         answers = self._answer("loglikelihood_rolling", requests, compute)
-        return [float(answer.logprob or 0.0) for answer in answers]
+        return [answer.as_lm_eval("loglikelihood_rolling") for answer in answers]
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue each prompt until a stop string, the end token or the limit."""
@@ -241,7 +229,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             self._generator.run(missing, keys, _labels(missing), self._store, ready)
 
         answers = self._answer("generate_until", requests, compute)
-        return [answer.response() for answer in answers]
+        return [answer.as_lm_eval("generate_until") for answer in answers]
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
@@ -256,7 +244,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         compute: Callable[[Sequence[Instance], Sequence[str], Ready], None],
     ) -> list[Answer]:
         """Answer requests from the store, and compute and store what it lacks."""
-        keys = self._keys(kind, requests)
+        keys = request_keys(kind, requests, self._seed)
         answers = self._store.get(keys)
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in answers}
         names = list(missing)
@@ -268,7 +256,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             answers.update(named)
             for index, answer in batch.items():
                 request = missing[names[index]]
-                self.cache_hook.add_partial(kind, request.args, _as_lm_eval(kind, answer))
+                self.cache_hook.add_partial(kind, request.args, answer.as_lm_eval(kind))
             if self._progress is not None:
                 self._progress(len(answers) / len(set(keys)))
 
@@ -278,16 +266,6 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         elif self._progress is not None:
             self._progress(1.0)
         return [answers[key] for key in keys]
-
-    def _keys(self, kind: str, requests: Sequence[Instance]) -> list[str]:
-        keys, seen = [], Counter[tuple[Any, ...]]()
-        for request in requests:
-            place = (request.task_name or "", request.doc_id or 0, request.idx)
-            arguments = list(request.args)
-            repeat = seen[place, str(arguments)]
-            seen[place, str(arguments)] += 1
-            keys.append(request_key(*place, repeat, kind, arguments, self._seed))
-        return keys
 
     def _fit(
         self, pairs: Sequence[tuple[list[int], list[int]]], requests: Sequence[Instance]
@@ -334,12 +312,3 @@ def register_models() -> None:
 
 def _labels(requests: Sequence[Instance]) -> list[RoutingLabel]:
     return [(request.task_name or "", request.doc_id or 0) for request in requests]
-
-
-def _as_lm_eval(kind: str, answer: Answer) -> Any:
-    if kind == "generate_until":
-        return answer.response()
-    return (answer.logprob, answer.is_greedy) if kind == "loglikelihood" else answer.logprob
-
-
-register_models()

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from medbench.errors import ModelError
 from medbench.models.responses import Response
 from medbench.models.routing_counts import RoutingCounts
 
-__all__ = ["Answer", "AnswerStore", "MemoryStore", "request_key"]
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+__all__ = ["Answer", "AnswerStore", "MemoryStore", "request_key", "request_keys"]
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,13 @@ class Answer:
             first_pass=self.first_pass,
             second_pass=self.second_pass,
         )
+
+    def as_lm_eval(self, kind: str) -> Any:
+        """The answer as lm-eval is given it: a response, a number, or a number and whether it is greedy."""
+        if kind == "generate_until":
+            return self.response()
+        logprob = float(self.logprob or 0.0)
+        return (logprob, bool(self.is_greedy)) if kind == "loglikelihood" else logprob
 
     def to_json(self) -> dict[str, Any]:
         """The fields that are set, as JSON values."""
@@ -112,3 +123,21 @@ def request_key(
     value = [task, document, index, repeat, kind, list(arguments), seed]
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def request_keys(kind: str, requests: Sequence[Instance], seed: int) -> list[str]:
+    """Name lm-eval's requests, see :func:`request_key`; equal ones of one document are told apart by number.
+
+    Args:
+        kind: ``loglikelihood``, ``loglikelihood_rolling`` or ``generate_until``.
+        requests: lm-eval's requests of that kind, all that are asked at once.
+        seed: Seed of sampling.
+    """
+    keys, seen = [], Counter[tuple[Any, ...]]()
+    for request in requests:
+        place = (request.task_name or "", request.doc_id or 0, request.idx)
+        arguments = list(request.args)
+        repeat = seen[place, str(arguments)]
+        seen[place, str(arguments)] += 1
+        keys.append(request_key(*place, repeat, kind, arguments, seed))
+    return keys

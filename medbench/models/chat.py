@@ -1,0 +1,53 @@
+"""Chats as the prompts that a model was trained on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from medbench.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+__all__ = ["render_chat"]
+
+
+def render_chat(
+    tokenizer: PreTrainedTokenizerBase,
+    messages: Sequence[dict[str, str]],
+    *,
+    add_generation_prompt: bool,
+    system_prompt: str | None = None,
+) -> str:
+    """Write a chat with the tokenizer's template.
+
+    Args:
+        tokenizer: The model's; transformers renders its template in a sandbox.
+        messages: ``role`` and ``content`` each.
+        add_generation_prompt: Whether the model's turn begins; otherwise the last message is left open.
+        system_prompt: System message of chats that have none.
+
+    Raises:
+        ModelError: The tokenizer has no chat template, or it refuses the chat.
+    """
+    from jinja2 import TemplateError
+
+    chat = list(messages)
+    if system_prompt and (not chat or chat[0]["role"] != "system"):
+        chat.insert(0, {"role": "system", "content": system_prompt})
+    try:
+        return str(
+            tokenizer.apply_chat_template(
+                chat,
+                tokenize=False,
+                add_generation_prompt=add_generation_prompt,
+                continue_final_message=not add_generation_prompt,
+            )
+        )
+    except (TemplateError, ValueError) as error:
+        raise ModelError(
+            f"the chat template cannot be applied: {error}",
+            where=str(tokenizer.name_or_path),
+            hint="run without the chat template, or without a system prompt where the model knows none",
+        ) from error
