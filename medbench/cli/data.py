@@ -183,6 +183,30 @@ def duplicates_command(
     typer.echo(f"{len(found)} questions occur more than once among {len(documents)} datasets")
 
 
+@app.command("convert-cblue")
+def convert_command(
+    raw: Annotated[Path, typer.Argument(help="A raw CBLUE file, such as CMeEE-V2_dev.json.")],
+    task: Annotated[str, typer.Option("--task", help="PromptCBLUE's name of the task, such as CMeEE-V2.")],
+    templates: Annotated[Path, typer.Option("--templates", help="PromptCBLUE's templates.json.")],
+    output: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="File to write; <data-dir>/promptcblue/<task>.jsonl is found."),
+    ],
+    seed: Annotated[int, typer.Option(help="Chooses the wording of each row.")] = 0,
+    split: Annotated[str, typer.Option(help="Written into the sample ids.")] = "dev",
+    as_json: AsJson = False,
+) -> None:
+    """Turn a raw CBLUE file into PromptCBLUE rows."""
+    from medbench.data.cblue import convert, read_templates, write_rows
+
+    rows = convert(raw, task, read_templates(templates), seed=seed, split=split)
+    write_rows(output, rows)
+    if as_json:
+        print_json({"written": str(output), "rows": len(rows)})
+        return
+    typer.echo(f"written  {output} ({len(rows)} rows)")
+
+
 def _folder(data_dir: Path | None) -> Path:
     if data_dir is None:
         raise DataError("no data folder was named", hint="use --data-dir, or set MEDBENCH_DATA")

@@ -1,0 +1,92 @@
+"""What every converter works with: records with a place, and the parts of a row."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+from medbench.errors import DataError
+
+__all__ = ["COMMA", "Part", "Record", "lines", "rename"]
+
+# PromptCBLUE separates labels and entities by the full-width comma.
+COMMA = "，"
+
+
+class Record(NamedTuple):
+    """One record of a raw file.
+
+    Attributes:
+        where: File and position, for messages.
+        key: Its identifier in the file, or its position.
+        values: Its fields.
+    """
+
+    where: str
+    key: str
+    values: Mapping[str, Any]
+
+    def get(self, name: str, kind: type | tuple[type, ...] = str) -> Any:
+        """A field that must be there and of a kind.
+
+        Raises:
+            DataError: If it is not.
+        """
+        value = self.values.get(name)
+        if not isinstance(value, kind):
+            found = "missing" if value is None else type(value).__name__
+            raise DataError(
+                f"the field {name!r} is {found}",
+                where=self.where,
+                hint="the file is not the raw CBLUE file of this task, or not of its labelled splits",
+            )
+        return value
+
+    def items(self, name: str) -> Iterator[Record]:
+        """The objects of a list field, each as a record."""
+        for number, item in enumerate(self.get(name, list), start=1):
+            where = f"{self.where}, {name} {number}"
+            if not isinstance(item, Mapping):
+                raise DataError(f"{type(item).__name__} where an object was expected", where=where)
+            yield Record(where, f"{self.key}-{number}", item)
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a converter makes of a record: everything of a row but the wording of its template.
+
+    Attributes:
+        key: Identifier of the row.
+        fields: Texts for the template's placeholders, by name without brackets.
+        target: The answer in the official form.
+        choices: Labels to choose among; None where a task has none.
+        cluster: What the row shares with others of one dialogue.
+    """
+
+    key: str
+    fields: Mapping[str, str]
+    target: str
+    choices: Sequence[str] | None = None
+    cluster: str = field(default="")
+
+
+def lines(head: str, body: Sequence[str]) -> str:
+    """A target: its opening line and one line per item."""
+    return "\n".join([head, *body])
+
+
+def rename(record: Record, name: str, labels: Mapping[str, str]) -> str:
+    """The PromptCBLUE wording of a label field.
+
+    Raises:
+        DataError: If the label is unknown.
+    """
+    value = str(record.get(name, (str, int)))
+    if value not in labels:
+        raise DataError(
+            f"unknown label {value!r} in {name!r}",
+            where=record.where,
+            hint=f"known are {', '.join(labels)}",
+        )
+    return labels[value]
