@@ -1,6 +1,5 @@
 """Answers are read as a careful person reads them."""
 
-# ruff: noqa: E501
 from __future__ import annotations
 
 import time
