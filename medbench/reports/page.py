@@ -20,6 +20,7 @@ from medbench.reports.sections.differences import differences
 from medbench.reports.sections.documents import documents
 from medbench.reports.sections.provenance import provenance
 from medbench.reports.sections.routing import routing
+from medbench.reports.sections.routing_tasks import routing_tasks
 from medbench.reports.sections.scores import bars, overview
 from medbench.version import __version__
 
@@ -107,6 +108,7 @@ def _sections(
         confusion_section(runs, systems),
         documents(runs, systems),
         routing(runs, systems),
+        routing_tasks(runs, systems),
         provenance(runs, scores, systems),
     ]
 

@@ -5,18 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from medbench.analysis import Runs
 from medbench.analysis.router_cells import Cells, cells
+from medbench.reports.heatmap import expert_map
 from medbench.reports.payload import pack
 from medbench.reports.section import Section
 
 __all__ = ["routing"]
 
 _ALL = "all"
-_CELL = 18
-_LEFT, _TOP, _GAP = 34, 34, 30
 
 
 def routing(runs: Runs, systems: list[str]) -> Section | None:
@@ -69,7 +68,15 @@ def _figure(counted: Cells, system: str) -> tuple[dict[str, Any], dict[str, Any]
         f"Chance level: {100 * chance:.1f}% of the choices for every expert.",
         "tasks": tasks,
         "phases": ["all tokens" if phase == _ALL else phase for phase in phases],
-        "svg": _svg(projections, layers, width, loads["0/0"], chance),
+        "svg": expert_map(
+            projections,
+            layers,
+            width,
+            [value / 10_000 for value in loads["0/0"]],
+            middle=chance,
+            reach=chance,
+            name="Expert load",
+        ),
         "legend": Markup(
             '<p class="ramp"><span>0%</span><i></i><span>≥ {}%</span><span>middle: chance, {}%</span></p>'
         ).format(f"{200 * chance:.0f}", f"{100 * chance:.1f}"),
@@ -89,42 +96,3 @@ def _loads(selected: Cells, order: list[tuple[str, int]]) -> list[int]:
         for key in order
         for value in (share[where[key]] if key in where else empty).tolist()
     ]
-
-
-def _svg(projections: list[str], layers: list[int], experts: int, loads: list[int], chance: float) -> Markup:
-    step = experts * _CELL + _GAP
-    width, height = _LEFT + len(projections) * step, _TOP + len(layers) * _CELL + 6
-    parts = [
-        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
-        'aria-label="Expert load: rows are layers, columns are experts, one block per projection">'
-    ]
-    for i, layer in enumerate(layers):
-        y = _TOP + i * _CELL + _CELL - 5
-        parts.append(f'<text class="soft" x="{_LEFT - 6}" y="{y}" text-anchor="end">{layer}</text>')
-    parts.append(f'<text class="soft" x="{_LEFT - 6}" y="{_TOP - 6}" text-anchor="end">layer</text>')
-    index = 0
-    for p, projection in enumerate(projections):
-        left = _LEFT + p * step
-        parts.append(f'<text x="{left}" y="12">{escape(projection)}</text>')
-        parts.extend(
-            f'<text class="soft" x="{left + e * _CELL + _CELL / 2}" y="{_TOP - 6}" '
-            f'text-anchor="middle">{e}</text>'
-            for e in range(experts)
-        )
-        for i, layer in enumerate(layers):
-            for e in range(experts):
-                share = loads[index] / 10_000
-                index += 1
-                where = f"{projection}, layer {layer}, expert {e}"
-                parts.append(
-                    f'<rect class="cell" x="{left + e * _CELL}" y="{_TOP + i * _CELL}" width="{_CELL}" '
-                    f'height="{_CELL}" rx="2" data-where="{escape(where)}" style="{_fill(share, chance)}">'
-                    f"<title>{escape(where)}: {100 * share:.1f}% (chance {100 * chance:.1f}%)</title></rect>"
-                )
-    return Markup("".join(parts) + "</svg>")  # noqa: S704 - all texts in it were escaped above
-
-
-def _fill(share: float, chance: float) -> str:
-    lean = max(-1.0, min(1.0, (share - chance) / chance))
-    end = "--low" if lean < 0 else "--high"
-    return f"fill:color-mix(in oklab, var({end}) {round(100 * abs(lean))}%, var(--middle))"

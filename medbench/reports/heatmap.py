@@ -1,0 +1,116 @@
+"""Drawings of routers: a square per expert, a row per layer, a block per projection."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup, escape
+
+__all__ = ["expert_map", "layer_lines"]
+
+_CELL = 18
+_LEFT, _TOP, _GAP = 34, 34, 30
+
+
+def expert_map(
+    projections: Sequence[str],
+    layers: Sequence[int],
+    experts: int,
+    values: Sequence[float],
+    *,
+    middle: float,
+    reach: float,
+    name: str,
+) -> Markup:
+    """Draw one number per expert on a diverging scale.
+
+    Args:
+        projections: Blocks, left to right.
+        layers: Rows, top to bottom.
+        experts: Columns of each block.
+        values: Numbers by projection, layer and expert, in that order.
+        middle: What the neutral colour stands for: chance, or no difference.
+        reach: Distance from it at which the colours are full.
+        name: What is drawn, for readers who cannot see it and for the tooltips.
+    """
+    step = experts * _CELL + _GAP
+    width, height = _LEFT + len(projections) * step, _TOP + len(layers) * _CELL + 6
+    parts = [
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(name)}: rows are layers, columns are experts, one block per projection">',
+        f'<text class="soft" x="{_LEFT - 6}" y="{_TOP - 6}" text-anchor="end">layer</text>',
+    ]
+    for i, layer in enumerate(layers):
+        y = _TOP + i * _CELL + _CELL - 5
+        parts.append(f'<text class="soft" x="{_LEFT - 6}" y="{y}" text-anchor="end">{layer}</text>')
+    numbers = iter(values)
+    for p, projection in enumerate(projections):
+        left = _LEFT + p * step
+        parts.append(f'<text x="{left}" y="12">{escape(projection)}</text>')
+        parts.extend(
+            f'<text class="soft" x="{left + e * _CELL + _CELL / 2}" y="{_TOP - 6}" '
+            f'text-anchor="middle">{e}</text>'
+            for e in range(experts)
+        )
+        for i, layer in enumerate(layers):
+            for e in range(experts):
+                value = next(numbers)
+                where = escape(f"{projection}, layer {layer}, expert {e}")
+                parts.append(
+                    f'<rect class="cell" x="{left + e * _CELL}" y="{_TOP + i * _CELL}" width="{_CELL}" '
+                    f'height="{_CELL}" rx="2" data-where="{where}" style="{_fill(value, middle, reach)}">'
+                    f"<title>{where}: {_percent(value)} ({_percent(middle)} is neutral)</title></rect>"
+                )
+    return Markup("".join(parts) + "</svg>")  # noqa: S704 - all texts in it were escaped above
+
+
+def layer_lines(
+    lines: Mapping[str, Sequence[float]], layers: Sequence[int], *, top: float, name: str
+) -> Markup:
+    """Draw a figure of the routers along the layers, a line per projection, with the chance level on top.
+
+    Args:
+        lines: Values by layer, for each projection.
+        layers: The layers.
+        top: Chance level, drawn as a dashed line, and end of the scale.
+        name: What is drawn.
+    """
+    width, height, left, right = 320, 150, 38, 66
+    span = max(1, len(layers) - 1)
+
+    def x(i: int) -> float:
+        return round(left + i * (width - left - right) / span, 1)
+
+    def y(value: float) -> float:
+        return round(14 + (height - 40) * (1 - value / (1.05 * top)), 1)
+
+    parts = [
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(name)} by layer">',
+        f'<line class="diagonal" x1="{left}" y1="{y(top)}" x2="{width - right}" y2="{y(top)}"/>',
+        f'<text class="soft" x="{left - 4}" y="{y(top) + 4}" text-anchor="end">{top:.2f}</text>',
+        f'<text class="soft" x="{left - 4}" y="{y(0) + 4}" text-anchor="end">0</text>',
+        f'<text class="soft" x="{width - right + 4}" y="{y(top) + 4}">chance</text>',
+        f'<text class="soft" x="{left}" y="{height - 6}">layer {layers[0]}</text>',
+        f'<text class="soft" x="{width - right}" y="{height - 6}" text-anchor="end">{layers[-1]}</text>',
+    ]
+    for index, (projection, values) in enumerate(lines.items()):
+        points = " ".join(f"{x(i)},{y(value)}" for i, value in enumerate(values))
+        dots = "".join(
+            f'<circle class="dot" cx="{x(i)}" cy="{y(value)}" r="2.5"><title>{escape(projection)}, layer '
+            f"{layers[i]}: {value:.3f}</title></circle>"
+            for i, value in enumerate(values)
+        )
+        label = f'<text x="{width - right + 6}" y="{y(0) - 26 + 13 * index}">— {escape(projection)}</text>'
+        parts.append(f'<g class="k{index}"><polyline class="line" points="{points}"/>{dots}{label}</g>')
+    return Markup("".join(parts) + "</svg>")  # noqa: S704 - all texts in it were escaped above
+
+
+def _fill(value: float, middle: float, reach: float) -> str:
+    lean = max(-1.0, min(1.0, (value - middle) / reach)) if reach > 0 else 0.0
+    end = "--low" if lean < 0 else "--high"
+    return f"fill:color-mix(in oklab, var({end}) {round(100 * abs(lean))}%, var(--middle))"
+
+
+def _percent(value: float) -> str:
+    return f"{100 * value:.1f}%"
