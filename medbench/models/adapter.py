@@ -24,7 +24,7 @@ from medbench.models.answers import Answer, AnswerStore, MemoryStore, request_ke
 from medbench.models.chat import render_chat
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
-from medbench.models.generating import Generator
+from medbench.models.generating import Generator, Ready
 from medbench.models.loading import load_model
 from medbench.models.molora import molora_linears
 from medbench.models.routing_counts import RoutingCounts, RoutingLabel
@@ -38,8 +38,6 @@ __all__ = ["MedbenchLM", "register_models"]
 _LOG = logging.getLogger(__name__)
 _ROLLING_BATCH = 16  # texts whose windows are scored before their answers are stored
 _DEFAULT_LENGTH = 2048  # for a model that does not say what it takes
-
-Ready = Callable[[Mapping[int, Answer]], None]
 
 
 class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
@@ -192,7 +190,8 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
                     {
                         index: Answer(logprob=score.logprob, is_greedy=score.is_greedy)
                         for index, score in zip(indices, scores, strict=True)
-                    }
+                    },
+                    {},
                 )
 
             self.engine.score(pairs, _labels(missing), on_batch)
@@ -216,7 +215,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
                 totals = dict.fromkeys(which, 0.0)
                 for (index, _), score in zip(windows, scores, strict=True):
                     totals[index] += score.logprob
-                ready({index: Answer(logprob=total) for index, total in totals.items()})
+                ready({index: Answer(logprob=total) for index, total in totals.items()}, {})
 
         answers = self._answer("loglikelihood_rolling", requests, compute)
         return [answer.as_lm_eval("loglikelihood_rolling") for answer in answers]
@@ -249,10 +248,10 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in answers}
         names = list(missing)
 
-        def ready(batch: Mapping[int, Answer]) -> None:
+        def ready(batch: Mapping[int, Answer], kept: Mapping[str, Answer]) -> None:
             named = {names[index]: answer for index, answer in batch.items()}
             routing: RoutingCounts = self.engine.routing()
-            self._store.put(named, routing or None)
+            self._store.put({**named, **kept}, routing or None)
             answers.update(named)
             for index, answer in batch.items():
                 request = missing[names[index]]

@@ -30,6 +30,7 @@ class Answer:
         truncated: Whether the first pass ran into its token limit.
         first_pass: The text of the first pass.
         second_pass: The text of the second pass, ``None`` if there was none.
+        tokens: Token ids of a first pass that is kept for its second.
     """
 
     logprob: float | None = None
@@ -38,6 +39,7 @@ class Answer:
     truncated: bool = False
     first_pass: str | None = None
     second_pass: str | None = None
+    tokens: tuple[int, ...] | None = None
 
     def response(self) -> Response:
         """The generated text as lm-eval is given it."""
@@ -60,14 +62,15 @@ class Answer:
         return {name: value for name, value in vars(self).items() if value is not None}
 
     @classmethod
-    def from_json(cls, value: Mapping[str, Any]) -> Answer:
+    def from_json(cls, value: dict[str, Any]) -> Answer:
         """Read :meth:`to_json` back.
 
         Raises:
             ModelError: The value has unknown fields.
         """
+        tokens = value.get("tokens")
         try:
-            return cls(**value)
+            return cls(**value | {"tokens": None if tokens is None else tuple(tokens)})
         except TypeError as error:
             raise ModelError(
                 "a stored answer has unknown fields", hint="it was written by another version"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import ModelError
@@ -21,9 +21,11 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Generator"]
+__all__ = ["Generator", "Ready"]
 
 _LOG = logging.getLogger(__name__)
+
+Ready = Callable[[Mapping[int, Answer], Mapping[str, Answer]], None]
 
 
 @dataclass(frozen=True)
@@ -96,7 +98,7 @@ class Generator:
         keys: Sequence[str],
         labels: Sequence[RoutingLabel],
         store: AnswerStore,
-        ready: Callable[[Mapping[int, Answer]], None],
+        ready: Ready,
     ) -> None:
         """Answer requests.
 
@@ -104,8 +106,9 @@ class Generator:
             requests: lm-eval's.
             keys: Their keys in the store.
             labels: Whose router choices they are.
-            store: Keeps first passes that a second is to follow.
-            ready: Told of answers as they are complete, after each batch.
+            store: Knows the first passes that an earlier attempt kept.
+            ready: Told after each batch of the answers that are complete, and of the first passes to keep, by
+                key, that a second is to follow.
         """
         jobs = [
             _Job(
@@ -122,8 +125,8 @@ class Generator:
         kept = store.get([job.first_key for job in jobs if job.settings.second_pass])
         firsts = {job.index: kept[job.first_key] for job in jobs if job.first_key in kept}
         waiting = [job for job in jobs if job.index not in firsts]
-        contexts = dict(zip((job.index for job in waiting), self._prompts(waiting), strict=True))
-        counted: dict[int, list[int]] = {}
+        contexts = self._prompts(jobs)
+        counted = {index: _forwarded(contexts[index], first) for index, first in firsts.items()}
 
         def on_batch(indices: Sequence[int], generations: Sequence[Generation]) -> None:
             done, halves = {}, {}
@@ -134,16 +137,14 @@ class Generator:
                 answer = Answer(text=text, first_pass=text, truncated=truncated)
                 second = job.settings.second_pass
                 if second is not None and second.needed(text):
-                    halves[job.index] = answer
-                    counted[job.index] = [*contexts[job.index], *generation.token_ids[:-1]]
+                    half = replace(answer, tokens=tuple(generation.token_ids))
+                    halves[job.index] = half
+                    counted[job.index] = _forwarded(contexts[job.index], half)
                 else:
                     done[job.index] = answer
             firsts.update(halves)
-            if halves:
-                routing = self._engine.routing()
-                store.put({jobs[index].first_key: half for index, half in halves.items()}, routing or None)
-            if done:
-                ready(done)
+            # Together: the router counts of the batch are those of both.
+            ready(done, {jobs[index].first_key: half for index, half in halves.items()})
 
         self._generate(
             waiting,
@@ -160,7 +161,7 @@ class Generator:
         jobs: Sequence[_Job],
         firsts: Mapping[int, Answer],
         counted: Mapping[int, list[int]],
-        ready: Callable[[Mapping[int, Answer]], None],
+        ready: Ready,
     ) -> None:
         passes = [second for job in jobs if (second := job.settings.second_pass) is not None]
         if not passes:
@@ -181,20 +182,15 @@ class Generator:
                     first_pass=first.text,
                     second_pass=text,
                 )
-            ready(done)
+            ready(done, {})
 
         self._generate(
             jobs,
             prompts,
             limits=[second.max_gen_toks for second in passes],
             letters=[second.letters for second in passes],
-            # Tokens that the first pass counted already; after a resume all of them but for the suffix.
-            skip=[
-                _common(prompt, counted[job.index])
-                if job.index in counted
-                else _common(prompt, self._encoder.encode([job.prompt + (firsts[job.index].text or "")])[0])
-                for job, prompt in zip(jobs, prompts, strict=True)
-            ],
+            # Tokens that the first pass counted already.
+            skip=[_common(prompt, counted[job.index]) for job, prompt in zip(jobs, prompts, strict=True)],
             on_batch=on_batch,
         )
 
@@ -302,6 +298,11 @@ def _end_tokens(engine: Engine, tokenizer: PreTrainedTokenizerBase) -> list[int]
     named = getattr(settings, "eos_token_id", None)
     more = named if isinstance(named, (list, tuple)) else [named]
     return [int(token) for token in dict.fromkeys([tokenizer.eos_token_id, *more]) if token is not None]
+
+
+def _forwarded(context: Sequence[int], first: Answer) -> list[int]:
+    """The tokens that went through the model in a first pass: its last was read off and went in no more."""
+    return [*context, *(first.tokens or ())[:-1]]
 
 
 def _common(a: Sequence[int], b: Sequence[int]) -> int:
