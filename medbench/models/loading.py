@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from medbench.errors import ModelError
 from medbench.models.folder import read_json
+from medbench.models.fused import require_fused
 from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
 from medbench.models.molora import Impl, add_molora
 from medbench.models.skeleton import Skeleton, build_skeleton, foreign_failures
@@ -52,7 +53,7 @@ def load_model(
         device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` for a GPU if there is one.
         layout: ``auto``, or the layout that the checkpoint must have: ``adapter``, ``merged``, ``converted``,
             ``plain``.
-        impl: Form of the MoLoRA arithmetic: ``stacked`` or ``loop``.
+        impl: Form of the MoLoRA arithmetic: ``stacked``, ``fused`` (CUDA with triton) or ``loop``.
         revision: Revision of ``path`` on the hub.
         base_revision: Revision of ``base`` on the hub.
 
@@ -69,6 +70,8 @@ def load_model(
     place = _device(device)
     checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
     element = _dtype(dtype, checkpoint)
+    if impl == "fused" and checkpoint.molora is not None:
+        require_fused(place, element, checkpoint.molora.num_experts)
     skeleton = build_skeleton(checkpoint.config, element, where=str(checkpoint.model_folder / "config.json"))
     if checkpoint.molora is None and not skeleton.mlp:
         model = _load_with_transformers(checkpoint, element, place)

@@ -29,6 +29,7 @@ from torch.nn import functional as F
 
 from medbench.errors import ModelError
 from medbench.models.config import MoLoRAConfig
+from medbench.models.fused import expand_, require_fused
 from medbench.models.skeleton import Projection, find_mlp_linears
 
 __all__ = [
@@ -41,7 +42,7 @@ __all__ = [
     "set_impl",
 ]
 
-Impl = Literal["stacked", "loop"]
+Impl = Literal["stacked", "fused", "loop"]
 Routing = Literal["topk", "first"]
 
 # (module, logits [N, E], choice [N, k], weights [N, k]) for the N tokens of the forward, in their order.
@@ -59,14 +60,14 @@ class MoLoRALinear(nn.Module):
         config: Number, rank and scaling of the experts.
         layer: Index of the decoder layer.
         projection: Which of the three MLP projections this is.
-        impl: ``stacked`` (see the module's description), or ``loop``: the published arithmetic, expert by
-            expert, the oracle of the tests.
+        impl: ``stacked`` (see the module's description); ``fused``: the same with one CUDA kernel after the
+            two products; or ``loop``: the published arithmetic, expert by expert, the oracle of the tests.
 
     Attributes:
         observer: Called with the routing of every forward; ``None`` costs nothing. Not called with one
             expert, where there is nothing to choose.
         routing: ``topk`` as published; ``first`` takes the lowest index among equal logits on every device
-            (``torch.topk`` leaves that open).
+            (``torch.topk`` leaves that open), as ``fused`` always does.
         molora_in: [E*r + E, in], the rows of A, then those of the router (E*r rows with one expert).
         molora_in_bias: [E*r + E], zeros for A, then the router's bias. The bias belongs in the product: added
             afterwards in 16 bit it flips one top-2 set in a thousand.
@@ -150,7 +151,7 @@ class MoLoRALinear(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """Map x [..., in] to [..., out]."""
         tokens = x.reshape(-1, x.shape[-1])
-        y = self._loop(tokens) if self.impl == "loop" else self._stacked(tokens)
+        y = {"stacked": self._stacked, "fused": self._fused, "loop": self._loop}[self.impl](tokens)
         return y.view(*x.shape[:-1], y.shape[-1])
 
     def _stacked(self, x: Tensor) -> Tensor:
@@ -168,6 +169,21 @@ class MoLoRALinear(nn.Module):
         u = (h[:, :rows].view(len(x), self.num_experts, self.rank) * gates.unsqueeze(2)).to(h.dtype)
         return y.addmm_(u.view(len(x), rows), self.molora_b.t())
 
+    def _fused(self, x: Tensor) -> Tensor:
+        if self.molora_in_bias is None:
+            return self._stacked(x)
+        h = F.linear(x, self.molora_in, self.molora_in_bias)
+        if self.observer is not None:
+            self._route(h[:, self.num_experts * self.rank :])
+        return expand_(
+            self.base(x),
+            h,
+            self.molora_b,
+            num_experts=self.num_experts,
+            top_k=self.top_k,
+            scaling=self.scaling,
+        )
+
     def _loop(self, x: Tensor) -> Tensor:
         a = self.lora_a.view(self.num_experts, self.rank, -1)
         b = self.lora_b.view(-1, self.num_experts, self.rank)
@@ -184,7 +200,7 @@ class MoLoRALinear(nn.Module):
 
     def _route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Choose experts: indices [N, k], best first, and their weights [N, k], in float32 at least."""
-        if self.routing == "first":
+        if self.routing == "first" or self.impl == "fused":
             choice = _first_k(logits, self.top_k)
             best = logits.gather(1, choice)
         else:
@@ -249,10 +265,14 @@ def set_impl(model: nn.Module, impl: Impl) -> None:
     """Switch every mixture of a model to another form of the same arithmetic.
 
     Raises:
-        ModelError: The form is unknown.
+        ModelError: The form is unknown, or cannot run here; then nothing changes.
     """
     _known_impl(impl)
-    for module in molora_linears(model):
+    linears = molora_linears(model)
+    if impl == "fused":
+        for module in linears:
+            require_fused(module.molora_b.device, module.molora_b.dtype, module.num_experts)
+    for module in linears:
         module.impl = impl
 
 
