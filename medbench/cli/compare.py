@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from medbench.cli.output import print_json
 
 __all__ = ["register"]
 
@@ -59,7 +60,7 @@ def compare(
         alpha=alpha,
     )
     if as_json:
-        typer.echo(json.dumps(as_records(frame), ensure_ascii=False, indent=2))
+        print_json(as_records(frame))
     else:
         show_table(comparison_table(frame), form, output)
     if fail_on_regression and frame["verdict"].isin(["worse", "refused"]).any():

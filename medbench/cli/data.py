@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medbench.cli.output import print_json, print_table
+from medbench.cli.output import print_json, print_table, say
 from medbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ def fetch_command(
     print_table(("file", "outcome", "note"), results)
     by_hand = sum(result.outcome == "by hand" for result in results)
     if by_hand:
-        typer.echo(f"{by_hand} files have to be put there by hand: no repository with them is known.")
+        say(f"{by_hand} files have to be put there by hand: no repository with them is known.")
 
 
 @app.command("verify")
@@ -98,7 +98,7 @@ def verify_command(names: Names = None, data_dir: DataDir = None, as_json: AsJso
         print_json([state._asdict() for state in states])
     else:
         print_table(("file", "state"), ((state.path, state.state) for state in states))
-        typer.echo(", ".join(f"{n} {state}" for state, n in sorted(counts.items())))
+        say(", ".join(f"{n} {state}" for state, n in sorted(counts.items())))
     if counts["differs"] or not counts["ok"]:
         raise typer.Exit(1)
 
@@ -144,8 +144,8 @@ def lock_command(
         ((e.dataset, e.kind, sum(e.documents.values()), e.fingerprint[:12]) for e in entries),
     )
     for name, why in skipped:
-        typer.echo(f"left out: {name}: {why}")
-    typer.echo(f"written  {target}")
+        say(f"left out: {name}: {why}")
+    say(f"written  {target}")
 
 
 @app.command("duplicates")
@@ -175,12 +175,12 @@ def duplicates_command(
     print_table(("datasets", "questions"), pairs.most_common())
     for duplicate in found[:limit]:
         places = ", ".join("/".join(place) for place in duplicate.documents)
-        typer.echo(
+        say(
             places
             + ("  different answers" if duplicate.conflicting else "")
             + ("  leak" if duplicate.leaks else "")
         )
-    typer.echo(f"{len(found)} questions occur more than once among {len(documents)} datasets")
+    say(f"{len(found)} questions occur more than once among {len(documents)} datasets")
 
 
 @app.command("convert-cblue")
@@ -204,7 +204,7 @@ def convert_command(
     if as_json:
         print_json({"written": str(output), "rows": len(rows)})
         return
-    typer.echo(f"written  {output} ({len(rows)} rows)")
+    say(f"written  {output} ({len(rows)} rows)")
 
 
 def _folder(data_dir: Path | None) -> Path:

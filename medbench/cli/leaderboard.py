@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from medbench.cli.output import print_json
 
 __all__ = ["register"]
 
@@ -49,6 +50,6 @@ def leaderboard(
             "ranking": as_records(board.ranking),
             "scores": as_records(board.scores),
         }
-        typer.echo(json.dumps(content, ensure_ascii=False, indent=2))
+        print_json(content)
         return
     show_table(leaderboard_table(board, with_tasks=form != "text"), form, output)

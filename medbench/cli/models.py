@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medbench.cli.output import print_json, print_table
+from medbench.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ def check_command(
     else:
         facts = {key: value for key, value in asdict(report).items() if value not in (None, (), {})}
         print_table(("fact", "value"), ((key.replace("_", " "), value) for key, value in facts.items()))
-        typer.echo("The checkpoint would load." if report.ok else "The checkpoint would not load.")
+        say("The checkpoint would load." if report.ok else "The checkpoint would not load.")
     if not report.ok:
         raise typer.Exit(1)
 
@@ -101,7 +101,7 @@ def convert_command(
     if as_json:
         print_json({"written": str(written)})
         return
-    typer.echo(f"written  {written}")
+    say(f"written  {written}")
 
 
 def _element(name: str | None) -> torch.dtype | None:

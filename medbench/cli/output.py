@@ -1,4 +1,4 @@
-"""What several commands print: tables for people, JSON for scripts."""
+"""What commands print: lines and tables for people, JSON for scripts; none can play tricks on a terminal."""
 
 from __future__ import annotations
 
@@ -8,14 +8,21 @@ from typing import Any
 
 import typer
 
-__all__ = ["print_json", "print_table", "printable"]
+from medbench.errors import escaped, printable
+
+__all__ = ["print_json", "print_table", "say"]
 
 _PIPE_WIDTH = 240
 
 
+def say(text: str, *, err: bool = False) -> None:
+    """Print a line; control characters in it are made visible instead of obeyed."""
+    typer.echo(printable(text), err=err)
+
+
 def print_json(value: Any) -> None:
-    """Print a value as JSON; paths and the like become text."""
-    typer.echo(json.dumps(value, ensure_ascii=False, indent=2, default=str))
+    """Print a value as JSON; paths and the like become text, control characters are escaped."""
+    typer.echo(escaped(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
@@ -25,7 +32,12 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=title, box=box.SIMPLE_HEAD, title_justify="left", pad_edge=False)
+    table = Table(
+        title=None if title is None else Text(printable(title)),
+        box=box.SIMPLE_HEAD,
+        title_justify="left",
+        pad_edge=False,
+    )
     for number, column in enumerate(columns):
         # Names must stay in one piece to be copied; the other columns give way.
         table.add_column(column, overflow="fold", no_wrap=number == 0)
@@ -34,8 +46,3 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
     console = Console()
     # In a pipe there is no width to keep to, and lines are for grep.
     (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
-
-
-def printable(text: str) -> str:
-    """Text without control characters, which could move the cursor or recolour a terminal."""
-    return "".join(c if c.isprintable() or c in "\n\t" else "\N{REPLACEMENT CHARACTER}" for c in text)

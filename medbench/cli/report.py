@@ -8,6 +8,8 @@ from typing import Annotated
 
 import typer
 
+from medbench.cli.output import say
+
 __all__ = ["register"]
 
 
@@ -36,7 +38,7 @@ def report(
     loaded = load_runs(runs or ["results"])
     written = write_report(loaded, output, title=title, baseline=baseline)
     if as_json:
-        typer.echo(
+        say(
             json.dumps(
                 {
                     "report": str(written),
@@ -49,5 +51,5 @@ def report(
         )
         return
     for problem in loaded.problems:
-        typer.echo(f"note: {problem.path}: {problem.what}", err=True)
-    typer.echo(f"{written}  ({len(loaded)} runs)")
+        say(f"note: {problem.path}: {problem.what}", err=True)
+    say(f"{written}  ({len(loaded)} runs)")

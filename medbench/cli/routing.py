@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from medbench.cli.output import print_json
 
 __all__ = ["app", "register"]
 
@@ -35,7 +36,7 @@ def show(
 
     frame = router_summary(load(runs).routing(), _columns(by))
     if as_json:
-        typer.echo(json.dumps(as_records(frame), ensure_ascii=False, indent=2))
+        print_json(as_records(frame))
         return
     show_table(routing_table(frame), form, output)
 
@@ -55,7 +56,7 @@ def similarity(
 
     frame = task_similarity(load(runs).routing(), phase=phase)
     if as_json:
-        typer.echo(json.dumps(as_records(frame), ensure_ascii=False, indent=2))
+        print_json(as_records(frame))
         return
     show_table(similarity_table(frame), form, output)
 
@@ -77,7 +78,7 @@ def compare(
 
     frame = load_difference(load_runs(first).routing(), load_runs(second).routing(), _columns(by))
     if as_json:
-        typer.echo(json.dumps(as_records(frame), ensure_ascii=False, indent=2))
+        print_json(as_records(frame))
         return
     show_table(load_difference_table(frame), form, output)
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medbench.cli.output import print_json
+
 if TYPE_CHECKING:
     from medbench.api import Evaluation
 
@@ -140,7 +142,7 @@ def _show(outcome: Evaluation, *, as_json: bool) -> None:
 
     frame = outcome.runs.scores()
     if as_json:
-        typer.echo(json.dumps(_as_json(outcome, frame), ensure_ascii=False, indent=2))
+        print_json(_as_json(outcome, frame))
         return
     console = Console()
     console.print(scores_table(frame))

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
+from medbench.cli.output import say
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ def load(paths: list[str] | None) -> Runs:
 
     runs = load_runs(paths or ["results"])
     for problem in runs.problems:
-        typer.echo(f"note: {problem.path}: {problem.what}", err=True)
+        say(f"note: {problem.path}: {problem.what}", err=True)
     return runs
 
 
@@ -42,7 +42,7 @@ def show_table(table: TextTable, form: str, output: Path | None) -> None:
         form: ``text`` for the terminal, else a format of :func:`medbench.reports.tables.render_table`.
         output: File to write; standard output by default.
     """
-    from medbench.errors import ReportError
+    from medbench.errors import ReportError, printable
     from medbench.reports.tables import render_table
 
     if form == "text" and output is None:
@@ -50,13 +50,13 @@ def show_table(table: TextTable, form: str, output: Path | None) -> None:
         return
     text = render_table(table, "markdown" if form == "text" else form)
     if output is None:
-        sys.stdout.write(text)
+        sys.stdout.write(printable(text))
         return
     try:
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ReportError(f"the table cannot be written: {error.strerror}", where=str(output)) from error
-    typer.echo(str(output))
+    say(str(output))
 
 
 def _print_text(table: TextTable) -> None:
@@ -64,14 +64,18 @@ def _print_text(table: TextTable) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    shown = Table(title=Text(table.title, style="bold"), header_style="bold", show_edge=False, pad_edge=False)
+    from medbench.errors import printable
+
+    shown = Table(
+        title=Text(printable(table.title), style="bold"), header_style="bold", show_edge=False, pad_edge=False
+    )
     for header, right in zip(table.headers, table.numeric, strict=True):
-        shown.add_column(Text(header), justify="right" if right else "left", overflow="fold")
+        shown.add_column(Text(printable(header)), justify="right" if right else "left", overflow="fold")
     for row in table.rows:
         # Text, not markup: names come from files.
-        shown.add_row(*(Text(cell) for cell in row))
+        shown.add_row(*(Text(printable(cell)) for cell in row))
     # A pipe has no width of its own; folding cells there would only hurt.
     console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(shown)
     for note in table.notes:
-        console.print(Text(note), style="dim")
+        console.print(Text(printable(note)), style="dim")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medbench.cli.output import print_json, print_table, printable
+from medbench.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
     from medbench.catalog import TaskIndex
@@ -54,7 +54,7 @@ def list_command(
         if not tag and not language:
             print_table(("group", "members"), ((g["name"], ", ".join(g["members"])) for g in groups))
         for path, fault in faults.items():
-            typer.echo(f"cannot be read: {path}: {fault}", err=True)
+            say(f"cannot be read: {path}: {fault}", err=True)
     if faults:
         raise typer.Exit(1)
 
@@ -118,11 +118,11 @@ def check_command(
     else:
         # Hundreds of prompts help nobody: they are printed for a choice, not for everything.
         for rendering in report.renderings if show_prompts and paths else ():
-            typer.echo(printable(f"--- {rendering.task}: {rendering.document}\n{rendering.prompt}"))
-            typer.echo(printable(f">>> {rendering.target}\n"))
+            say(f"--- {rendering.task}: {rendering.document}\n{rendering.prompt}")
+            say(f">>> {rendering.target}\n")
         for finding in report.findings:
-            typer.echo(printable(str(finding)))
-        typer.echo(f"{len(report.checked)} tasks and groups checked, {len(report.findings)} findings")
+            say(str(finding))
+        say(f"{len(report.checked)} tasks and groups checked, {len(report.findings)} findings")
     if not report.ok:
         raise typer.Exit(1)
 
@@ -143,9 +143,9 @@ def new_command(
         print_json({"folder": str(folder), "files": files})
         return
     for path in files:
-        typer.echo(f"written  {path}")
-    typer.echo(f"next     edit them, then: medbench tasks check {folder}")
-    typer.echo(f"         medbench run --tasks {name} --tasks-dir {folder}")
+        say(f"written  {path}")
+    say(f"next     edit them, then: medbench tasks check {folder}")
+    say(f"         medbench run --tasks {name} --tasks-dir {folder}")
 
 
 def _rows(index: TaskIndex, data_dir: Path | None, source: str) -> list[dict[str, Any]]:

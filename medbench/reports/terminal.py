@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
+from medbench.errors import printable
 from medbench.reports.formats import interval_text, known, score_text
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ def scores_table(frame: pd.DataFrame, *, main_only: bool = True) -> Table:
     for row in shown.sort_values("kind", ascending=False, kind="stable").itertuples():
         cells = [
             # Text, not markup: names and labels come from files.
-            Text(str(row.task)),
-            Text(str(row.metric)),
+            Text(printable(str(row.task))),
+            Text(printable(str(row.metric))),
             Text(
                 score_text(row.value) if known(row.value) else "missing",
                 style="" if known(row.value) else "red",
@@ -47,6 +48,6 @@ def scores_table(frame: pd.DataFrame, *, main_only: bool = True) -> Table:
             Text(str(row.data_source or ""), style="yellow" if row.data_source == "samples" else ""),
         ]
         if several:
-            cells.insert(0, Text(str(row.model)))
+            cells.insert(0, Text(printable(str(row.model))))
         table.add_row(*cells, style="bold" if row.kind == "group" else None)
     return table
