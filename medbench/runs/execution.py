@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.data.sources import SAMPLES_NOTICE
-from medbench.errors import RunError
+from medbench.errors import ModelError, RunError
 from medbench.runs.directory import RunDirectory, find_run, new_run
 from medbench.runs.files import replacing
 from medbench.runs.harness import (
     TaskResult,
     evaluate_task,
+    gather_requests,
     load_tasks,
     quiet_harness,
     reason,
@@ -34,6 +35,12 @@ if TYPE_CHECKING:
     from medbench.models import MedbenchLM
 
 __all__ = ["RunOutcome", "execute"]
+
+_STAGES = {
+    "loglikelihood": "choosing among options",
+    "loglikelihood_rolling": "scoring texts",
+    "generate_until": "writing answers",
+}
 
 
 @dataclass(frozen=True)
@@ -125,23 +132,17 @@ def _evaluate(
             raise next(iter(broken.values()))
         failures |= {name: reason(error) for name, error in broken.items()}
         lm = _open_model(plan, store, listener, stop)
-        sizes = {
-            name: min(len(task.eval_docs), plan.settings.limit or len(task.eval_docs))
-            for name, task in tasks.items()
-        }
-        listener.begin(sum(sizes.values()))
+        _answer(plan, lm, tasks, listener)
         for name, task in tasks.items():
-            listener.task(name, sizes[name])
             try:
                 result = evaluate_task(
                     lm, task, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
                 )
                 documents = collect_samples(task, result.samples, main_metric(task))
-                source = plan.sources[task.config.metadata["dataset"]].kind if plan.sources else "task"
                 rows = task_rows(
                     result,
                     documents,
-                    data_source=source,
+                    data_source=_source_kind(plan, name),
                     seed=plan.settings.seed,
                     circular=plan.settings.circular,
                 )
@@ -179,6 +180,31 @@ def _evaluate(
         },
     )
     return failures
+
+
+def _answer(plan: RunPlan, lm: MedbenchLM, tasks: Mapping[str, Any], listener: ProgressListener) -> None:
+    """Have the model answer the requests of all tasks; requests that fail are met again by their task."""
+    requests = gather_requests(
+        lm, tasks, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
+    )
+    documents = {
+        kind: len({(instance.task_name, instance.doc_id) for instance in instances})
+        for kind, instances in requests.items()
+    }
+    listener.begin(sum(documents.values()))
+    for kind, instances in requests.items():
+        listener.stage(_STAGES.get(kind, kind), documents[kind])
+        try:
+            getattr(lm, kind)(instances)
+        except ModelError as error:
+            listener.message(f"some requests could not be answered: {error}")
+    listener.stage("scoring", 0)
+
+
+def _source_kind(plan: RunPlan, name: str) -> str:
+    """Where the documents of a task come from; ``task`` for one that brings its own."""
+    dataset = next(task.dataset for task in plan.tasks if task.name == name)
+    return plan.sources[dataset].kind if dataset in plan.sources else "task"
 
 
 def _open_model(

@@ -1,7 +1,8 @@
 """lm-eval as the substrate: loading tasks, evaluating one at a time, and writing its own result files.
 
-Tasks are evaluated one by one through :func:`lm_eval.evaluator.evaluate`, so that a task that fails takes no
-other with it.
+The requests of all tasks are answered together, in common batches, into the response store. Then each task is
+evaluated by itself through :func:`lm_eval.evaluator.evaluate`, its answers coming from the store: a task that
+fails takes no other with it.
 """
 
 from __future__ import annotations
@@ -31,6 +32,9 @@ __all__ = [
     "seed_everything",
     "write_harness_files",
 ]
+
+
+_LOG = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,37 @@ def load_tasks(
     return tasks, failures
 
 
+def gather_requests(
+    lm: Any, tasks: Mapping[str, Any], settings: RunSettings, *, chat_template: bool, system: str | None
+) -> dict[str, list[Any]]:
+    """Build the requests of all tasks, by kind, so that they can be answered in common batches.
+
+    A task whose requests cannot be built is left out here; :func:`evaluate_task` meets its error again.
+
+    Returns:
+        lm-eval instances by the method of ``lm`` that answers them.
+    """
+    requests: dict[str, list[Any]] = {}
+    for name, task in tasks.items():
+        seed_everything(settings.seed)
+        try:
+            task.build_all_requests(
+                limit=None if (chosen := _documents(task, settings)) else settings.limit,
+                samples=chosen,
+                system_instruction=system or None,
+                apply_chat_template=chat_template,
+                fewshot_as_multiturn=chat_template,
+                chat_template=lm.apply_chat_template if chat_template else None,
+                tokenizer_name=lm.tokenizer_name if chat_template else "",
+            )
+        except Exception as error:  # noqa: BLE001 - a task's own code may raise anything
+            _LOG.debug("the requests of %s cannot be built: %s", name, error)
+            continue
+        for instance in task.instances:
+            requests.setdefault(instance.request_type, []).extend([instance] * instance.repeats)
+    return requests
+
+
 def evaluate_task(
     lm: Any, task: Any, settings: RunSettings, *, chat_template: bool, system: str | None
 ) -> TaskResult:
@@ -119,12 +154,12 @@ def evaluate_task(
 
     name = task.config.task
     seed_everything(settings.seed)
-    questions = _rotations_of_first(task, settings.limit) if settings.circular and settings.limit else None
+    chosen = _documents(task, settings)
     results: dict[str, Any] = evaluate(
         lm=lm,
         task_dict={"tasks": {name: task}, "groups": {}, "group_map": {}},
-        limit=None if questions else settings.limit,
-        samples={name: questions} if questions else None,
+        limit=None if chosen else settings.limit,
+        samples={name: chosen} if chosen else None,
         bootstrap_iters=0,  # intervals are medbench.statistics' work
         log_samples=True,
         system_instruction=system or None,
@@ -191,13 +226,12 @@ def _set_fewshot(task: Any, settings: RunSettings) -> None:
     task.set_fewshot_seed(settings.seed)
 
 
-def _rotations_of_first(task: Any, limit: int) -> list[int] | None:
-    """Indices of every rotation of the first ``limit`` questions; ``None`` for a task that is not rotated."""
+def _documents(task: Any, settings: RunSettings) -> list[int] | None:
+    """Indices of every rotation of the first questions; ``None`` where the limit itself will do."""
     documents = task.eval_docs
-    if "origin" not in documents.features:
+    if not settings.circular or settings.limit is None or "origin" not in documents.features:
         return None
-    chosen = dict.fromkeys(documents["origin"])
-    wanted = set(list(chosen)[:limit])
+    wanted = set(list(dict.fromkeys(documents["origin"]))[: settings.limit])
     return [index for index, origin in enumerate(documents["origin"]) if origin in wanted]
 
 

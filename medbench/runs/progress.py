@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from types import TracebackType
 from typing import Protocol
 
@@ -25,11 +24,11 @@ class ProgressListener(Protocol):
     def begin(self, documents: int) -> None:
         """The run starts; it has this many documents over all tasks."""
 
-    def task(self, name: str, documents: int) -> None:
-        """A task with this many documents starts."""
+    def stage(self, name: str, documents: int) -> None:
+        """A part of the work that covers this many documents starts."""
 
     def advance(self, fraction: float) -> None:
-        """This share (0 to 1) of the task's requests has been answered."""
+        """This share (0 to 1) of the stage's requests has been answered."""
 
     def message(self, text: str) -> None:
         """Something worth saying happened."""
@@ -44,8 +43,8 @@ class SilentProgress:
     def begin(self, documents: int) -> None:
         """Ignore the start."""
 
-    def task(self, name: str, documents: int) -> None:
-        """Ignore the task."""
+    def stage(self, name: str, documents: int) -> None:
+        """Ignore the stage."""
 
     def advance(self, fraction: float) -> None:
         """Ignore the advance."""
@@ -58,7 +57,7 @@ class SilentProgress:
 
 
 class ConsoleProgress:
-    """One bar over all documents, with the task at hand, the time left and the pace."""
+    """One bar over all documents, with the stage at hand and the time left."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
@@ -76,21 +75,20 @@ class ConsoleProgress:
         self._bar = self._progress.add_task("starting", total=None)
         self._done = 0.0
         self._documents = 0
-        self._started = time.monotonic()
 
     def begin(self, documents: int) -> None:
         """Show the bar."""
         self._progress.update(self._bar, total=documents)
         self._progress.start()
 
-    def task(self, name: str, documents: int) -> None:
-        """Name the task at hand."""
+    def stage(self, name: str, documents: int) -> None:
+        """Name the stage at hand."""
         self._done += self._documents
         self._documents = documents
-        self._progress.update(self._bar, description=f"{name:<34.34}", completed=round(self._done))
+        self._progress.update(self._bar, description=f"{name:<22.22}", completed=round(self._done))
 
     def advance(self, fraction: float) -> None:
-        """Move the bar within the task."""
+        """Move the bar within the stage."""
         self._progress.update(self._bar, completed=round(self._done + fraction * self._documents))
 
     def message(self, text: str) -> None:
