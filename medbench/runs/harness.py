@@ -170,8 +170,8 @@ def evaluate_task(
     if not samples:
         raise RunError("the task has no documents", where=name)
     first = samples[0]["filter"]
-    chosen = sorted((s for s in samples if s["filter"] == first), key=lambda s: s["doc_id"])
-    return TaskResult(task=task, results=results, samples=chosen, filter=first)
+    ordered = sorted((s for s in samples if s["filter"] == first), key=lambda s: s["doc_id"])
+    return TaskResult(task=task, results=results, samples=ordered, filter=first)
 
 
 def seed_everything(seed: int) -> None:
