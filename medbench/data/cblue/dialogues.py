@@ -65,7 +65,7 @@ _HISTORY = 2
 
 
 def mdcfnpc(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """CHIP-MDCFNPC: ``dialog_info`` of ``sender``, ``text``, ``ner`` (``name``, ``attr``); a row a dialogue."""
+    """CHIP-MDCFNPC: ``dialog_info`` of ``sender``, ``text``, ``ner`` (``name``, ``attr``)."""
     choices = list(_FINDINGS.values())
     for record in records:
         said: list[str] = []

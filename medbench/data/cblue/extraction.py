@@ -50,7 +50,7 @@ def cmeee(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
 
 
 def cmeie(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """CMeIE: ``text`` and ``spo_list`` of ``subject``, ``predicate``, ``object``; all relations of the file."""
+    """CMeIE: ``text`` and ``spo_list`` of ``subject``, ``predicate``, ``object``; asks all relations."""
     triples = {record.key: list(_triples(record)) for record in records}
     relations = sorted({relation for found in triples.values() for _, relation, _ in found})
     for record in records:

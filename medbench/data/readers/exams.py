@@ -50,7 +50,9 @@ def _from_lines(row: Row, text: str, pattern: re.Pattern[str]) -> list[str]:
     pairs: list[tuple[str, str]] = []
     for line in text.split("\n"):
         match = pattern.match(line.strip())
-        if match and match.group(1) == LETTERS[len(pairs)]:
+        if match and len(pairs) < len(LETTERS) and match.group(1) >= LETTERS[len(pairs)]:
+            # A letter too early would be a text that begins with one; a letter too late means one is lacking,
+            # which _in_order refuses.
             pairs.append((match.group(1), match.group(2).strip()))
         elif pairs and line.strip():
             letter, head = pairs[-1]
