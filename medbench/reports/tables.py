@@ -73,8 +73,9 @@ _NUMBER = re.compile(r"[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d+)?")
 def _csv_cell(text: str) -> str:
     # A spreadsheet takes such a cell for a formula (OWASP, "CSV injection"); numbers keep their sign.
     if text[:1] in ("=", "+", "-", "@", "\t", "\r") and not _NUMBER.fullmatch(text):
-        return f"'{text}"
-    return text
+        text = f"'{text}"
+    # The writer quotes cells with line feeds, but would leave a lone carriage return to end the row.
+    return text.replace("\r", "\n")
 
 
 _LATEX = {
