@@ -40,6 +40,8 @@ def convert(
     *,
     dtype: torch.dtype | None = None,
     shard_bytes: int = _SHARD_BYTES,
+    revision: str | None = None,
+    base_revision: str | None = None,
 ) -> Path:
     """Write a MoLoRA checkpoint in medbench's own layout.
 
@@ -53,6 +55,8 @@ def convert(
         base: Base model of an adapter.
         dtype: Store everything in this element type instead, to save space.
         shard_bytes: Largest size of one file of tensors.
+        revision: Revision of ``source`` on the hub.
+        base_revision: Revision of ``base`` on the hub.
 
     Returns:
         The destination.
@@ -60,7 +64,7 @@ def convert(
     Raises:
         ModelError: The source cannot be read or has no experts, or the destination cannot be written.
     """
-    checkpoint = open_checkpoint(source, base)
+    checkpoint = open_checkpoint(source, base, revision=revision, base_revision=base_revision)
     if checkpoint.molora is None:
         raise ModelError(
             "a plain model has no experts to convert", where=str(source), hint="evaluate it as it is"
