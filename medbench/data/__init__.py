@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medbench.data.loading import Reading, SetAside, load, read
+from medbench.data.loading import Reading, SetAside, load, read, settle
 from medbench.data.registry import (
     DatasetEntry,
     PinnedFile,
@@ -28,4 +28,5 @@ __all__ = [
     "read",
     "require_any",
     "resolve",
+    "settle",
 ]

@@ -23,7 +23,7 @@ from medbench.errors import DataError
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Reading", "SetAside", "content_fingerprint", "load", "lock_of", "read", "to_datasets"]
+__all__ = ["Reading", "SetAside", "content_fingerprint", "load", "lock_of", "read", "settle", "to_datasets"]
 
 _log = logging.getLogger("medbench.data")
 
@@ -195,6 +195,17 @@ def content_fingerprint(reading: Reading) -> str:
     return fingerprint_of("documents", parts)
 
 
+def settle(source: Source, tasks_dirs: TasksDirs = ()) -> Source:
+    """A source whose fingerprint is known: the hub's only is once its documents are read.
+
+    Raises:
+        DataError: If the hub cannot be asked.
+    """
+    if source.fingerprint:
+        return source
+    return replace(source, fingerprint=content_fingerprint(read(source, tasks_dirs)))
+
+
 def lock_of(source: Source, reading: Reading) -> LockEntry:
     """What a lock file records about a source that was read; for the hub, with the commit behind a branch."""
     revision = source.revision
@@ -206,7 +217,7 @@ def lock_of(source: Source, reading: Reading) -> LockEntry:
         dataset=source.dataset,
         kind=source.kind,
         revision=revision,
-        fingerprint=source.fingerprint or content_fingerprint(reading),
+        fingerprint=settle(source).fingerprint,
         documents={split: len(documents) for split, documents in reading.documents.items()},
     )
 
@@ -280,7 +291,7 @@ def load(
     entry = get_entry(dataset, tasks_dirs)
     source = resolve(dataset, data_dir, data_source, tasks_dirs)
     reading = read(source, tasks_dirs)
-    source = replace(source, fingerprint=source.fingerprint or content_fingerprint(reading))
+    source = settle(source, tasks_dirs)
     if data_source != "samples":
         _tell(dataset, source.notice, reading.set_aside)
     documents = dict(reading.documents)

@@ -67,7 +67,9 @@ class RunPlan:
                 "answers": self.answer_identity,
                 "tasks": {task.name: task.digest for task in self.tasks},
                 "groups": {group.name: [group.members, group.macro] for group in self.groups},
-                "data": {name: source.fingerprint for name, source in self.sources.items()},
+                "data": {
+                    name: [source.fingerprint, source.revision] for name, source in self.sources.items()
+                },
                 "settings": self.settings.identity(),
                 "chat_template": self.chat_template,
                 "system_prompt": self.system_prompt,
@@ -89,20 +91,22 @@ def make_plan(
         MedbenchError: The model or a task is unknown or faulty, or no task has its data.
     """
     from medbench.catalog import resolve_tasks
-    from medbench.data import resolve
+    from medbench.data import require_any, resolve, settle
     from medbench.models import fingerprint
     from medbench.runs.scores import Group
 
     selection = resolve_tasks(task_names, extra_dirs=task_folders, allow_code=allow_code)
+    outside = selection.folders[1:]
+    if settings.data_source not in ("hub", "samples"):
+        require_any([task.dataset for task in selection.tasks if task.dataset], settings.data_dir, outside)
     sources: dict[str, Source] = {}
     failures: dict[str, Exception] = {}
     for task in selection.tasks:
         if task.dataset is None or task.dataset in sources:
             continue
         try:
-            sources[task.dataset] = resolve(
-                task.dataset, data_dir=settings.data_dir, data_source=settings.data_source
-            )
+            found = resolve(task.dataset, settings.data_dir, settings.data_source, outside)
+            sources[task.dataset] = settle(found, outside)
         except MedbenchError as error:
             failures[task.name] = error
     if failures and len(failures) == len(selection.tasks):
