@@ -41,8 +41,8 @@ def choice_probabilities(run: Run, task: str | None = None) -> pd.DataFrame:
         ``probabilities`` (array), ``gold`` (index), ``confidence`` (of the chosen option), ``correct``.
     """
     columns = ["task", "document", "target", "choices", "choice_logprobs"]
-    table = run.tables.samples(columns, None if task is None else [task])
-    frame = table.to_pandas().dropna(subset=["choices", "choice_logprobs"])
+    frame = run.samples(columns, tasks=None if task is None else [task])
+    frame = frame.dropna(subset=["choices", "choice_logprobs"])
     rows = []
     for row in frame.to_dict("records"):
         options, logprobs = list(row["choices"]), np.asarray(row["choice_logprobs"], dtype=np.float64)
@@ -96,7 +96,7 @@ def label_pairs(run: Run) -> pd.DataFrame:
     """Gold and predicted labels of classification tasks: ``task, metric, gold, predicted``."""
     columns = [name for name in run.tables.sample_columns() if name.startswith("labels.")]
     parts = []
-    frame = run.tables.samples(["task", *columns], None).to_pandas() if columns else pd.DataFrame()
+    frame = run.samples(["task", *columns]) if columns else pd.DataFrame()
     for column in columns:
         rows = frame[frame[column].notna()]
         pairs = np.stack([np.asarray(pair, dtype=object) for pair in rows[column]]) if len(rows) else None
@@ -126,7 +126,7 @@ def answer_rates(runs: Runs) -> pd.DataFrame:
     for run in runs:
         known = run.tables.sample_columns()
         extracted = [name for name in ("metric.extracted",) if name in known]
-        frame = run.tables.samples(["task", "truncated", *extracted], None).to_pandas()
+        frame = run.samples(["task", "truncated", *extracted])
         for task, part in frame.groupby("task", observed=True, sort=False):
             cut = part["truncated"].dropna()
             read = part[extracted[0]].dropna() if extracted else cut.iloc[:0]

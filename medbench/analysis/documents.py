@@ -56,8 +56,8 @@ def read_documents(run: Run, task: str, metric: str, aggregation: str) -> TaskDo
     )
     if column is None:
         raise AnalysisError(f"the samples hold no results of {metric!r}", where=f"{run.path}, task {task}")
-    table = run.tables.samples(["document", "cluster", *HASHES.values(), column], [task])
-    frame = table.to_pandas().rename(columns={column: "value"})
+    frame = run.samples(["document", "cluster", *HASHES.values(), column], tasks=[task])
+    frame = frame.rename(columns={column: "value"})
     if frame.empty or frame["value"].isna().any():
         raise AnalysisError(
             f"the samples hold no results of {metric!r} for some documents", where=f"{run.path}, task {task}"

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import pandas as pd
 import pyarrow as pa
 
-from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, read_table, table_columns
+from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, plain_frame, read_table, table_columns
 from medbench.errors import AnalysisError
 
 __all__ = ["Problem", "Run", "RunTables", "Runs"]
@@ -89,6 +89,10 @@ class Run:
     manifest: Mapping[str, Any] = field(repr=False)
     tables: RunTables = field(repr=False)
 
+    def samples(self, columns: Sequence[str], *, tasks: Sequence[str] | None = None) -> pd.DataFrame:
+        """Columns of this run's documents, as far as there are such; texts are plain texts."""
+        return plain_frame(self.tables.samples(columns, tasks))
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -141,7 +145,8 @@ class Runs:
 
         Args:
             columns: Columns to read, ``"all"``, or by default all but the large ones (``prompt``,
-                ``response``, ``first_pass``, ``second_pass``, ``choices``, ``choice_logprobs``).
+                ``response``, ``first_pass``, ``second_pass``, ``choices``, ``choice_logprobs`` and the
+                hashes).
                 ``metric.<name>``, ``counts.<name>`` and ``labels.<name>`` are null where a task has no
                 such metric.
             tasks: Only these tasks.

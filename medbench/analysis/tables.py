@@ -11,13 +11,39 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-__all__ = ["SAMPLE_DETAILS", "join_tables", "read_table", "table_columns"]
+__all__ = ["SAMPLE_DETAILS", "join_tables", "plain_frame", "read_table", "table_columns"]
 
 #: Columns of samples that are large in memory. They are read only when asked for.
-SAMPLE_DETAILS = ("prompt", "response", "first_pass", "second_pass", "choices", "choice_logprobs")
+SAMPLE_DETAILS = (
+    "prompt",
+    "response",
+    "first_pass",
+    "second_pass",
+    "choices",
+    "choice_logprobs",
+    "doc_hash",
+    "prompt_hash",
+    "target_hash",
+)
 
-# Few distinct values in many rows: read as dictionaries, which become pandas categories.
-_CATEGORIES = ("task", "filter", "phase", "projection")
+# Tables joined at a time: what repeats among them is then held once, long before all are read.
+_BATCH = 16
+
+# Values that repeat, within a run or from run to run: read as dictionaries, which become pandas categories.
+# Two hundred runs of one suite then hold each text once instead of two hundred times.
+_CATEGORIES = (
+    "task",
+    "filter",
+    "phase",
+    "projection",
+    "document",
+    "cluster",
+    "doc_hash",
+    "prompt_hash",
+    "target_hash",
+    "target",
+    "answer",
+)
 
 
 def table_columns(path: Path) -> list[str]:
@@ -56,25 +82,43 @@ def join_tables(parts: Iterable[tuple[str, str, pa.Table]]) -> pd.DataFrame:
     runs: list[str] = []
     sizes: list[int] = []
     tables: list[pa.Table] = []
+    batch: list[pa.Table] = []
     for model, run, table in parts:
         models.append(model)
         runs.append(run)
         sizes.append(table.num_rows)
-        tables.append(_categorise(table))
-    if not tables:
+        batch.append(_categorise(table))
+        if len(batch) == _BATCH:
+            tables.append(_join(batch))
+            batch.clear()
+    if not sizes:
         return pd.DataFrame({"model": pd.Categorical([]), "run": pd.Categorical([])})
-    joined = pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
-    del tables
+    joined = _join([*tables, *batch])
+    del tables, batch
     frame: pd.DataFrame = joined.to_pandas(split_blocks=True, self_destruct=True, types_mapper=_pandas_type)
     frame.insert(0, "model", pd.Series(_repeat(models, sizes), index=frame.index))
     frame.insert(1, "run", pd.Series(_repeat(runs, sizes), index=frame.index))
     return frame
 
 
+def plain_frame(table: pa.Table) -> pd.DataFrame:
+    """A frame without categories: columns of two such frames can be compared and put together."""
+    for index, field in enumerate(table.schema):
+        if pa.types.is_dictionary(field.type):
+            decoded = table.column(index).cast(field.type.value_type)
+            table = table.set_column(index, field.name, decoded)
+    frame: pd.DataFrame = table.to_pandas(types_mapper=_pandas_type)
+    return frame
+
+
+def _join(tables: list[pa.Table]) -> pa.Table:
+    return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
+
+
 def _categorise(table: pa.Table) -> pa.Table:
     # Tables made elsewhere hold plain texts, and a file without row groups comes without dictionaries.
     for index, field in enumerate(table.schema):
-        if field.name in _CATEGORIES and not pa.types.is_dictionary(field.type):
+        if field.name in _CATEGORIES and pa.types.is_string(field.type):
             table = table.set_column(index, field.name, table.column(index).dictionary_encode())
     return table
 

@@ -61,7 +61,7 @@ def documents(
 def _read(run: Run) -> pd.DataFrame:
     columns = run.tables.sample_columns()
     wanted = [*_COLUMNS, *(name for name in columns if name.startswith(("counts.", "labels.")))]
-    frame = run.tables.samples(wanted, None).to_pandas()
+    frame = run.samples(wanted)
     frame["task"] = frame["task"].astype(str)
     frame["value"] = document_values(frame)
     indexed: pd.DataFrame = frame.drop_duplicates(["task", "document"]).set_index(
