@@ -74,6 +74,7 @@ def evaluate_with_outcome(
     circular: bool = False,
     seed: int = 1234,
     fresh: bool = False,
+    rescore: bool = False,
     report: bool = True,
     log_file: str | Path | None = None,
     quiet: bool = False,
@@ -101,6 +102,7 @@ def evaluate_with_outcome(
         circular: Ask exam questions in every rotation of their options.
         seed: Seeds few-shot sampling and the harness.
         fresh: Start over instead of going on with an earlier run.
+        rescore: Score the stored answers of an earlier run anew, without the model.
         report: Write ``report.html`` into the run folder.
         log_file: Write the log there, as JSON lines.
         quiet: Show no progress.
@@ -138,6 +140,7 @@ def evaluate_with_outcome(
         plan,
         Path(results),
         fresh=fresh,
+        rescore=rescore,
         log_file=Path(log_file) if log_file is not None else None,
         progress=None if quiet else _progress(),
     )

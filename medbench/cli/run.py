@@ -82,6 +82,10 @@ def run(
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over instead of going on with an earlier run.")
     ] = False,
+    rescore: Annotated[
+        bool,
+        typer.Option("--rescore", help="Score the stored answers of an earlier run anew, without the model."),
+    ] = False,
     html: Annotated[
         bool, typer.Option("--report/--no-report", help="Write an HTML report into the run folder.")
     ] = True,
@@ -112,6 +116,7 @@ def run(
         circular=circular,
         seed=seed,
         fresh=fresh,
+        rescore=rescore,
         report=html,
         log_file=log_file,
         quiet=as_json,
@@ -137,7 +142,9 @@ def _budget(value: str | None) -> int | str | None:
 
 def _show(outcome: Evaluation, *, as_json: bool) -> None:
     from rich.console import Console
+    from rich.text import Text
 
+    from medbench.errors import printable
     from medbench.reports.terminal import scores_table
 
     frame = outcome.runs.scores()
@@ -149,9 +156,9 @@ def _show(outcome: Evaluation, *, as_json: bool) -> None:
     if (frame["data_source"] == "samples").any():
         console.print("Bundled samples, not a benchmark score.", style="bold yellow")
     for name, why in outcome.failures.items():
-        console.print(f"{name} failed: {why}", style="red", markup=False)
+        console.print(Text(printable(f"{name} failed: {why}"), style="red"))
     for text in outcome.warnings:
-        console.print(f"warning: {text}", style="yellow", markup=False, highlight=False)
+        console.print(Text(printable(f"warning: {text}"), style="yellow"))
     if outcome.reused:
         console.print("This very run was complete already; --fresh repeats it.")
     console.print(f"results  {outcome.directory}", highlight=False, markup=False)
@@ -165,5 +172,6 @@ def _as_json(outcome: Evaluation, frame: Any) -> dict[str, Any]:
         "run": str(outcome.directory),
         "report": str(outcome.report) if outcome.report else None,
         "failures": outcome.failures,
+        "warnings": list(outcome.warnings),
         "scores": json.loads(frame[columns].to_json(orient="records", force_ascii=False)),
     }

@@ -54,6 +54,14 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         """Write a chat as the prompt the model was trained on; see :func:`render_chat`."""
         return render_chat(self.tokenizer, chat_history, add_generation_prompt=add_generation_prompt)
 
+    def get_model_info(self) -> dict[str, Any]:
+        """Nothing: no model ran."""
+        return {}
+
+    def tok_encode(self, string: str, **_: Any) -> list[int]:
+        """Encode one text."""
+        return [int(token) for token in self.tokenizer(string)["input_ids"]]
+
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[Any]:
         """The stored log-probabilities of continuations, and whether they are greedy."""
         return self._answers("loglikelihood", requests)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import re
+import shutil
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import IO, Any
 from medbench.errors import RunError
 from medbench.runs.files import read_json
 
-__all__ = ["RunDirectory", "find_run", "new_run"]
+__all__ = ["RunDirectory", "find_run", "new_run", "safe_name"]
 
 _HASH_LENGTH = 10
+_LOCK = ".lock"
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,10 @@ class RunDirectory:
         return self.path / "lm_eval"
 
     def status(self) -> str:
-        """``running``, ``interrupted``, ``failed`` or ``complete``; ``new`` before the first manifest."""
+        """``running``, ``interrupted``, ``failed``, ``partial`` (tasks failed) or ``complete``.
+
+        ``new`` before the first manifest.
+        """
         if not self.manifest.exists():
             return "new"
         manifest = read_json(self.manifest)
@@ -69,9 +74,16 @@ class RunDirectory:
         """Hold the run for this process until the returned file is closed.
 
         Raises:
-            RunError: Another process is at work on the same run.
+            RunError: Another process is at work on the same run, or its folder cannot be written.
         """
-        handle = (self.path / ".lock").open("w")
+        try:
+            handle = (self.path / _LOCK).open("w")
+        except OSError as error:
+            raise RunError(
+                f"the run's folder cannot be written: {error.strerror or error}",
+                where=str(self.path),
+                hint="check permissions and free space, or start a separate run with --results",
+            ) from error
         try:
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
@@ -82,6 +94,19 @@ class RunDirectory:
                 hint="wait for it, or start a separate run with --fresh",
             ) from error
         return handle
+
+    def sweep(self) -> None:
+        """Remove what an attempt that was killed left half-written; call it with the lock held."""
+        for litter in (*self.path.glob(".*"), *self.harness.glob(".*")):
+            if litter.name != _LOCK and litter.is_file():
+                litter.unlink()
+
+    def clear_tables(self) -> None:
+        """Remove an earlier attempt's tables, the scores first: without them a run counts as unfinished."""
+        for table in (self.scores, self.samples, self.routing):
+            table.unlink(missing_ok=True)
+        if self.harness.is_dir():
+            shutil.rmtree(self.harness)
 
 
 def find_run(results: Path, model: str, plan_hash: str) -> RunDirectory | None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping
+from contextlib import suppress
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.data.sources import SAMPLES_NOTICE
-from medbench.errors import ModelError, RunError
+from medbench.errors import MedbenchError, RunError
 from medbench.runs.directory import RunDirectory, find_run, new_run
-from medbench.runs.files import replacing
+from medbench.runs.files import read_json
 from medbench.runs.harness import (
     TaskResult,
     evaluate_task,
@@ -26,15 +28,22 @@ from medbench.runs.interruption import GracefulStop
 from medbench.runs.logs import collect_warnings
 from medbench.runs.manifest import Manifest
 from medbench.runs.plan import RunPlan
+from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
+from medbench.runs.rescoring import copy_answers, find_answered
 from medbench.runs.scores import group_rows, main_metric, task_rows
 from medbench.runs.store import ResponseStore, StoreError
-from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples, samples_table, scores_table
+from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
+from medbench.runs.writing import total_routing, write_tables
 
 if TYPE_CHECKING:
-    from medbench.models import MedbenchLM
+    from transformers import PreTrainedTokenizerBase
+
+    from medbench.models import MedbenchLM, StoredLM
 
 __all__ = ["RunOutcome", "execute"]
+
+_LOG = logging.getLogger(__name__)
 
 _STAGES = {
     "loglikelihood": "choosing among options",
@@ -65,6 +74,7 @@ def execute(
     results: Path,
     *,
     fresh: bool = False,
+    rescore: bool = False,
     log_file: Path | None = None,
     progress: ProgressListener | None = None,
 ) -> RunOutcome:
@@ -74,47 +84,99 @@ def execute(
         plan: What to do.
         results: Folder for runs.
         fresh: Start over even where a run of the same plan exists.
+        rescore: Score the answers of the newest finished run of the same model anew, in a run of its own and
+            without loading the model.
         log_file: Where to write the log as JSON lines.
         progress: Hears how far the run has come.
 
     Raises:
-        RunError: The results folder cannot be used, or no task could be evaluated.
+        RunError: The results folder cannot be used, no task could be evaluated, or nothing can be rescored.
         ModelError: The model cannot be loaded.
         KeyboardInterrupt: Passed on after the run folder was left resumable.
     """
     listener = progress or SilentProgress()
-    directory = None if fresh else find_run(results, plan.model.model, plan.plan_hash)
+    if fresh and rescore:
+        raise RunError(
+            "a run cannot both ask anew and score stored answers",
+            where="--fresh and --rescore",
+            hint="leave one of them away",
+        )
+    answered = find_answered(plan, results) if rescore else None
+    directory = None if fresh or rescore else find_run(results, plan.model.model, plan.plan_hash)
     if directory is not None and directory.status() == "complete":
-        return RunOutcome(directory, failures={}, reused=True)
+        return _reused(directory)
     if directory is None:
         directory = new_run(results, plan.model.model, plan.plan_hash)
     else:
         listener.message(f"going on with {directory.path}")
-    with directory.lock(), collect_warnings(log_file) as warnings, GracefulStop(listener.message) as stop:
-        manifest = Manifest.start(directory, _plan_fields(plan))
-        try:
-            failures = _evaluate(plan, directory, manifest, listener, stop)
-        except KeyboardInterrupt:
-            manifest.finish("interrupted", {})
-            raise
-        except Exception as error:
-            manifest.finish("failed", {"error": reason(error)})
-            raise
-        finally:
-            listener.end()
-        # That samples are samples is said once and loudly by every output; not once per dataset again.
-        worth_saying = tuple(text for text in warnings if not text.endswith(SAMPLES_NOTICE))
-        manifest.update({"warnings": worth_saying})
-    return RunOutcome(directory, failures, worth_saying)
+    fields = _plan_fields(plan)
+    if answered is not None:
+        source, earlier = answered
+        listener.message(f"scoring the answers of {source.path}")
+        fields["rescored_from"] = source.run_id
+    with directory.lock(), GracefulStop(listener.message) as stop:
+        if directory.status() == "complete":  # by another process, between the look and the lock
+            return _reused(directory)
+        directory.sweep()
+        manifest = Manifest.start(directory, fields)
+
+        def keep(warnings: Iterable[str]) -> None:
+            manifest.update({"warnings": _worth_saying(warnings)})
+
+        with collect_warnings(log_file, earlier=manifest.fields["warnings"], on_new=keep) as warnings:
+            try:
+                if answered is not None:
+                    copy_answers(source, directory)
+                    if not _same_requests(earlier, fields):
+                        _LOG.warning("routing is left out: %s had other tasks or settings", source.run_id)
+                        plan = replace(plan, settings=replace(plan.settings, routing="off"))
+                outcome = _evaluate(plan, directory, listener, stop, stored=answered is not None)
+            except KeyboardInterrupt:
+                _close(manifest, "interrupted", {})
+                raise
+            except Exception as error:
+                _LOG.error("%s", reason(error), exc_info=not isinstance(error, MedbenchError))
+                _close(manifest, "failed", {"error": reason(error)})
+                raise
+            finally:
+                listener.end()
+            failures, ended = outcome
+            manifest.finish(
+                "partial" if failures else "complete", ended | {"warnings": _worth_saying(warnings)}
+            )
+        return RunOutcome(directory, failures, _worth_saying(warnings))
+
+
+def _reused(directory: RunDirectory) -> RunOutcome:
+    warnings = tuple(read_json(directory.manifest).get("warnings", ()))
+    return RunOutcome(directory, failures={}, warnings=warnings, reused=True)
+
+
+def _worth_saying(warnings: Iterable[str]) -> tuple[str, ...]:
+    # That samples are samples is said once and loudly by every output; not once per dataset again.
+    return tuple(text for text in warnings if not text.endswith(SAMPLES_NOTICE))
+
+
+def _same_requests(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two runs asked a model the same, so that the router counts of one are those of the other."""
+    return set(earlier["tasks"]) == set(now["tasks"]) and earlier["settings"] == now["settings"]
+
+
+def _close(manifest: Manifest, status: str, fields: Mapping[str, Any]) -> None:
+    """Record how a broken attempt ended, if the disk still takes it; the error itself matters more."""
+    with suppress(RunError):
+        manifest.finish(status, fields)
 
 
 def _evaluate(
     plan: RunPlan,
     directory: RunDirectory,
-    manifest: Manifest,
     listener: ProgressListener,
     stop: GracefulStop,
-) -> dict[str, str]:
+    *,
+    stored: bool,
+) -> tuple[dict[str, str], dict[str, Any]]:
+    """Evaluate all tasks and write the tables; return why tasks failed, and what to record of the run."""
     started = time.monotonic()
     seed_everything(plan.settings.seed)
     names = [task.name for task in plan.tasks if task.name not in plan.failures]
@@ -131,9 +193,14 @@ def _evaluate(
         if broken and not tasks:
             raise next(iter(broken.values()))
         failures |= {name: reason(error) for name, error in broken.items()}
-        lm = _open_model(plan, store, listener, stop)
-        _answer(plan, lm, tasks, listener)
+        lm: MedbenchLM | StoredLM
+        if stored:
+            lm = _open_stored(plan, store)
+        else:
+            lm = _open_model(plan, store, listener, stop)
+            _answer(plan, lm, tasks, listener, stop)
         for name, task in tasks.items():
+            stop.check()
             try:
                 result = evaluate_task(
                     lm, task, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
@@ -150,12 +217,13 @@ def _evaluate(
                 raise  # no task can go on without it
             except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name
                 failures[name] = reason(error)
+                _LOG.error("%s failed", name, exc_info=True)
                 listener.message(f"{name} failed: {failures[name]}")
                 continue
             finished.append(result)
             samples.append(documents)
             scored.extend(rows)
-        routing = list(store.routing())
+        routing = total_routing(store.routing()) if plan.settings.routing != "off" else None
         model_info = lm.get_model_info()
     if not finished:
         raise RunError(
@@ -167,22 +235,21 @@ def _evaluate(
     scored.extend(
         group_rows(plan.groups, scored, {"data_source": kinds.pop() if len(kinds) == 1 else "mixed"})
     )
-    _write_tables(directory, samples, scored, routing)
+    directory.clear_tables()
     write_harness_files(directory.harness, finished, model_info)
-    manifest.finish(
-        "partial" if failures else "complete",
-        {
-            "failures": failures,
-            "model_info": model_info,
-            "documents": sum(len(part.rows) for part in samples),
-            "seconds": round(time.monotonic() - started, 3),
-            "tasks_done": [result.name for result in finished],
-        },
-    )
-    return failures
+    write_tables(directory, samples, scored, routing)
+    return failures, {
+        "failures": failures,
+        "model_info": model_info,
+        "documents": sum(len(part.rows) for part in samples),
+        "seconds": round(time.monotonic() - started, 3),
+        "tasks_done": [result.name for result in finished],
+    }
 
 
-def _answer(plan: RunPlan, lm: MedbenchLM, tasks: Mapping[str, Any], listener: ProgressListener) -> None:
+def _answer(
+    plan: RunPlan, lm: MedbenchLM, tasks: Mapping[str, Any], listener: ProgressListener, stop: GracefulStop
+) -> None:
     """Have the model answer the requests of all tasks; requests that fail are met again by their task."""
     requests = gather_requests(
         lm, tasks, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
@@ -193,11 +260,15 @@ def _answer(plan: RunPlan, lm: MedbenchLM, tasks: Mapping[str, Any], listener: P
     }
     listener.begin(sum(documents.values()))
     for kind, instances in requests.items():
+        stop.check()
         listener.stage(_STAGES.get(kind, kind), documents[kind])
         try:
             getattr(lm, kind)(instances)
-        except ModelError as error:
-            listener.message(f"some requests could not be answered: {error}")
+        except StoreError:
+            raise  # no task can go on without it
+        except Exception as error:  # noqa: BLE001 - a device or a tokenizer may raise anything; its task meets it again
+            _LOG.info("some requests could not be answered: %s", reason(error))
+            listener.message(f"some requests could not be answered: {reason(error)}")
     listener.stage("scoring", 0)
 
 
@@ -207,10 +278,28 @@ def _source_kind(plan: RunPlan, name: str) -> str:
     return plan.sources[dataset].kind if dataset in plan.sources else "task"
 
 
+def _open_stored(plan: RunPlan, store: ResponseStore) -> StoredLM:
+    from medbench.models import StoredLM
+
+    return StoredLM(_tokenizer(plan), store, seed=plan.settings.seed)
+
+
+def _tokenizer(plan: RunPlan) -> PreTrainedTokenizerBase:
+    from medbench.models import load_tokenizer
+
+    definition = plan.model
+    return load_tokenizer(
+        definition.path,
+        definition.base,
+        revision=definition.revision,
+        base_revision=definition.base_revision,
+    )
+
+
 def _open_model(
     plan: RunPlan, store: ResponseStore, listener: ProgressListener, stop: GracefulStop
 ) -> MedbenchLM:
-    from medbench.models import MedbenchLM, load_model, load_tokenizer
+    from medbench.models import MedbenchLM, load_model
 
     definition = plan.model
 
@@ -231,7 +320,7 @@ def _open_model(
     budget = plan.settings.max_batch_tokens or definition.engine.get("max_batch_tokens", "auto")
     return MedbenchLM(
         model=model,
-        tokenizer=load_tokenizer(definition.path, base=definition.base),
+        tokenizer=_tokenizer(plan),
         max_batch_tokens=budget,
         store=store,
         routing=plan.settings.routing,
@@ -240,31 +329,13 @@ def _open_model(
     )
 
 
-def _write_tables(
-    directory: RunDirectory,
-    samples: Sequence[TaskSamples],
-    scored: Sequence[ScoreRow],
-    routing: Sequence[Any],
-) -> None:
-    import pyarrow.parquet as pq
-
-    with replacing(directory.samples) as temporary:
-        pq.write_table(samples_table(samples), temporary, compression="zstd")
-    with replacing(directory.scores) as temporary:
-        pq.write_table(scores_table(scored), temporary, compression="zstd")
-    if routing:
-        total = routing[0]
-        for counts in routing[1:]:
-            total = total + counts
-        with replacing(directory.routing) as temporary:
-            total.to_frame().to_parquet(temporary, compression="zstd", index=False)
-
-
 def _plan_fields(plan: RunPlan) -> dict[str, Any]:
     return {
         "model": plan.model.model,
-        "model_definition": plan.model.to_dict(),
+        "model_definition": plan.model.to_dict()
+        | {"path": name_only(plan.model.path), "base": name_only(plan.model.base)},
         "fingerprint": plan.fingerprint,
+        "answer_identity": plan.answer_identity,
         "plan_hash": plan.plan_hash,
         "settings": plan.settings.identity()
         | {"data_source": plan.settings.data_source, "max_batch_tokens": plan.settings.max_batch_tokens},

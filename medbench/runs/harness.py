@@ -22,6 +22,7 @@ from typing import Any
 
 from medbench.errors import MedbenchError, RunError
 from medbench.runs.files import replacing, write_json
+from medbench.runs.privacy import scrub_values
 from medbench.runs.settings import RunSettings
 
 __all__ = [
@@ -29,12 +30,15 @@ __all__ = [
     "evaluate_task",
     "load_tasks",
     "quiet_harness",
+    "reason",
     "seed_everything",
     "write_harness_files",
 ]
 
 
 _LOG = logging.getLogger(__name__)
+
+_PLACES = frozenset({"config_source", "data_dir", "tasks_dirs"})
 
 
 @dataclass(frozen=True)
@@ -196,7 +200,7 @@ def write_harness_files(folder: Path, finished: Sequence[TaskResult], config: Ma
         parts = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in result.samples)
         hashes[result.name] = hashlib.sha256(parts.encode("utf-8")).hexdigest()
     merged |= {"config": dict(config), "task_hashes": hashes, "date": time.time()}
-    write_json(folder / f"results_{stamp}.json", merged)
+    write_json(folder / f"results_{stamp}.json", scrub_values(_without_places(merged)))
     for result in finished:
         with (
             replacing(folder / f"samples_{result.name}_{stamp}.jsonl") as temporary,
@@ -241,6 +245,13 @@ def _as_lm_eval_writes(sample: Mapping[str, Any]) -> dict[str, Any]:
         for i, arguments in enumerate(sample["arguments"])
     }
     return {**sample, "arguments": arguments, "target": str(sample["target"])}
+
+
+def _without_places(value: Any) -> Any:
+    """Results without the settings that only say where files lie on this machine."""
+    if isinstance(value, Mapping):
+        return {key: _without_places(item) for key, item in value.items() if key not in _PLACES}
+    return value
 
 
 def reason(error: Exception) -> str:

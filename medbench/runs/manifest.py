@@ -12,6 +12,7 @@ from typing import Any
 
 from medbench.runs.directory import RunDirectory
 from medbench.runs.files import read_json, write_json
+from medbench.runs.privacy import scrub_values
 from medbench.version import __version__
 
 __all__ = ["Manifest", "environment"]
@@ -51,6 +52,7 @@ class Manifest:
                 "run_id": directory.run_id,
                 "medbench": __version__,
                 **fields,
+                "warnings": list(earlier.get("warnings", [])),
                 "started": earlier.get("started", _now()),
                 "attempts": [*earlier.get("attempts", []), {"started": _now(), "environment": environment()}],
                 "status": "running",
@@ -61,7 +63,7 @@ class Manifest:
     def update(self, fields: Mapping[str, Any]) -> None:
         """Set fields and write ``run.json``."""
         self.fields.update(fields)
-        write_json(self.directory.manifest, self.fields)
+        write_json(self.directory.manifest, scrub_values(self.fields))
 
     def finish(self, status: str, fields: Mapping[str, Any]) -> None:
         """Record how the attempt ended."""

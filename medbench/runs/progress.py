@@ -10,10 +10,15 @@ from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
     Progress,
+    ProgressColumn,
+    Task,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
 )
+from rich.text import Text
+
+from medbench.errors import printable
 
 __all__ = ["ConsoleProgress", "ProgressListener", "SilentProgress"]
 
@@ -56,28 +61,46 @@ class SilentProgress:
         """Ignore the end."""
 
 
+class _PaceColumn(ProgressColumn):
+    """Documents per second, over the last half minute."""
+
+    def render(self, task: Task) -> Text:
+        """The pace, once there is one."""
+        pace = task.finished_speed or task.speed
+        return Text(
+            "" if not pace else f"{pace:.1f} documents/s" if pace < 100 else f"{pace:.0f} documents/s"
+        )
+
+
 class ConsoleProgress:
-    """One bar over all documents, with the stage at hand and the time left."""
+    """One bar over all documents, with the stage at hand, the time left and the pace.
+
+    Where there is no terminal to redraw, a line per stage instead.
+    """
 
     def __init__(self, console: Console) -> None:
         self._console = console
         self._progress = Progress(
-            TextColumn("{task.description}"),
+            TextColumn("{task.description}", markup=False),
             BarColumn(bar_width=28),
             MofNCompleteColumn(),
             TextColumn("documents"),
             TimeElapsedColumn(),
             TextColumn("left"),
             TimeRemainingColumn(),
+            _PaceColumn(),
             console=console,
             transient=True,
+            disable=not console.is_terminal,
         )
         self._bar = self._progress.add_task("starting", total=None)
-        self._done = 0.0
+        self._done = 0
         self._documents = 0
+        self._total = 0
 
     def begin(self, documents: int) -> None:
         """Show the bar."""
+        self._total = documents
         self._progress.update(self._bar, total=documents)
         self._progress.start()
 
@@ -85,7 +108,9 @@ class ConsoleProgress:
         """Name the stage at hand."""
         self._done += self._documents
         self._documents = documents
-        self._progress.update(self._bar, description=f"{name:<22.22}", completed=round(self._done))
+        self._progress.update(self._bar, description=f"{name:<22.22}", completed=self._done)
+        if not self._console.is_terminal:
+            self.message(f"{name}: {documents} documents, {self._done} of {self._total} done before")
 
     def advance(self, fraction: float) -> None:
         """Move the bar within the stage."""
@@ -93,7 +118,7 @@ class ConsoleProgress:
 
     def message(self, text: str) -> None:
         """Print above the bar."""
-        self._console.print(text, markup=False, highlight=False)
+        self._console.print(printable(text), markup=False, highlight=False)
 
     def end(self) -> None:
         """Take the bar away."""

@@ -1,0 +1,85 @@
+"""Scoring stored answers anew: after a change to a metric or to answer extraction, without the model."""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medbench.errors import RunError
+from medbench.runs.directory import RunDirectory, safe_name
+from medbench.runs.files import read_json, replacing
+
+if TYPE_CHECKING:
+    from medbench.runs.plan import RunPlan
+
+__all__ = ["copy_answers", "find_answered"]
+
+_LOG = logging.getLogger(__name__)
+_FINISHED = ("complete", "partial")
+
+
+def find_answered(plan: RunPlan, results: Path) -> tuple[RunDirectory, dict[str, Any]]:
+    """Find the newest finished run whose answers are this model's to these data, with its manifest.
+
+    Raises:
+        RunError: There is none.
+    """
+    data = {name: source.fingerprint for name, source in plan.sources.items()}
+    for directory, manifest in _finished(results, plan.model.model):
+        earlier = manifest.get("data") or {}
+        if manifest.get("answer_identity") == plan.answer_identity and all(
+            name not in earlier or earlier[name].get("fingerprint") == fingerprint
+            for name, fingerprint in data.items()
+        ):
+            return directory, manifest
+    raise RunError(
+        f"no finished run holds answers of this very {plan.model.model} in {plan.model.dtype} to these data",
+        where=str(results / safe_name(plan.model.model)),
+        hint="run without --rescore first; weights, tokenizer, chat template and dtype must be those of then",
+    )
+
+
+def copy_answers(source: RunDirectory, target: RunDirectory) -> None:
+    """Copy the response store of a finished run, as one consistent state.
+
+    Raises:
+        RunError: The store is missing or damaged, or the copy cannot be written.
+    """
+    if not source.responses.is_file():
+        raise RunError(
+            "the run has no stored answers", where=str(source.path), hint="run without --rescore to ask again"
+        )
+    # SQLite wants to write beside a file in WAL mode, unless it is told that nobody changes it. A log is left
+    # only where a run was killed after it had finished.
+    settled = not source.responses.with_name(f"{source.responses.name}-wal").exists()
+    address = f"{source.responses.resolve().as_uri()}?{'immutable=1' if settled else 'mode=ro'}"
+    with replacing(target.responses) as temporary:
+        try:
+            reader = sqlite3.connect(address, uri=True)
+            writer = sqlite3.connect(temporary)
+            try:
+                reader.backup(writer)
+            finally:
+                writer.close()
+                reader.close()
+        except sqlite3.Error as error:
+            raise RunError(
+                f"the stored answers cannot be copied: {error}",
+                where=str(source.responses),
+                hint="check free space; if the file is damaged, run without --rescore to ask again",
+            ) from error
+
+
+def _finished(results: Path, model: str) -> Iterator[tuple[RunDirectory, dict[str, Any]]]:
+    """Finished runs of a model, the newest first."""
+    for folder in sorted((results / safe_name(model)).glob("*/run.json"), reverse=True):
+        try:
+            manifest = read_json(folder)
+        except RunError as error:
+            _LOG.warning("left out: %s", error)
+            continue
+        if isinstance(manifest, dict) and manifest.get("status") in _FINISHED:
+            yield RunDirectory(folder.parent), manifest

@@ -1,0 +1,50 @@
+"""Writing the tables of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
+
+from medbench.runs.directory import RunDirectory
+from medbench.runs.files import replacing
+from medbench.runs.tables import ScoreRow, TaskSamples, samples_table, scores_table
+
+if TYPE_CHECKING:
+    from medbench.models import RoutingCounts
+
+__all__ = ["total_routing", "write_tables"]
+
+
+def write_tables(
+    directory: RunDirectory,
+    samples: Sequence[TaskSamples],
+    scored: Sequence[ScoreRow],
+    routing: RoutingCounts | None,
+) -> None:
+    """Write the tables, the scores last: a folder with scores has everything else."""
+    import pyarrow.parquet as pq
+
+    with replacing(directory.samples) as temporary:
+        pq.write_table(samples_table(samples), temporary, compression="zstd")
+    if routing is not None:
+        frame = routing.to_frame()
+        done = {row["task"] for part in samples for row in part.rows[:1]}
+        with replacing(directory.routing) as temporary:
+            frame[frame["task"].isin(done)].to_parquet(temporary, compression="zstd", index=False)
+    with replacing(directory.scores) as temporary:
+        pq.write_table(scores_table(scored), temporary, compression="zstd")
+
+
+def total_routing(batches: Iterable[RoutingCounts]) -> RoutingCounts | None:
+    """Add up router counts by halves: one after the other would copy the sum of all for every batch."""
+    parts: list[tuple[int, RoutingCounts]] = []
+    for counts in batches:
+        size = 1
+        while parts and parts[-1][0] == size:
+            size, counts = 2 * size, parts.pop()[1] + counts
+        parts.append((size, counts))
+    total = None
+    while parts:
+        counts = parts.pop()[1]
+        total = counts if total is None else counts + total
+    return total
