@@ -55,7 +55,7 @@ def interval(
 
     Args:
         data: ``[n]`` numbers for ``mean``, ``[n, 3]`` (tp, fp, fn) for ``micro_f1``, ``micro_precision``,
-            ``micro_recall``, ``[n, 2]`` (gold, predicted) for ``macro_f1``, ``weighted_f1``.
+            ``micro_recall``, ``[n, 2]`` (gold, predicted) for ``macro_*`` and ``weighted_*`` scores.
         aggregation: How documents make a score.
         clusters: ``[n]`` keys of documents that belong together (a patient case, a paper); documents are
             taken as independent when every key is unique or none is given.

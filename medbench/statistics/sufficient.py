@@ -24,7 +24,14 @@ Floats = NDArray[np.float64]
 _DENSE_CELLS = 2_000_000
 
 COUNT_AGGREGATIONS = ("micro_f1", "micro_precision", "micro_recall")
-LABEL_AGGREGATIONS = ("macro_f1", "weighted_f1")
+LABEL_AGGREGATIONS = (
+    "macro_f1",
+    "macro_precision",
+    "macro_recall",
+    "weighted_f1",
+    "weighted_precision",
+    "weighted_recall",
+)
 #: Every aggregation that an interval or a paired test can be asked for.
 AGGREGATIONS = ("mean", *COUNT_AGGREGATIONS, *LABEL_AGGREGATIONS)
 
@@ -62,7 +69,7 @@ def sufficient(data: Any, aggregation: str, labels: Sequence[str] | None = None)
 
     Args:
         data: ``[n]`` numbers for ``mean``, ``[n, 3]`` (tp, fp, fn) for ``micro_*``, ``[n, 2]`` strings
-            (gold, predicted) for ``macro_f1`` and ``weighted_f1``.
+            (gold, predicted) for ``macro_*`` and ``weighted_*``.
         aggregation: One of :data:`AGGREGATIONS`.
         labels: The classes of the columns, so that two systems' rows fit together; by default those seen.
 
@@ -156,20 +163,22 @@ def _finish_recall(totals: Floats) -> Floats:
     return _divide(totals[..., 0], totals[..., 0] + totals[..., 2])
 
 
-def _class_f1(totals: Floats) -> tuple[Floats, Floats, Floats]:
-    hits, gold, predicted = np.split(totals, 3, axis=-1)
-    return _divide(2 * hits, gold + predicted), gold, predicted
+def _by_class(score: str, weighted: bool) -> Callable[[Floats], Floats]:
+    """Scores of the classes, averaged over them as scikit-learn does."""
 
+    def finish(totals: Floats) -> Floats:
+        hits, gold, predicted = np.split(totals, 3, axis=-1)
+        if score == "f1":
+            each = _divide(2 * hits, gold + predicted)
+        else:
+            each = _divide(hits, predicted if score == "precision" else gold)
+        if weighted:
+            return _divide((each * gold).sum(axis=-1), gold.sum(axis=-1))
+        # A class that neither side mentions is no class of this sample.
+        present = ((gold + predicted) > 0).sum(axis=-1).astype(np.float64)
+        return _divide(each.sum(axis=-1), present)
 
-def _finish_macro_f1(totals: Floats) -> Floats:
-    f1, gold, predicted = _class_f1(totals)
-    # As scikit-learn does: a class that neither side mentions is no class of this sample.
-    return _divide(f1.sum(axis=-1), ((gold + predicted) > 0).sum(axis=-1).astype(np.float64))
-
-
-def _finish_weighted_f1(totals: Floats) -> Floats:
-    f1, gold, _ = _class_f1(totals)
-    return _divide((f1 * gold).sum(axis=-1), gold.sum(axis=-1))
+    return finish
 
 
 _COUNT_FINISH = {
@@ -177,4 +186,8 @@ _COUNT_FINISH = {
     "micro_precision": _finish_precision,
     "micro_recall": _finish_recall,
 }
-_LABEL_FINISH = {"macro_f1": _finish_macro_f1, "weighted_f1": _finish_weighted_f1}
+_LABEL_FINISH = {
+    f"{average}_{score}": _by_class(score, weighted=average == "weighted")
+    for average in ("macro", "weighted")
+    for score in ("f1", "precision", "recall")
+}

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import math
 import sys
+from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
-from sklearn.metrics import f1_score
+from sklearn.metrics import f1_score, precision_score, recall_score
 from statsmodels.stats.proportion import proportion_confint
 
 from medbench.errors import StatisticsError
+from medbench.scoring import aggregation
 from medbench.statistics import (
+    AGGREGATIONS,
     Interval,
     bootstrap_values,
     interval,
@@ -99,9 +103,25 @@ def test_micro_scores_are_the_textbook_ones() -> None:
 @settings(max_examples=60, deadline=None)
 def test_label_scores_equal_scikit_learn(pairs: list[tuple[str, str]]) -> None:
     gold, predicted = zip(*pairs, strict=True)
-    for aggregation, average in (("macro_f1", "macro"), ("weighted_f1", "weighted")):
-        expected = f1_score(gold, predicted, average=average, zero_division=0)
-        assert sufficient(pairs, aggregation).value == pytest.approx(expected, abs=1e-12)
+    scores = {"f1": f1_score, "precision": precision_score, "recall": recall_score}
+    for average, (name, score) in product(("macro", "weighted"), scores.items()):
+        expected = score(gold, predicted, average=average, zero_division=0)
+        assert sufficient(pairs, f"{average}_{name}").value == pytest.approx(expected, abs=1e-12)
+
+
+def test_every_aggregation_of_scoring_has_an_interval() -> None:
+    """Values, not only names: an interval must belong to the score beside it."""
+    data: dict[str, Any] = {
+        "mean": [0.25, 1.0, 0.5],
+        "micro": [(2, 1, 0), (0, 0, 3), (4, 1, 1)],
+        "macro": [("a", "a"), ("b", "a"), ("c", "d"), ("a", "a")],
+    }
+    data["weighted"] = data["macro"]
+    names = [name for name in aggregation.__all__ if name.partition("_")[0] in data]
+    assert set(names) == set(AGGREGATIONS)
+    for name in names:
+        values = data[name.partition("_")[0]]
+        assert interval(values, name, draws=50).value == pytest.approx(getattr(aggregation, name)(values))
 
 
 @pytest.mark.parametrize("aggregation", ["macro_f1", "weighted_f1"])
