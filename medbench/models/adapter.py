@@ -311,3 +311,6 @@ def register_models() -> None:
 
 def _labels(requests: Sequence[Instance]) -> list[RoutingLabel]:
     return [(request.task_name or "", request.doc_id or 0) for request in requests]
+
+
+register_models()

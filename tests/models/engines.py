@@ -47,8 +47,9 @@ def tiny_model(
         for parameter in model.parameters():
             nn.init.normal_(parameter, std=0.4 if parameter.dim() > 1 else 0.2)
     model.requires_grad_(False)
-    model.eval()
-    return model.to(dtype)
+    model.train(False)
+    nn.Module.to(model, dtype)
+    return model
 
 
 def alone_score(

@@ -229,7 +229,8 @@ def test_sliding_windows(window: int) -> None:
         sliding_window=window,
         max_position_embeddings=256,
     )
-    windowed = MistralForCausalLM(config).eval()
+    windowed = MistralForCausalLM(config)
+    windowed.train(False)
     for parameter in windowed.parameters():
         parameter.data.normal_(std=0.4)
     stem = _STEMS[0][:30]
