@@ -112,6 +112,7 @@ def evaluate_with_outcome(
     """
     from medbench.analysis import load_runs
     from medbench.catalog import find_model
+    from medbench.checks.definitions import refuse_misread
     from medbench.runs.execution import execute
     from medbench.runs.plan import make_plan
 
@@ -136,6 +137,9 @@ def evaluate_with_outcome(
         settings=settings,
         allow_code=allow_code,
     )
+    for task in plan.tasks:
+        if not task.shipped:
+            refuse_misread(task)
     outcome = execute(
         plan,
         Path(results),

@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from medbench.catalog.index import TaskIndex
+from medbench.catalog.modules import module_names, own_module
 from medbench.catalog.names import nearest
 from medbench.catalog.reading import Function
 from medbench.catalog.tasks import GroupDefinition, Merged, TaskDefinition, functions_in
 from medbench.catalog.trust import LM_EVAL_METRICS
 from medbench.checks import keys
 from medbench.checks.findings import Finding
+from medbench.errors import CatalogError
 
-__all__ = ["check_group", "check_task", "duplicate_keys"]
+__all__ = ["check_group", "check_task", "duplicate_keys", "refuse_misread"]
 
 
 def duplicate_keys(merged: Merged, task: str) -> Iterator[Finding]:
@@ -84,47 +84,9 @@ def _metadata(task: TaskDefinition) -> Iterator[Finding]:
             )
 
 
-def _defined_names(tree: ast.Module) -> set[str]:
-    names: set[str] = set()
-    for node in tree.body:
-        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)):
-            names.add(node.name)
-        elif isinstance(node, (ast.Import, ast.ImportFrom)):
-            names |= {alias.asname or alias.name.partition(".")[0] for alias in node.names}
-        elif isinstance(node, ast.Assign):
-            names |= {
-                inner.id
-                for target in node.targets
-                for inner in ast.walk(target)
-                if isinstance(inner, ast.Name)
-            }
-        elif isinstance(node, ast.AnnAssign) and isinstance(node.target, ast.Name):
-            names.add(node.target.id)
-    return names
-
-
-@lru_cache(maxsize=256)
-def _names_of(path: Path, _modified: int) -> frozenset[str] | None:
-    """Names that a module defines, read off its source; None when it cannot be parsed."""
-    try:
-        tree = ast.parse(path.read_bytes())
-    except (SyntaxError, ValueError, RecursionError):
-        return None
-    return frozenset(_defined_names(tree))
-
-
 def _module_file(function: Function) -> Path | None:
-    """The source of the module that a function is in, found without importing foreign packages."""
-    if function.local_file:
-        return function.local_file
-    module = function.name.rpartition(".")[0]
-    if module.partition(".")[0] != "medbench":
-        return None
-    try:
-        spec = importlib.util.find_spec(module)
-    except (ImportError, ValueError):
-        return None
-    return Path(spec.origin) if spec and spec.origin else None
+    """The source of the module that a function is in, if it lies beside the YAML or in medbench."""
+    return function.local_file or own_module(function.name.rpartition(".")[0])
 
 
 def _functions(task: TaskDefinition) -> Iterator[Finding]:
@@ -154,10 +116,10 @@ def _functions(task: TaskDefinition) -> Iterator[Finding]:
                     task.name,
                 )
             continue
-        names = _names_of(path, path.stat().st_mtime_ns)
-        # A module with __getattr__ may define names that its source does not show.
-        if names is not None and name not in names and "__getattr__" not in names:
-            close = nearest(name, names, n=1)
+        names = module_names(path)
+        # A module with __getattr__ may define names that its source does not show, but lists them.
+        if names is not None and name not in names.defined | names.public:
+            close = nearest(name, names.public or names.defined, n=1)
             yield Finding.at(
                 place,
                 "unresolved-function",
@@ -327,6 +289,20 @@ def check_task(task: TaskDefinition) -> Iterator[Finding]:
     yield from _unknown(task.merged, task.merged.values, keys.TASK_KEYS, (), task.name)
     for check in _CHECKS:
         yield from check(task)
+
+
+def refuse_misread(task: TaskDefinition) -> None:
+    """Refuse a task that lm-eval would read otherwise than it was written.
+
+    Raises:
+        CatalogError: A key is unknown or written twice.
+    """
+    faults = [*duplicate_keys(task.merged, task.name)]
+    faults += _unknown(task.merged, task.merged.values, keys.TASK_KEYS, (), task.name)
+    if faults:
+        first = faults[0]
+        where = f"{first.file}, line {first.line}" if first.line else str(first.file)
+        raise CatalogError(first.message, where=where, hint=first.hint or None)
 
 
 def check_group(group: GroupDefinition, index: TaskIndex) -> Iterator[Finding]:

@@ -191,7 +191,7 @@ def _evaluate(
             )
         tasks, broken = load_tasks(names, plan.folders, plan.settings)
         if broken and not tasks:
-            raise next(iter(broken.values()))
+            raise _why_none(broken)
         failures |= {name: reason(error) for name, error in broken.items()}
         lm: MedbenchLM | StoredLM
         if stored:
@@ -270,6 +270,16 @@ def _answer(
             _LOG.info("some requests could not be answered: %s", reason(error))
             listener.message(f"some requests could not be answered: {reason(error)}")
     listener.stage("scoring", 0)
+
+
+def _why_none(broken: Mapping[str, Exception]) -> MedbenchError:
+    """The error to end with when not one task could be loaded."""
+    name, error = next(iter(broken.items()))
+    if isinstance(error, MedbenchError):
+        return error
+    return RunError(
+        f"the task cannot be loaded: {reason(error)}", where=name, hint="`medbench tasks check` says more"
+    )
 
 
 def _source_kind(plan: RunPlan, name: str) -> str:
