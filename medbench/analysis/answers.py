@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from medbench.analysis.runs import Run, Runs
 from medbench.statistics import brier_score, expected_calibration_error
 
-__all__ = ["answer_rates", "calibration", "choice_probabilities", "document_values", "label_pairs"]
+__all__ = [
+    "answer_rates",
+    "calibration",
+    "calibration_of_tasks",
+    "choice_probabilities",
+    "document_values",
+    "label_pairs",
+]
 
 Floats = NDArray[np.float64]
 
@@ -43,26 +50,32 @@ def choice_probabilities(run: Run, task: str | None = None) -> pd.DataFrame:
     columns = ["task", "document", "target", "choices", "choice_logprobs"]
     frame = run.samples(columns, tasks=None if task is None else [task])
     frame = frame.dropna(subset=["choices", "choice_logprobs"])
-    rows = []
-    for row in frame.to_dict("records"):
-        options, logprobs = list(row["choices"]), np.asarray(row["choice_logprobs"], dtype=np.float64)
-        gold = _gold_index(row["target"], options)
-        if gold is None or len(logprobs) != len(options) or not np.isfinite(logprobs).any():
-            continue
-        weights = np.exp(logprobs - logprobs.max())
-        p = weights / weights.sum()
-        rows.append(
-            {
-                "task": str(row["task"]),
-                "document": row["document"],
-                "probabilities": p,
-                "gold": gold,
-                "confidence": float(p.max()),
-                "correct": float(int(p.argmax()) == gold),
-            }
-        )
-    names = ["task", "document", "probabilities", "gold", "confidence", "correct"]
-    return pd.DataFrame(rows, columns=names)
+    options = [list(choices) for choices in frame["choices"]]
+    logprobs = [np.asarray(values, dtype=np.float64) for values in frame["choice_logprobs"]]
+    gold = [_gold_index(target, names) for target, names in zip(frame["target"], options, strict=True)]
+    kept = [
+        i
+        for i, values in enumerate(logprobs)
+        if gold[i] is not None and len(values) == len(options[i]) and np.isfinite(values).any()
+    ]
+    probabilities = [_softmax(logprobs[i]) for i in kept]
+    chosen = [int(p.argmax()) for p in probabilities]
+    return pd.DataFrame(
+        {
+            "task": frame["task"].iloc[kept].to_numpy(),
+            "document": frame["document"].iloc[kept].to_numpy(),
+            "probabilities": pd.Series(probabilities, dtype=object),
+            "gold": pd.Series([gold[i] for i in kept], dtype=np.int64),
+            "confidence": [float(p.max()) for p in probabilities],
+            "correct": [float(c == gold[i]) for c, i in zip(chosen, kept, strict=True)],
+        }
+    )
+
+
+def _softmax(logprobs: Floats) -> Floats:
+    weights = np.exp(logprobs - logprobs.max())
+    shares: Floats = weights / weights.sum()
+    return shares
 
 
 def calibration(runs: Runs, *, bins: int = 10) -> pd.DataFrame:
@@ -72,24 +85,30 @@ def calibration(runs: Runs, *, bins: int = 10) -> pd.DataFrame:
         ``model, run, task, n, accuracy, confidence`` (mean), ``ece`` (expected calibration error over bins of
         equal width) and ``brier`` (0 to 2).
     """
-    rows = []
-    for run in runs:
-        for task, part in choice_probabilities(run).groupby("task", sort=False):
-            confidence, correct = part["confidence"].to_numpy(), part["correct"].to_numpy()
-            rows.append(
-                {
-                    "model": run.model,
-                    "run": run.run,
-                    "task": task,
-                    "n": len(part),
-                    "accuracy": float(correct.mean()),
-                    "confidence": float(confidence.mean()),
-                    "ece": expected_calibration_error(confidence, correct, bins=bins),
-                    "brier": brier_score(part["probabilities"].tolist(), part["gold"].to_numpy()),
-                }
-            )
+    parts = [
+        calibration_of_tasks(choice_probabilities(run), bins=bins).assign(model=run.model, run=run.run)
+        for run in runs
+    ]
     names = ["model", "run", "task", "n", "accuracy", "confidence", "ece", "brier"]
-    return pd.DataFrame(rows, columns=names)
+    return pd.concat(parts, ignore_index=True)[names] if parts else pd.DataFrame(columns=names)
+
+
+def calibration_of_tasks(probabilities: pd.DataFrame, *, bins: int = 10) -> pd.DataFrame:
+    """Calibration of each task in the rows that :func:`choice_probabilities` gives."""
+    rows = []
+    for task, part in probabilities.groupby("task", sort=False):
+        confidence, correct = part["confidence"].to_numpy(), part["correct"].to_numpy()
+        rows.append(
+            {
+                "task": task,
+                "n": len(part),
+                "accuracy": float(correct.mean()),
+                "confidence": float(confidence.mean()),
+                "ece": expected_calibration_error(confidence, correct, bins=bins),
+                "brier": brier_score(part["probabilities"].tolist(), part["gold"].to_numpy()),
+            }
+        )
+    return pd.DataFrame(rows, columns=["task", "n", "accuracy", "confidence", "ece", "brier"])
 
 
 def label_pairs(run: Run) -> pd.DataFrame:

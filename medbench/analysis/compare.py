@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 from scipy import special
 
-from medbench.analysis.documents import TaskDocuments, differences, read_documents
+from medbench.analysis.documents import SystemDocuments, TaskDocuments, differences
 from medbench.analysis.runs import Runs
 from medbench.analysis.systems import System, find_system, group_weights, lower_is_better, systems
 from medbench.errors import AnalysisError, StatisticsError
@@ -122,7 +122,8 @@ def compare(
             "there is nothing to compare the baseline with", hint="load runs of a second model"
         )
     settings = _Settings(intersect, frozenset(ignore), alpha, seed, draws)
-    rows = [row for system in others for row in _compare_system(system, base, tasks, settings)]
+    theirs = SystemDocuments(base, base.runs)
+    rows = [row for system in others for row in _compare_system(system, base, theirs, tasks, settings)]
     if not rows:
         raise AnalysisError("the systems have no task in common", hint="run both on the same tasks")
     if all(row.verdict == "refused" for row in rows):
@@ -144,7 +145,11 @@ class _Settings:
 
 
 def _compare_system(
-    system: System, base: System, tasks: Sequence[str] | None, settings: _Settings
+    system: System,
+    base: System,
+    theirs: SystemDocuments,
+    tasks: Sequence[str] | None,
+    settings: _Settings,
 ) -> list[ComparedTask]:
     shared = [name for name in base.runs if name in system.runs and (tasks is None or name in tasks)]
     needed = shared
@@ -156,14 +161,21 @@ def _compare_system(
     if tasks is not None:  # a group that was asked for needs its tasks
         inside = [task for group in groups for task in group_weights(base.scores, group)]
         needed = list(dict.fromkeys([*shared, *(t for t in inside if t in base.runs and t in system.runs)]))
-    rows = {task: _compare_task(task, system, base, settings) for task in needed}
+    mine = SystemDocuments(system, needed)
+    rows = {task: _compare_task(task, (system, mine), (base, theirs), settings) for task in needed}
     adjusted = dict(zip(rows, holm([row.p_value for row in rows.values()]), strict=True))
     rows = {task: _judge(row, float(adjusted[task]), settings.alpha) for task, row in rows.items()}
     averages = [_compare_group(group, rows, system, base, settings.alpha) for group in groups]
     return [*averages, *rows.values()]
 
 
-def _compare_task(task: str, system: System, base: System, settings: _Settings) -> ComparedTask:
+def _compare_task(
+    task: str,
+    candidate: tuple[System, SystemDocuments],
+    baseline: tuple[System, SystemDocuments],
+    settings: _Settings,
+) -> ComparedTask:
+    (system, answers), (base, base_answers) = candidate, baseline
     mine, theirs = system.scores.loc[task], base.scores.loc[task]
     start: dict[str, Any] = {
         "model": system.name,
@@ -179,10 +191,7 @@ def _compare_task(task: str, system: System, base: System, settings: _Settings) 
     if mine["aggregation"] not in AGGREGATIONS:
         return ComparedTask(**start, reason=f"no paired test is known for {mine['aggregation']}")
     try:
-        one, two = (
-            read_documents(side.runs[task], task, start["metric"], str(theirs["aggregation"]))
-            for side in (system, base)
-        )
+        one, two = answers.read(task), base_answers.read(task)
     except AnalysisError as error:
         return ComparedTask(**start, reason=str(error.what))
     documents, reasons = differences(one, two, ignore=settings.ignore)

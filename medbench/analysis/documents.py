@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import hashlib
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,9 +11,10 @@ import numpy as np
 import pandas as pd
 
 from medbench.analysis.runs import Run
+from medbench.analysis.systems import System
 from medbench.errors import AnalysisError
 
-__all__ = ["HASHES", "TaskDocuments", "differences", "read_documents"]
+__all__ = ["HASHES", "SystemDocuments", "TaskDocuments", "differences"]
 
 #: What must agree for two results to be of the same question.
 HASHES = {"document": "doc_hash", "prompt": "prompt_hash", "target": "target_hash"}
@@ -32,6 +34,12 @@ class TaskDocuments:
     metric: str
     aggregation: str
 
+    def identity(self) -> str:
+        """A hash that is equal for the same documents with the same targets, in whatever order."""
+        ordered = self.frame.sort_index()
+        texts = zip(ordered.index, ordered["doc_hash"], ordered["target_hash"], strict=True)
+        return hashlib.sha256("\n".join(map(str, texts)).encode("utf-8")).hexdigest()
+
     def values(self, documents: Any = None) -> Any:
         """Results as :func:`medbench.statistics.interval` takes them.
 
@@ -44,28 +52,50 @@ class TaskDocuments:
         return np.stack([np.asarray(value, dtype=object) for value in column])
 
 
-def read_documents(run: Run, task: str, metric: str, aggregation: str) -> TaskDocuments:
-    """Read what a comparison needs to know of one task.
+class SystemDocuments:
+    """Per-document results of a system; each of its runs is read once.
 
-    Raises:
-        AnalysisError: The run kept no per-document results of the metric.
+    Args:
+        system: The system.
+        tasks: Tasks that will be asked for.
     """
-    known = run.tables.sample_columns()
-    column = next(
-        (f"{kind}.{metric}" for kind in ("metric", "counts", "labels") if f"{kind}.{metric}" in known), None
-    )
-    if column is None:
-        raise AnalysisError(f"the samples hold no results of {metric!r}", where=f"{run.path}, task {task}")
-    frame = run.samples(["document", "cluster", *HASHES.values(), column], tasks=[task])
-    frame = frame.rename(columns={column: "value"})
-    if frame.empty or frame["value"].isna().any():
-        raise AnalysisError(
-            f"the samples hold no results of {metric!r} for some documents", where=f"{run.path}, task {task}"
-        )
-    # A dataset may repeat an id; the nth occurrence on one side then answers to the nth on the other.
-    repeat = frame.groupby("document").cumcount()
-    frame["document"] = frame["document"].where(repeat == 0, frame["document"] + "#" + repeat.astype(str))
-    return TaskDocuments(frame.set_index("document"), metric, aggregation)
+
+    def __init__(self, system: System, tasks: Iterable[str]) -> None:
+        self._system = system
+        self._tasks = [task for task in tasks if task in system.runs]
+        self._frames: dict[str, pd.DataFrame] = {}
+
+    def read(self, task: str) -> TaskDocuments:
+        """Results of one task.
+
+        Raises:
+            AnalysisError: The run kept no per-document results of its main metric.
+        """
+        run, score = self._system.runs[task], self._system.scores.loc[task]
+        metric, where = str(score["metric"]), f"{self._system.runs[task].path}, task {task}"
+        if task not in self._frames:
+            self._read_run(run)
+        frame = self._frames.get(task)
+        names = [f"{kind}.{metric}" for kind in ("metric", "counts", "labels")]
+        column = next((name for name in names if frame is not None and name in frame), None)
+        if frame is None or column is None:
+            raise AnalysisError(f"the samples hold no results of {metric!r}", where=where)
+        if frame[column].isna().any():
+            raise AnalysisError(f"the samples hold no results of {metric!r} for some documents", where=where)
+        chosen = frame[["cluster", *HASHES.values(), column]].rename(columns={column: "value"})
+        return TaskDocuments(chosen, metric, str(score["aggregation"]))
+
+    def _read_run(self, run: Run) -> None:
+        mine = [task for task in self._tasks if self._system.runs[task] is run]
+        metrics = {str(self._system.scores.at[task, "metric"]) for task in mine}
+        wanted = [f"{kind}.{metric}" for kind in ("metric", "counts", "labels") for metric in sorted(metrics)]
+        frame = run.samples(["task", "document", "cluster", *HASHES.values(), *wanted], tasks=mine)
+        for task, part in frame.groupby("task", sort=False):
+            # A dataset may repeat an id; the nth on one side then answers to the nth on the other.
+            repeat = part.groupby("document").cumcount()
+            name = part["document"].where(repeat == 0, part["document"] + "#" + repeat.astype(str))
+            kept = part.drop(columns=["task", "document"]).dropna(axis="columns", how="all")
+            self._frames[str(task)] = kept.set_index(pd.Index(name, name="document"))
 
 
 def differences(
@@ -83,15 +113,20 @@ def differences(
     """
     shared = first.frame.index[first.frame.index.isin(second.frame.index)]
     reasons = []
-    for name, one, two in (("first", first, second), ("second", second, first)):
-        alone = one.frame.index.difference(two.frame.index, sort=False)
+    for name, mine, other in (("first", first, second), ("second", second, first)):
+        alone = mine.frame.index.difference(other.frame.index, sort=False)
         if len(alone):
             reasons.append(f"{len(alone)} documents only in the {name} ({_some(alone)})")
     same = np.ones(len(shared), dtype=bool)
+    rows = [side.frame.index.get_indexer(shared) for side in (first, second)]
     for name, column in HASHES.items():
         if name in ignore:
             continue
-        equal = (first.frame.loc[shared, column] == second.frame.loc[shared, column]).to_numpy(dtype=bool)
+        one, two = (
+            side.frame[column].to_numpy(dtype=object)[row]
+            for side, row in zip((first, second), rows, strict=True)
+        )
+        equal = np.asarray(one == two, dtype=bool)
         if not equal.all():
             reasons.append(f"{int((~equal).sum())} {name}s differ ({_some(shared[~equal])})")
         same &= equal

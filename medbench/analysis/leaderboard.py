@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 import yaml
 
-from medbench.analysis.documents import TaskDocuments, differences, read_documents
+from medbench.analysis.documents import SystemDocuments
 from medbench.analysis.runs import Runs
 from medbench.analysis.systems import System, group_weights, lower_is_better, systems
 from medbench.errors import AnalysisError
 from medbench.statistics import (
     LABEL_AGGREGATIONS,
     Interval,
+    Sufficient,
     average_interval,
     paired_draws,
     rank_intervals,
@@ -237,48 +238,49 @@ def _average(scores: dict[str, float], weights: dict[str, float]) -> float:
 
 
 def _draw_averages(ranked: Sequence[System], weights: dict[str, float], *, seed: int, draws: int) -> Any:
+    answers = [_answers(system, weights) for system in ranked]
     total = np.zeros((draws, len(ranked)))
     for number, (task, weight) in enumerate(weights.items()):
-        documents = [_documents(system, task) for system in ranked]
-        for members in _asked_alike(documents):
-            data = [documents[i] for i in members]
-            order = data[0].frame.index
-            values = [part.values(order) for part in data]
-            aggregation = data[0].aggregation
-            labels = (
-                list(dict.fromkeys(name for part in values for name in part.ravel().tolist()))
-                if aggregation in LABEL_AGGREGATIONS
-                else None
-            )
-            rows = [sufficient(part, aggregation, labels) for part in values]
+        alike: dict[str, list[int]] = {}
+        for i, mine in enumerate(answers):
+            alike.setdefault(mine[task].asked, []).append(i)
+        for members in alike.values():
+            rows = _rows([answers[i][task] for i in members])
             # Systems that were asked other documents share no noise, hence another seed.
-            total[:, members] += weight * paired_draws(
-                rows, seed=_seed(seed, number, members[0]), draws=draws
-            )
+            sampled = paired_draws(rows, seed=_seed(seed, number, members[0]), draws=draws)
+            total[:, members] += weight * sampled
     return total
+
+
+class _Answers(NamedTuple):
+    """Results of a task by document, and what was asked; prompts aside, for chat templates differ."""
+
+    asked: str
+    values: Any
+    aggregation: str
+
+
+def _answers(system: System, tasks: Iterable[str]) -> dict[str, _Answers]:
+    documents = SystemDocuments(system, tasks)
+    found = {}
+    for task in tasks:
+        mine = documents.read(task)
+        values = mine.values(mine.frame.index.sort_values())
+        found[task] = _Answers(f"{mine.aggregation} {mine.identity()}", values, mine.aggregation)
+    return found
+
+
+def _rows(answers: Sequence[_Answers]) -> list[Sufficient]:
+    aggregation = answers[0].aggregation
+    labels = None
+    if aggregation in LABEL_AGGREGATIONS:
+        labels = list(dict.fromkeys(name for mine in answers for name in mine.values.ravel().tolist()))
+    return [sufficient(mine.values, aggregation, labels) for mine in answers]
 
 
 def _seed(*parts: int) -> int:
     """One seed out of several numbers, the same everywhere."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def _documents(system: System, task: str) -> TaskDocuments:
-    row = system.scores.loc[task]
-    return read_documents(system.runs[task], task, str(row["metric"]), str(row["aggregation"]))
-
-
-def _asked_alike(documents: Sequence[TaskDocuments]) -> list[list[int]]:
-    """Put systems together that answered the same documents (prompts may differ, chat templates do)."""
-    groups: list[list[int]] = []
-    for i, mine in enumerate(documents):
-        for group in groups:
-            if not differences(documents[group[0]], mine, ignore=("prompt",))[1]:
-                group.append(i)
-                break
-        else:
-            groups.append([i])
-    return groups
 
 
 def _float(value: Any) -> float:

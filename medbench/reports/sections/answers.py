@@ -8,7 +8,7 @@ import pandas as pd
 from markupsafe import Markup
 
 from medbench.analysis import Runs
-from medbench.analysis.answers import answer_rates, calibration, choice_probabilities, label_pairs
+from medbench.analysis.answers import answer_rates, calibration_of_tasks, choice_probabilities, label_pairs
 from medbench.reports.formats import score_text
 from medbench.reports.section import Section
 from medbench.statistics import reliability
@@ -22,20 +22,17 @@ _SIDE = 220
 def calibration_section(runs: Runs, systems: list[str]) -> Section | None:
     """Reliability diagrams over all multiple-choice tasks of a run, and the figures of each task."""
     diagrams: list[dict[str, Any]] = []
-    names = {}
+    rows: list[dict[Any, Any]] = []
     for run, system in zip(runs, systems, strict=True):
-        names[(run.model, run.run)] = system
         pooled = choice_probabilities(run)
         if len(pooled):
             bins = reliability(pooled["confidence"].to_numpy(), pooled["correct"].to_numpy())
             diagrams.append(
                 {"system": system, "n": len(pooled), "svg": _diagram(bins), "index": len(diagrams)}
             )
+            rows += calibration_of_tasks(pooled).assign(system=system).to_dict("records")
     if not diagrams:
         return None
-    rows = [
-        {**row, "system": names[(row["model"], row["run"])]} for row in calibration(runs).to_dict("records")
-    ]
     return Section(
         id="calibration",
         title="Calibration",
