@@ -45,7 +45,7 @@ class Recipe:
     experts: int = 8
     top_k: int = 2
     rank: int = 8
-    epochs: int = 50
+    epochs: int = 28
     batch_tokens: int = 1024
     learning_rate: float = 2e-3
     routing_weight: float = 0.1
