@@ -11,13 +11,19 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from medbench.catalog.modules import module_names, own_module
 from medbench.catalog.reading import Function, Key
 from medbench.catalog.tasks import Place, TaskDefinition, functions_in
 from medbench.errors import CatalogError
 
 __all__ = ["LM_EVAL_METRICS", "CodeUse", "code_uses", "require_trust"]
 
-_OWN_PACKAGES = ("medbench.data.", "medbench.scoring.")
+# Modules whose public functions take documents and answers and touch nothing else.
+_OWN_MODULES = ("medbench.data.filters", "medbench.scoring")
+_LOADER = "medbench.data.load"
+
+# Builders of the datasets library that read plain data; others unpickle.
+_PLAIN_BUILDERS = frozenset({"arrow", "csv", "json", "parquet", "text"})
 
 # lm-eval 0.4.13's registered metrics; a name that is not among them is looked up on the hub and run.
 LM_EVAL_METRICS = frozenset(
@@ -78,7 +84,17 @@ class CodeUse(NamedTuple):
 
 def _is_own(function: Function) -> bool:
     # A module beside the YAML goes before the package, so a folder `medbench/` there makes the name foreign.
-    return function.name.startswith(_OWN_PACKAGES) and function.local_file is None
+    if function.local_file is not None:
+        return False
+    if function.name == _LOADER:
+        return True
+    module, _, name = function.name.rpartition(".")
+    if not any(module == own or module.startswith(f"{own}.") for own in _OWN_MODULES):
+        return False
+    # Only what a module offers: names that it merely imports can be anything.
+    path = own_module(module)
+    names = module_names(path) if path else None
+    return names is not None and name in names.public
 
 
 def _texts(value: Any, way: Key) -> Iterator[tuple[Key, str]]:
@@ -157,6 +173,9 @@ def code_uses(task: TaskDefinition) -> Iterator[CodeUse]:
     for key in ("class", "unsafe_code"):
         if values.get(key):
             yield CodeUse(merged.place(key), f"{key}: {values[key]}")
+    builder = values.get("dataset_path")
+    if isinstance(builder, str) and "/" not in builder and builder not in _PLAIN_BUILDERS:
+        yield CodeUse(merged.place("dataset_path"), f"dataset_path: {builder} may unpickle")
     arguments = values.get("dataset_kwargs")
     if isinstance(arguments, dict) and arguments.get("trust_remote_code"):
         yield CodeUse(merged.place("dataset_kwargs", "trust_remote_code"), "trust_remote_code: true")

@@ -77,6 +77,22 @@ class Row(NamedTuple):
         value = self.values[column]
         return "" if value is None else str(value).strip()
 
+    def texts(self, column: str) -> list[str]:
+        """The stripped texts of a column that holds a list; empty for null.
+
+        Raises:
+            DataError: If the column is missing or holds something else.
+        """
+        self.text(column)
+        value = self.values[column]
+        if value is not None and not isinstance(value, (list, tuple)):
+            raise DataError(
+                f"the column {column!r} holds {type(value).__name__}, expected a list of texts",
+                where=self.where,
+                hint="check that the file is the one its dataset expects",
+            )
+        return [str(item).strip() for item in value or ()]
+
 
 def exam_document(
     row: Row,

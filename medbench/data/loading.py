@@ -47,7 +47,7 @@ class Reading(NamedTuple):
 def _keys(path: Path) -> frozenset[str]:
     try:
         loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise DataError(
             f"the keys cannot be read: {error}", where=str(path), hint="fetch the file again"
         ) from error

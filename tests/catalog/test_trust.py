@@ -20,6 +20,11 @@ def define(folder: Path, body: str) -> None:
         "process_results: !function os.system",
         "process_results: !function own.score",
         "metric_list: [{metric: acc, aggregation: !function subprocess.run}]",
+        "process_results: !function medbench.scoring.exams.nothing_like_it",
+        "custom_dataset: !function medbench.data.fetching.fetch",
+        "custom_dataset: !function medbench.data.registry.Path",
+        "custom_dataset: !function medbench.scoring.import_module",
+        "dataset_path: pandas",
         "class: !function own.Task",
         "unsafe_code: true",
         "dataset_kwargs: {trust_remote_code: true}",
@@ -61,6 +66,10 @@ def test_code_needs_leave(body: str, tmp_path: Path) -> None:
         "metric_list: [{metric: own_score, aggregation: mean}]\n"
         "process_results: !function medbench.scoring.exams.score_generated",
         "doc_to_choice: [yes, no]",
+        "dataset_path: json",
+        "dataset_path: someone/dataset",
+        "custom_dataset: !function medbench.data.load\n"
+        "process_docs: !function medbench.data.filters.single_answer",
         "description: plain text with {braces} and __dunders__",
     ],
 )

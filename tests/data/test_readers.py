@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from medbench.data.documents import Row
 from medbench.data.readers import MAPPINGS, MappingContext, Unanswerable, read_rows
@@ -182,6 +185,7 @@ def test_json_lines_are_split_at_line_feeds_only(tmp_path: Path) -> None:
         ("[1, 2]", "json_list", "int, expected an object"),
         ('{"a": 1}', "json_keyed", "int, expected an object"),
         ("[" * 100_000, "json_list", "not JSON"),
+        ('{"a": ' + "9" * 5000 + "}", "jsonl", "not JSON"),
         (b"\xff\xfe", "csv", "not UTF-8"),
         (b"no workbook", "xlsx", "workbook cannot be read"),
         (b"PK\x03\x04" + b"\0" * 50, "xlsx", "workbook cannot be read"),
@@ -215,3 +219,47 @@ def test_few_faulty_rows_of_a_published_file_are_set_aside_and_many_are_not() ->
         map_rows(made(200, 3), "cmmlu", CONTEXT, upstream=True)
     with pytest.raises(DataError, match="outside the options"):
         map_rows(made(200, 1), "cmmlu", CONTEXT, upstream=False)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    content=st.one_of(
+        st.binary(max_size=80), st.text(alphabet='{}[]",:ab1\n\t- ', max_size=80).map(str.encode)
+    ),
+    file_format=st.sampled_from(["csv", "csv_bare", "jsonl", "json_list", "json_keyed", "xlsx"]),
+    mapping=st.sampled_from(sorted(MAPPINGS)),
+)
+def test_any_bytes_are_read_or_refused(
+    content: bytes, file_format: str, mapping: str, tmp_path: Path
+) -> None:
+    # Nothing but the package's own error may come out, whatever goes in.
+    with contextlib.suppress(DataError):
+        for row in rows(tmp_path, "any", content, file_format):
+            MAPPINGS[mapping](row, CONTEXT)
+
+
+_VALUES = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-3, 9),
+    st.text(max_size=5),
+    st.lists(st.text(max_size=3), max_size=4),
+)
+_SOUND = [(mapping, values) for mapping, values, _, _ in FORMS] + [
+    ("canonical", {"id": "1", "question": "Q", "options": ["a", "b"], "answer": "A"}),
+    (
+        "promptcblue",
+        {"input": "I", "target": "T", "answer_choices": [], "task_type": "c", "task_dataset": "X"},
+    ),
+]
+
+
+@settings(max_examples=600, deadline=None)
+@given(form=st.sampled_from(_SOUND), data=st.data(), value=_VALUES)
+def test_any_value_is_understood_or_refused(
+    form: tuple[str, dict[str, Any]], data: st.DataObject, value: object
+) -> None:
+    mapping, values = form
+    column = data.draw(st.sampled_from(sorted(values)))
+    with contextlib.suppress(DataError):
+        understand(mapping, {**values, column: value})

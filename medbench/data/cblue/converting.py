@@ -64,13 +64,13 @@ def _load(path: Path) -> Any:
         raise DataError(f"the file cannot be read: {error}", where=str(path)) from error
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):
         values = []
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
                 try:
                     values.append(json.loads(line))
-                except (json.JSONDecodeError, RecursionError) as error:
+                except (ValueError, RecursionError) as error:
                     where = f"{path}, line {number}"
                     raise DataError(f"neither JSON nor JSON Lines: {error}", where=where) from error
         return values

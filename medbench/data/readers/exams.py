@@ -121,12 +121,11 @@ def _mmlu(row: Row, context: MappingContext) -> Document | Unanswerable:
 
 def _choices(row: Row, context: MappingContext) -> Document:
     # The hub's MMLU: `choices` is a list, `answer` its 0-based index.
-    row.text("choices")
     return exam_document(
         row,
         doc_id=context.row_id(row),
         question=row.text("question"),
-        options=[str(choice).strip() for choice in row.values["choices"]],
+        options=row.texts("choices"),
         answer=_letter_of(row, row.values.get("answer")),
         language=context.language,
         subject=context.subject or row.text("subject"),
@@ -250,7 +249,6 @@ def _pubmedqa(row: Row, context: MappingContext) -> Document | Unanswerable:
         raise DataError(
             f"the decision {decision!r} is not one of yes, no, maybe", where=row.where, hint="mend the record"
         )
-    row.text("CONTEXTS")
     pmid = row.text("key") if "key" in row.values else row.text("PMID")
     return exam_document(
         row,
@@ -260,7 +258,7 @@ def _pubmedqa(row: Row, context: MappingContext) -> Document | Unanswerable:
         answer=LETTERS[_PUBMEDQA_LABELS.index(decision)],
         language=context.language,
         subject=context.subject,
-        context="\n".join(str(part).strip() for part in row.values["CONTEXTS"] or ()),
+        context="\n".join(row.texts("CONTEXTS")),
         rationale=str(row.values.get("LONG_ANSWER") or "").strip(),
         cluster=pmid,
     )

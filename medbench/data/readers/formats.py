@@ -80,7 +80,8 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
 def _json(text: str, where: str) -> Any:
     try:
         return json.loads(text)
-    except (json.JSONDecodeError, RecursionError) as error:
+    # Beside broken syntax: numbers of thousands of digits, and bottomless nesting.
+    except (ValueError, RecursionError) as error:
         raise DataError(f"not JSON: {error}", where=where, hint="mend the file, or fetch it again") from error
 
 

@@ -27,19 +27,11 @@ def _canonical(row: Row, context: MappingContext) -> Document | Unanswerable | N
     answer = row.text("answer").upper()
     if is_missing(answer):
         return Unanswerable(row.where, "no gold answer")
-    row.text("options")
-    options = row.values["options"]
-    if not isinstance(options, list):
-        raise DataError(
-            f"the options are {type(options).__name__}, expected a list of texts",
-            where=row.where,
-            hint="the canonical form keeps option texts in a list, without their letters",
-        )
     document = exam_document(
         row,
         doc_id=row.text("id"),
         question=row.text("question"),
-        options=[str(option).strip() for option in options],
+        options=row.texts("options"),
         answer=answer,
         language=str(row.values.get("language") or context.language),
         subject=str(row.values.get("subject") or ""),
