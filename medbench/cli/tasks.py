@@ -98,9 +98,12 @@ def check_command(
         bool, typer.Option("--static", help="Read definitions and documents only; build and score nothing.")
     ] = False,
     show_prompts: Annotated[
-        bool,
-        typer.Option("--prompts/--no-prompts", help="Print three prompts of each task with their targets."),
-    ] = True,
+        bool | None,
+        typer.Option(
+            "--prompts/--no-prompts",
+            help="Print three prompts of each task with their targets; by default if PATHs are named.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Check definitions, documents, prompts and scoring. Exit status 1 if anything is found."""
@@ -116,8 +119,9 @@ def check_command(
             }
         )
     else:
-        # Hundreds of prompts help nobody: they are printed for a choice, not for everything.
-        for rendering in report.renderings if show_prompts and paths else ():
+        # Hundreds of prompts help nobody: unasked they are printed for a choice, not for everything.
+        asked = bool(paths) if show_prompts is None else show_prompts
+        for rendering in report.renderings if asked else ():
             say(f"--- {rendering.task}: {rendering.document}\n{rendering.prompt}")
             say(f">>> {rendering.target}\n")
         for finding in report.findings:

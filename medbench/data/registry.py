@@ -20,7 +20,6 @@ from medbench.data.readers.formats import FORMATS
 from medbench.errors import DataError
 
 __all__ = [
-    "TASKS_DIR_VARIABLE",
     "DatasetEntry",
     "FileChoice",
     "HubEntry",
@@ -32,8 +31,6 @@ __all__ = [
     "pinned_files",
     "register",
 ]
-
-TASKS_DIR_VARIABLE = "MEDBENCH_TASKS_DIR"
 
 _PACKAGE_FILE = Path(__file__).parent / "sources.yaml"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -324,9 +321,7 @@ def _parse(path: Path) -> Register:
 
 
 def _outside_files(tasks_dirs: Iterable[str | os.PathLike[str]]) -> tuple[Path, ...]:
-    folders = [Path(folder) for folder in tasks_dirs]
-    folders += [Path(part) for part in os.environ.get(TASKS_DIR_VARIABLE, "").split(os.pathsep) if part]
-    found = {path.resolve() for folder in folders for path in folder.rglob("sources.yaml")}
+    found = {path.resolve() for folder in tasks_dirs for path in Path(folder).rglob("sources.yaml")}
     return tuple(sorted(found))
 
 
@@ -350,8 +345,7 @@ def register(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Register:
     """All datasets: the package's and those that task folders from outside add.
 
     Args:
-        tasks_dirs: Folders searched for further `sources.yaml`; those of the environment variable
-            ``MEDBENCH_TASKS_DIR`` are added.
+        tasks_dirs: Folders searched for further `sources.yaml`.
 
     Raises:
         DataError: If a register is faulty or replaces a dataset.

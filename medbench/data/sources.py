@@ -28,6 +28,8 @@ __all__ = [
 
 DATA_VARIABLE = "MEDBENCH_DATA"
 SOURCES = ("auto", "folder", "folder-or-samples", "hub", "samples")
+_OWN_SAMPLES = Path(__file__).parent / "samples"
+_SAMPLES_LICENCE = "Apache-2.0"
 TasksDirs = Sequence[str | os.PathLike[str]]
 SAMPLES_NOTICE = "bundled samples, not a benchmark score"
 
@@ -89,6 +91,8 @@ class Source:
         """What every output must say about this source; empty for real data as pinned."""
         if self.is_samples:
             return SAMPLES_NOTICE
+        if self.kind == "hub" and self.revision is None:
+            return "hub revision not pinned; `medbench data lock` records it"
         altered = [file.path for file in self.files if file.pinned is False]
         remarks = [f"differs from the pinned file: {', '.join(altered)}"] if altered else []
         if self.locked is not None and self.fingerprint and self.locked.fingerprint != self.fingerprint:
@@ -211,7 +215,8 @@ def _samples_source(entry: DatasetEntry) -> Source:
         files=files,
         fingerprint=fingerprint_of("samples", [("samples", checksum)]),
         revision=None,
-        licence="same as medbench",
+        # Ours are written by us; those beside a task from outside are under its own terms.
+        licence=_SAMPLES_LICENCE if path.parent == _OWN_SAMPLES else entry.licence,
         root=str(path.parent),
     )
 

@@ -19,7 +19,7 @@ DOCUMENT = {"id": "1", "question": "?", "options": ["a", "b"], "answer": "A"}
 
 @pytest.fixture(autouse=True)
 def _no_settings(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    for name in ("MEDBENCH_DATA", "MEDBENCH_LOCK", "MEDBENCH_TASKS_DIR"):
+    for name in ("MEDBENCH_DATA", "MEDBENCH_LOCK"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.chdir(tmp_path)
 

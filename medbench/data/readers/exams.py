@@ -249,7 +249,8 @@ def _pubmedqa(row: Row, context: MappingContext) -> Document | Unanswerable:
         raise DataError(
             f"the decision {decision!r} is not one of yes, no, maybe", where=row.where, hint="mend the record"
         )
-    pmid = row.text("key") if "key" in row.values else row.text("PMID")
+    # The file is keyed by PMID; the hub's rows may lack it.
+    pmid = str(row.values.get("key") or row.values.get("PMID") or "").strip()
     return exam_document(
         row,
         doc_id=context.row_id(row, pmid),
@@ -260,7 +261,7 @@ def _pubmedqa(row: Row, context: MappingContext) -> Document | Unanswerable:
         subject=context.subject,
         context="\n".join(row.texts("CONTEXTS")),
         rationale=str(row.values.get("LONG_ANSWER") or "").strip(),
-        cluster=pmid,
+        cluster=pmid or None,
     )
 
 
