@@ -71,7 +71,7 @@ def _count_slowly(model: PreTrainedModel, sequences: Sequence[tuple[Any, list[in
             module.observer = None
             for place in range(first, len(tokens)):
                 logits = seen[module][place].double().tolist()
-                ranked = sorted(range(4), key=lambda e, logits=logits: -logits[e])[:2]
+                ranked = [int(e) for e in np.argsort(-np.array(logits), kind="stable")[:2]]
                 total = sum(math.exp(x) for x in logits)
                 kept = sum(math.exp(logits[e]) for e in ranked)
                 cell = counts[
