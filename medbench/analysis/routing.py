@@ -81,20 +81,23 @@ def router_summary(
     detailed = cells(frame)
     merged = detailed.merge(list(dict.fromkeys([*by, "layer", "projection", "task", "document"])))
     codes = merged.keys.groupby(by, observed=True, sort=True, dropna=False).ngroup().to_numpy()
+    whole = _Flat(merged)
     rows = []
     for g in range(int(codes.max()) + 1):
-        mine = merged.select(codes == g)
-        packed, experts = _packed(mine)
-        documents = len(packed) if (mine.keys["document"] >= 0).all() and len(packed) > 1 else 0
+        members = np.flatnonzero(codes == g)
+        packed, experts = whole.pack(members)
+        first = merged.keys.iloc[members[0]]
+        single = (whole.document_numbers[members] >= 0).all() and len(packed) > 1
+        documents = len(packed) if single else 0
         value = _summary(packed.sum(axis=0), experts)
         low = high = np.full(len(_SUMMARY), np.nan)
         if documents:
             low, high = np.quantile(_bootstrap(packed, experts, seed, draws), [0.025, 0.975], axis=0)
-        tokens, top_k = float(packed[..., 0].sum(axis=0).mean()), float(np.nanmean(mine.top_k))
+        tokens, top_k = float(packed[..., 0].sum(axis=0).mean()), float(np.nanmean(merged.top_k[members]))
         for i, name in enumerate(_SUMMARY):
             rows.append(
                 {
-                    **mine.keys.iloc[0][by].to_dict(),
+                    **first[by].to_dict(),
                     "metric": name,
                     "value": value[i],
                     "low": low[i],
@@ -186,21 +189,33 @@ def _with_runs(by: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(["model", "run", *by]))
 
 
-def _packed(group: Cells) -> tuple[Floats, NDArray[np.int64]]:
-    """What the summary needs, ``[documents, routers, 3 + 2 E]``: tokens, entropy, ties, count, prob.
+class _Flat:
+    """Everything the summary needs of many groups, ready to be cut into ``[documents, routers, 3 + 2 E]``.
 
-    Returns:
-        The tensor, and the number of experts of each router.
+    The last axis holds tokens, entropy, ties, counts and probabilities, all of which add up.
     """
-    document = group.keys.groupby(["task", "document"], observed=True, sort=True).ngroup().to_numpy()
-    router = group.keys.groupby(["layer", "projection"], observed=True, sort=True).ngroup().to_numpy()
-    head = np.column_stack([group.tokens, group.entropy, group.near_ties])
-    flat = np.hstack([head, group.count, group.prob])
-    packed = np.zeros((int(document.max()) + 1, int(router.max()) + 1, flat.shape[1]))
-    np.add.at(packed, (document, router), flat)
-    experts = np.zeros(packed.shape[1], dtype=np.int64)
-    np.maximum.at(experts, router, group.experts)
-    return packed, experts
+
+    def __init__(self, merged: Cells) -> None:
+        def number(columns: list[str]) -> NDArray[np.intp]:
+            grouped = merged.keys.groupby(columns, observed=True, sort=True)
+            return grouped.ngroup().to_numpy().astype(np.intp)
+
+        self.document_numbers = merged.keys["document"].to_numpy()
+        self._documents = number(["task", "document"])
+        self._routers = number(["layer", "projection"])
+        self._experts = merged.experts
+        head = np.column_stack([merged.tokens, merged.entropy, merged.near_ties])
+        self._values = np.hstack([head, merged.count, merged.prob])
+
+    def pack(self, members: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64]]:
+        """The tensor of some cells, and the number of experts of each of its routers."""
+        documents, document = np.unique(self._documents[members], return_inverse=True)
+        routers, router = np.unique(self._routers[members], return_inverse=True)
+        packed = np.zeros((len(documents), len(routers), self._values.shape[1]))
+        np.add.at(packed, (document, router), self._values[members])
+        experts = np.zeros(len(routers), dtype=np.int64)
+        np.maximum.at(experts, router, self._experts[members])
+        return packed, experts
 
 
 _SUMMARY: dict[str, Callable[[Floats, Floats, Floats, Any], Floats]] = {

@@ -18,6 +18,7 @@ _TASK_COLUMNS = ("task", "version", "protocol", "num_fewshot", "dataset", "data_
 def provenance(runs: Runs, scores: pd.DataFrame, systems: list[str]) -> Section:
     """Versions, fingerprints and data sources of every run."""
     tasks = scores[(scores["kind"] == "task") & scores["main"].fillna(False).astype(bool)]
+    by_system = dict(zip(systems, runs, strict=True))
     rows = tasks[["system", *_TASK_COLUMNS]].sort_values(["task", "system"], kind="stable")
     return Section(
         id="provenance",
@@ -26,8 +27,11 @@ def provenance(runs: Runs, scores: pd.DataFrame, systems: list[str]) -> Section:
         template="provenance.html.j2",
         data={
             "runs": [_card(run, system) for run, system in zip(runs, systems, strict=True)],
-            "task_columns": ["system", *_TASK_COLUMNS],
-            "task_rows": [[_plain(value) for value in row] for row in rows.itertuples(index=False)],
+            "task_columns": ["system", *_TASK_COLUMNS, "data fingerprint", "revision"],
+            "task_rows": [
+                [*map(_plain, row), *_data(by_system[row[0]], row[5])]
+                for row in rows.itertuples(index=False, name=None)
+            ],
         },
     )
 
@@ -46,10 +50,9 @@ def _card(run: Run, system: str) -> dict[str, Any]:
         "documents": manifest.get("documents"),
         "attempts": len(attempts) if len(attempts) > 1 else None,
         "model": ", ".join(f"{key}: {_plain(value)}" for key, value in definition.items() if value),
-        "fingerprint": manifest.get("fingerprint"),
+        "fingerprint": _fingerprint(manifest.get("fingerprint")),
         "plan": manifest.get("plan_hash"),
         "settings": manifest.get("settings"),
-        "data": manifest.get("data"),
         "medbench": manifest.get("medbench"),
         "python": environment.get("python"),
         "packages": ", ".join(f"{name} {number}" for name, number in packages.items() if number),
@@ -63,6 +66,21 @@ def _card(run: Run, system: str) -> dict[str, Any]:
         "subtitle": f"{run.format}, {manifest.get('status', 'unknown')}",
         "facts": [(name, _plain(value)) for name, value in facts.items() if value not in (None, "", {}, [])],
     }
+
+
+def _fingerprint(value: Any) -> Any:
+    """The hashes of a model, without those of its single files."""
+    if not isinstance(value, dict):
+        return value
+    return ", ".join(f"{name}: {text[:16]}" for name, text in value.items() if isinstance(text, str))
+
+
+def _data(run: Run, dataset: Any) -> list[str]:
+    """Fingerprint and revision of the data behind a task, as far as the run knows them."""
+    source = (run.manifest.get("data") or {}).get(dataset)
+    if not isinstance(source, dict):
+        return ["", ""]
+    return [_plain(source.get("fingerprint"))[:16], _plain(source.get("revision"))]
 
 
 def _plain(value: Any) -> str:

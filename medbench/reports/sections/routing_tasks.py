@@ -17,6 +17,9 @@ from medbench.reports.section import Section
 
 __all__ = ["routing_tasks"]
 
+# Beyond so many tasks, cells are too many to explain each.
+_TITLED = 16
+
 _METRICS = {
     "mutual_information": "mutual information",
     "token_entropy": "token entropy",
@@ -94,9 +97,12 @@ def _similarity(pairs: pd.DataFrame) -> dict[str, Any] | None:
     place = {task: i for i, task in enumerate(tasks)}
     matrix = np.ones((len(tasks), len(tasks)))
     title = [["" for _ in tasks] for _ in tasks]
+    few = len(tasks) <= _TITLED
     for row in pairs.to_dict("records"):
         i, j = place[row["task"]], place[row["other"]]
         matrix[i, j] = matrix[j, i] = row["similarity"]
+        if not few:
+            continue
         parts = [f"{row['task']} and {row['other']}: {row['similarity']:.4f}"]
         if known(row["low"]):
             parts.append(f"[{row['low']:.4f}, {row['high']:.4f}]")
@@ -110,7 +116,7 @@ def _similarity(pairs: pd.DataFrame) -> dict[str, Any] | None:
             "task": tasks[i],
             "cells": [
                 (
-                    "–" if i == j else f"{matrix[i, j]:.3f}".lstrip("0"),
+                    "–" if i == j else f"{matrix[i, j]:.{3 if few else 2}f}".lstrip("0"),
                     round(100 * (matrix[i, j] - lowest) / max(1e-9, 1 - lowest)),
                     title[i][j],
                 )

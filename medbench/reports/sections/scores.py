@@ -83,6 +83,7 @@ def bars(scores: pd.DataFrame, systems: list[str]) -> Section:
 def _rows(scores: pd.DataFrame, systems: list[str]) -> Iterator[Row]:
     main = scores[scores["main"].fillna(False).astype(bool)]
     grouped = main.groupby(["kind", "task", "metric"], sort=False, observed=True)
+    mixed = scores["data_source"].nunique(dropna=False) > 1
     found = []
     for (kind, task, metric), rows in grouped:
         by_system = {row["system"]: row for row in rows.to_dict("records")}
@@ -95,12 +96,15 @@ def _rows(scores: pd.DataFrame, systems: list[str]) -> Iterator[Row]:
                 family=_text(first["family"]),
                 n=max(int(row["n"]) for row in by_system.values()),
                 group=kind == "group",
-                sampled=any(row["data_source"] == "samples" for row in by_system.values()),
+                # The banner speaks for all where all are samples; tags tell some from others.
+                sampled=mixed and any(row["data_source"] == "samples" for row in by_system.values()),
                 cells=[_cell(by_system.get(system)) for system in systems],
                 bars=[_bar(i, system, by_system.get(system)) for i, system in enumerate(systems)],
             )
         )
-    yield from sorted(found, key=lambda row: not row.group)
+    # Runs list inner groups before those that contain them; readers want the whole suite first.
+    yield from reversed([row for row in found if row.group])
+    yield from (row for row in found if not row.group)
 
 
 def _cell(row: Mapping[Hashable, Any] | None) -> Cell:
