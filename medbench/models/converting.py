@@ -133,9 +133,12 @@ def _written(destination: Path) -> Iterator[Path]:
     except OSError as error:
         raise ModelError(f"cannot write: {error.strerror}", where=str(destination)) from error
     try:
-        # mkdtemp keeps others out, which suits no checkpoint.
-        folder.chmod(0o777 & ~_umask())
         yield folder
+        # mkdtemp and safetensors keep others out, which suits no checkpoint.
+        allowed = ~_umask()
+        folder.chmod(0o777 & allowed)
+        for file in folder.iterdir():
+            file.chmod(0o666 & allowed)
         folder.rename(destination)
     except OSError as error:
         raise ModelError(f"cannot write: {error.strerror or error}", where=str(destination)) from error
