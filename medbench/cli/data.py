@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -115,24 +115,23 @@ def lock_command(
     as_json: AsJson = False,
 ) -> None:
     """Record the revision and checksum of the data in use; later runs on other data say so."""
-    from medbench.data import dataset_names, read, resolve
+    from medbench.data import dataset_names, resolve, settle
     from medbench.data.loading import lock_of
     from medbench.data.locking import lock_path, write_lock
 
     target = output or lock_path()
-    found: list[tuple[Source, Any]] = []
+    found: list[Source] = []
     skipped = []
     for name in names or dataset_names():
         try:
-            here = resolve(name, data_dir, source)
-            found.append((here, read(here)))
+            found.append(settle(resolve(name, data_dir, source)))
         except DataError as error:
             if names:
                 raise
             skipped.append((name, error.what))
     if not found:
         raise DataError("no dataset was found to lock", hint="name a folder with --data-dir, or --source hub")
-    entries = [lock_of(here, reading) for here, reading in found]
+    entries = [lock_of(here) for here in found]
     write_lock(target, entries)
     if as_json:
         print_json(

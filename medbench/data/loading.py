@@ -30,6 +30,7 @@ _log = logging.getLogger("medbench.data")
 SetAside = Unanswerable
 
 _TOLERATED_FAULTS = 0.01
+_SHOWN = 5
 
 
 class Reading(NamedTuple):
@@ -196,30 +197,31 @@ def content_fingerprint(reading: Reading) -> str:
 
 
 def settle(source: Source, tasks_dirs: TasksDirs = ()) -> Source:
-    """A source whose fingerprint is known: the hub's only is once its documents are read.
+    """A source with what is only known once its documents are read.
+
+    Returns:
+        The source with the numbers of documents and of rows set aside, and for the hub its fingerprint.
 
     Raises:
-        DataError: If the hub cannot be asked.
+        DataError: If the documents cannot be read.
     """
-    if source.fingerprint:
-        return source
-    return replace(source, fingerprint=content_fingerprint(read(source, tasks_dirs)))
+    reading = read(source, tasks_dirs)
+    return replace(
+        source,
+        fingerprint=source.fingerprint or content_fingerprint(reading),
+        documents={split: len(documents) for split, documents in reading.documents.items()},
+        set_aside=len(reading.set_aside),
+    )
 
 
-def lock_of(source: Source, reading: Reading) -> LockEntry:
-    """What a lock file records about a source that was read; for the hub, with the commit behind a branch."""
+def lock_of(source: Source) -> LockEntry:
+    """What a lock file records about a settled source; for the hub, with the commit behind a branch."""
     revision = source.revision
     if source.kind == "hub":
         from medbench.data.hub import commit_of
 
         revision = commit_of(source.root, source.revision)
-    return LockEntry(
-        dataset=source.dataset,
-        kind=source.kind,
-        revision=revision,
-        fingerprint=settle(source).fingerprint,
-        documents={split: len(documents) for split, documents in reading.documents.items()},
-    )
+    return LockEntry(source.dataset, source.kind, revision, source.fingerprint, dict(source.documents or {}))
 
 
 def to_datasets(documents: Mapping[str, tuple[Document, ...]], schema: str) -> dict[str, datasets.Dataset]:
@@ -245,15 +247,8 @@ def _tell(dataset: str, notice: str, set_aside: tuple[SetAside, ...]) -> None:
     """Log what a reader of scores must know; once a dataset, however many protocols load it."""
     if notice:
         _log.warning("%s: %s", dataset, notice)
-    if set_aside:
-        first = set_aside[0]
-        _log.warning(
-            "%s: %d rows set aside, the first because of %s (%s)",
-            dataset,
-            len(set_aside),
-            first.reason,
-            first.where,
-        )
+    for row in set_aside[:_SHOWN]:
+        _log.warning("%s: set aside: %s: %s", dataset, row.where, row.reason)
 
 
 def load(
@@ -290,8 +285,8 @@ def load(
         tasks_dirs = (*tasks_dirs, beside)
     entry = get_entry(dataset, tasks_dirs)
     source = resolve(dataset, data_dir, data_source, tasks_dirs)
-    reading = read(source, tasks_dirs)
     source = settle(source, tasks_dirs)
+    reading = read(source, tasks_dirs)
     if data_source != "samples":
         _tell(dataset, source.notice, reading.set_aside)
     documents = dict(reading.documents)

@@ -70,6 +70,8 @@ class Source:
         licence: Terms of the dataset.
         root: Folder that the files lie in, or the id of the dataset on the hub.
         locked: What the lock file recorded for the dataset, if it did.
+        documents: Number of documents by split; None until they are read.
+        set_aside: Number of rows that cannot be scored; None until the documents are read.
     """
 
     dataset: str
@@ -80,6 +82,8 @@ class Source:
     licence: str
     root: str
     locked: LockEntry | None = None
+    documents: Mapping[str, int] | None = None
+    set_aside: int | None = None
 
     @property
     def is_samples(self) -> bool:
@@ -88,15 +92,17 @@ class Source:
 
     @property
     def notice(self) -> str:
-        """What every output must say about this source; empty for real data as pinned."""
+        """What every output must say about this source; empty for whole real data as pinned."""
         if self.is_samples:
             return SAMPLES_NOTICE
-        if self.kind == "hub" and self.revision is None:
-            return "hub revision not pinned; `medbench data lock` records it"
         altered = [file.path for file in self.files if file.pinned is False]
         remarks = [f"differs from the pinned file: {', '.join(altered)}"] if altered else []
+        if self.kind == "hub" and self.revision is None:
+            remarks.append("hub revision not pinned; `medbench data lock` records it")
         if self.locked is not None and self.fingerprint and self.locked.fingerprint != self.fingerprint:
             remarks.append("differs from what the lock file recorded")
+        if self.set_aside:
+            remarks.append(f"{self.set_aside} rows set aside, because they cannot be scored")
         return "; ".join(remarks)
 
 

@@ -66,14 +66,15 @@ def test_listing_takes_less_than_a_second_of_computing() -> None:
         used = resource.getrusage(resource.RUSAGE_CHILDREN)
         return used.ru_utime + used.ru_stime
 
-    best = float("inf")
-    for _ in range(3):
+    def listing() -> float:
         before = children()
         subprocess.run(
             [sys.executable, "-m", "medbench", "tasks", "list"], check=True, capture_output=True, cwd=CHECKOUT
         )
-        best = min(best, children() - before)
-    assert best < 1.0
+        return children() - before
+
+    # The first call may have to compile; a busy machine may take longer once.
+    assert any(listing() < 1.0 for _ in range(3))
 
 
 def test_a_task_is_shown_with_its_settings(capsys: pytest.CaptureFixture[str]) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from medbench.data import dataset_names, get_entry, read, resolve
+from medbench.data import dataset_names, get_entry, read, resolve, settle
 from medbench.data.duplicates import find_duplicates
 from medbench.data.fetching import verify
 from medbench.data.loading import load
@@ -55,6 +55,9 @@ def test_counts(dataset: str, shared: Path) -> None:
     assert source.kind == "folder"
     assert all(file.pinned for file in source.files)
     assert source.notice == ""
+    settled = settle(source)
+    assert (settled.documents or {}).get("test") == test
+    assert (settled.set_aside, bool(settled.notice)) == (set_aside, set_aside > 0)
     assert get_entry(dataset).n == test
 
 
