@@ -1,0 +1,1 @@
+"""Faults on purpose: killed runs, damaged stores, damaged checkpoints, mutated definitions."""
