@@ -6,6 +6,7 @@ from medbench.analysis.compare import compare
 from medbench.analysis.leaderboard import Leaderboard, Published, leaderboard, read_published
 from medbench.analysis.load import load_runs
 from medbench.analysis.runs import Problem, Run, Runs
+from medbench.analysis.sensitivity import protocol_agreement, sensitivity
 from medbench.analysis.systems import System, systems
 
 __all__ = [
@@ -18,6 +19,8 @@ __all__ = [
     "compare",
     "leaderboard",
     "load_runs",
+    "protocol_agreement",
     "read_published",
+    "sensitivity",
     "systems",
 ]

@@ -93,6 +93,8 @@ def router_summary(
         low = high = np.full(len(_SUMMARY), np.nan)
         if documents:
             low, high = np.quantile(_bootstrap(packed, experts, seed, draws), [0.025, 0.975], axis=0)
+            # A resample can lose an expert but never find one: its percentiles say nothing about the dead.
+            low[_DEAD] = high[_DEAD] = np.nan
         tokens, top_k = float(packed[..., 0].sum(axis=0).mean()), float(np.nanmean(merged.top_k[members]))
         for i, name in enumerate(_SUMMARY):
             rows.append(
@@ -229,6 +231,8 @@ _SUMMARY: dict[str, Callable[[Floats, Floats, Floats, Any], Floats]] = {
     "dead_experts": lambda head, count, prob, experts: metrics.dead_experts(count, experts).astype(float),
     "near_ties": lambda head, count, prob, experts: head[..., 2] / head[..., 0],
 }
+
+_DEAD = list(_SUMMARY).index("dead_experts")
 
 _CHANCE: dict[str, Callable[[float], float]] = {
     "load_entropy": lambda experts: 1.0,
