@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from medbench.models.ablation import Ablation, ablated, parse_ablation, sweep
     from medbench.models.adapter import MedbenchLM, register_models
     from medbench.models.answers import Answer, AnswerStore, MemoryStore
     from medbench.models.checking import CheckReport, check
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from medbench.models.tokenizing import load_tokenizer
 
 __all__ = [
+    "Ablation",
     "Answer",
     "AnswerStore",
     "CheckReport",
@@ -43,6 +45,7 @@ __all__ = [
     "Sampling",
     "Score",
     "StoredLM",
+    "ablated",
     "add_molora",
     "check",
     "convert",
@@ -50,13 +53,16 @@ __all__ = [
     "load_model",
     "load_tokenizer",
     "molora_linears",
+    "parse_ablation",
     "register_models",
     "save_converted",
     "set_impl",
+    "sweep",
 ]
 
 # Public name -> module of this package that defines it.
 _HOMES = {
+    "Ablation": "ablation",
     "Answer": "answers",
     "AnswerStore": "answers",
     "CheckReport": "checking",
@@ -72,6 +78,7 @@ _HOMES = {
     "Sampling": "sampling",
     "Score": "scoring_pass",
     "StoredLM": "stored",
+    "ablated": "ablation",
     "add_molora": "molora",
     "check": "checking",
     "convert": "converting",
@@ -79,9 +86,11 @@ _HOMES = {
     "load_model": "loading",
     "load_tokenizer": "tokenizing",
     "molora_linears": "molora",
+    "parse_ablation": "ablation",
     "register_models": "adapter",
     "save_converted": "converting",
     "set_impl": "molora",
+    "sweep": "ablation",
 }
 
 

@@ -36,6 +36,7 @@ __all__ = [
     "Impl",
     "MoLoRALinear",
     "Observer",
+    "Router",
     "Routing",
     "add_molora",
     "molora_linears",
@@ -47,6 +48,8 @@ Routing = Literal["topk", "first"]
 
 # (module, logits [N, E], choice [N, k], weights [N, k]) for the N tokens of the forward, in their order.
 Observer = Callable[["MoLoRALinear", Tensor, Tensor, Tensor], None]
+# logits [N, E] -> choice [N, k'], best first, and weights [N, k'], in float32 at least
+Router = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class MoLoRALinear(nn.Module):
@@ -66,6 +69,8 @@ class MoLoRALinear(nn.Module):
     Attributes:
         observer: Called with the routing of every forward; ``None`` costs nothing. Not called with one
             expert, where there is nothing to choose.
+        router: Chooses in place of the published rule (see :mod:`medbench.models.ablation`); ``None``, the
+            rule itself, costs nothing.
         routing: ``topk`` as published; ``first`` takes the lowest index among equal logits on every device
             (``torch.topk`` leaves that open), as ``fused`` always does.
         molora_in: [E*r + E, in], the rows of A, then those of the router (E*r rows with one expert).
@@ -75,6 +80,7 @@ class MoLoRALinear(nn.Module):
     """
 
     observer: Observer | None
+    router: Router | None
 
     def __init__(
         self,
@@ -97,6 +103,7 @@ class MoLoRALinear(nn.Module):
         self.impl: Impl = impl
         self.routing: Routing = "topk"
         self.observer = None
+        self.router = None
         like = base.weight
         rows = self.num_experts * self.rank
         routers = self.num_experts if config.has_router else 0
@@ -170,8 +177,8 @@ class MoLoRALinear(nn.Module):
         return y.addmm_(u.view(len(x), rows), self.molora_b.t())
 
     def _fused(self, x: Tensor) -> Tensor:
-        if self.molora_in_bias is None:
-            return self._stacked(x)
+        if self.molora_in_bias is None or self.router is not None:
+            return self._stacked(x)  # the kernel knows no other rule than the published one
         h = F.linear(x, self.molora_in, self.molora_in_bias)
         if self.observer is not None:
             self._route(h[:, self.num_experts * self.rank :])
@@ -200,13 +207,16 @@ class MoLoRALinear(nn.Module):
 
     def _route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """Choose experts: indices [N, k], best first, and their weights [N, k], in float32 at least."""
-        if self.routing == "first" or self.impl == "fused":
-            choice = _first_k(logits, self.top_k)
-            best = logits.gather(1, choice)
+        if self.router is not None:
+            choice, weights = self.router(logits)
         else:
-            best, choice = torch.topk(logits, self.top_k, dim=1)
-        wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
-        weights = F.softmax(best, dim=1, dtype=wide)
+            if self.routing == "first" or self.impl == "fused":
+                choice = _first_k(logits, self.top_k)
+                best = logits.gather(1, choice)
+            else:
+                best, choice = torch.topk(logits, self.top_k, dim=1)
+            wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+            weights = F.softmax(best, dim=1, dtype=wide)
         if self.observer is not None:
             self.observer(self, logits, choice, weights)
         return choice, weights

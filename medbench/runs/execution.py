@@ -27,6 +27,7 @@ from medbench.runs.harness import (
 from medbench.runs.interruption import GracefulStop
 from medbench.runs.logs import collect_warnings
 from medbench.runs.manifest import Manifest
+from medbench.runs.opening import open_model, open_tokenizer, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
@@ -37,8 +38,6 @@ from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
 from medbench.runs.writing import total_routing, write_tables
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedTokenizerBase
-
     from medbench.models import MedbenchLM, StoredLM
 
 __all__ = ["RunOutcome", "execute"]
@@ -291,47 +290,23 @@ def _source_kind(plan: RunPlan, name: str) -> str:
 def _open_stored(plan: RunPlan, store: ResponseStore) -> StoredLM:
     from medbench.models import StoredLM
 
-    return StoredLM(_tokenizer(plan), store, seed=plan.settings.seed)
-
-
-def _tokenizer(plan: RunPlan) -> PreTrainedTokenizerBase:
-    from medbench.models import load_tokenizer
-
-    definition = plan.model
-    return load_tokenizer(
-        definition.path,
-        definition.base,
-        revision=definition.revision,
-        base_revision=definition.base_revision,
-    )
+    return StoredLM(open_tokenizer(plan), store, seed=plan.settings.seed)
 
 
 def _open_model(
     plan: RunPlan, store: ResponseStore, listener: ProgressListener, stop: GracefulStop
 ) -> MedbenchLM:
-    from medbench.models import MedbenchLM, load_model
-
-    definition = plan.model
+    from medbench.models import MedbenchLM
 
     def after_batch(fraction: float) -> None:
         listener.advance(fraction)
         stop.check()
 
-    listener.message(f"loading {definition.model}")
-    model = load_model(
-        definition.path,
-        definition.base,
-        dtype=definition.dtype,
-        device=definition.device,
-        layout=definition.layout,
-        revision=definition.revision,
-        base_revision=definition.base_revision,
-    )
-    budget = plan.settings.max_batch_tokens or definition.engine.get("max_batch_tokens", "auto")
+    listener.message(f"loading {plan.model.model}")
     return MedbenchLM(
-        model=model,
-        tokenizer=_tokenizer(plan),
-        max_batch_tokens=budget,
+        model=open_model(plan),
+        tokenizer=open_tokenizer(plan),
+        max_batch_tokens=token_budget(plan),
         store=store,
         routing=plan.settings.routing,
         seed=plan.settings.seed,

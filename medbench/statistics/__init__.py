@@ -5,7 +5,14 @@ from __future__ import annotations
 from medbench.statistics.calibration import Bin, brier_score, expected_calibration_error, reliability
 from medbench.statistics.intervals import Interval, interval, mean_interval, wilson_interval
 from medbench.statistics.multiplicity import holm
-from medbench.statistics.paired import Paired, bonett_price_interval, mcnemar_exact, paired, paired_draws
+from medbench.statistics.paired import (
+    Paired,
+    bonett_price_interval,
+    document_scores,
+    mcnemar_exact,
+    paired,
+    paired_draws,
+)
 from medbench.statistics.power import (
     discordant_deviation,
     documents_needed,
@@ -31,6 +38,7 @@ __all__ = [
     "bootstrap_values",
     "brier_score",
     "discordant_deviation",
+    "document_scores",
     "documents_needed",
     "expected_calibration_error",
     "holm",

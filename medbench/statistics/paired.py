@@ -19,7 +19,15 @@ from medbench.statistics.intervals import mean_interval, percentile_interval, st
 from medbench.statistics.resampling import DRAWS, bootstrap_totals, swap_totals
 from medbench.statistics.sufficient import LABEL_AGGREGATIONS, Floats, Sufficient, cluster_codes, sufficient
 
-__all__ = ["Paired", "bonett_price_interval", "mcnemar_exact", "paired", "paired_draws", "randomisation_test"]
+__all__ = [
+    "Paired",
+    "bonett_price_interval",
+    "document_scores",
+    "mcnemar_exact",
+    "paired",
+    "paired_draws",
+    "randomisation_test",
+]
 
 
 class Paired(NamedTuple):
@@ -198,17 +206,26 @@ def _shared_labels(first: Any, second: Any) -> list[str]:
 
 
 def _flips(first: Any, second: Any, aggregation: str) -> tuple[int, int]:
-    if aggregation == "mean":
-        one, two = (np.asarray(data, dtype=np.float64) for data in (first, second))
-    elif aggregation in LABEL_AGGREGATIONS:
-        pairs = [np.asarray(data, dtype=object) for data in (first, second)]
-        one, two = ((data[:, 0] == data[:, 1]).astype(np.float64) for data in pairs)
-    else:
-        one, two = (_document_f1(np.asarray(data, dtype=np.float64)) for data in (first, second))
+    one, two = (document_scores(data, aggregation) for data in (first, second))
     return int((one > two).sum()), int((one < two).sum())
 
 
-def _document_f1(counts: Floats) -> Floats:
+def document_scores(data: Any, aggregation: str) -> Floats:
+    """How right each document is by itself, from 0 to 1 for all but ``mean`` of other numbers.
+
+    Args:
+        data: Per-document results as :func:`medbench.statistics.interval` takes them.
+        aggregation: How documents make a score. Labels are right or wrong; counts give the document's F1.
+
+    Returns:
+        ``[n]`` scores.
+    """
+    if aggregation == "mean":
+        return np.asarray(data, dtype=np.float64)
+    if aggregation in LABEL_AGGREGATIONS:
+        pairs = np.asarray(data, dtype=object)
+        return np.asarray(pairs[:, 0] == pairs[:, 1], dtype=np.float64)
+    counts = np.asarray(data, dtype=np.float64)
     # A document without anything to find, where nothing was found, is right.
     wrong = counts[:, 1] + counts[:, 2]
     return np.where(wrong == 0, 1.0, 2 * counts[:, 0] / np.maximum(2 * counts[:, 0] + wrong, 1))

@@ -1,0 +1,265 @@
+"""Scoring a model again and again with its routers changed, on the same documents.
+
+The results lie in ``results/<model>/ablation.<plan hash>/``: ``ablation.json`` says what was done, and
+``documents.parquet`` holds a row per variant, task and document (docs/routing.md). The model is loaded and
+the requests are built once. The file is replaced after every variant: the same command goes on where it
+stopped, and further variants join those that are there.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medbench.errors import MedbenchError, RunError
+from medbench.runs.directory import RunDirectory, safe_name
+from medbench.runs.files import read_json, replacing, write_json
+from medbench.runs.harness import (
+    evaluate_task,
+    gather_requests,
+    load_tasks,
+    quiet_harness,
+    reason,
+    seed_everything,
+)
+from medbench.runs.opening import open_model, open_tokenizer, token_budget
+from medbench.runs.plan import RunPlan
+from medbench.runs.progress import ProgressListener, SilentProgress
+from medbench.runs.scores import main_metric
+from medbench.runs.tables import collect_samples
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from medbench.models import Ablation, MedbenchLM
+
+__all__ = ["INTACT", "AblationOutcome", "ablate"]
+
+#: The variant in which nothing is changed.
+INTACT = "intact"
+_LOG = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class AblationOutcome:
+    """What an ablation left behind.
+
+    Attributes:
+        path: Its folder.
+        documents: ``documents.parquet`` in it.
+        failures: Why tasks could not be scored, by name.
+        seconds: Time of each variant computed this time.
+    """
+
+    path: Path
+    documents: Path
+    failures: dict[str, str]
+    seconds: dict[str, float]
+
+
+def ablate(
+    plan: RunPlan,
+    ablations: Sequence[Ablation] | None,
+    results: Path,
+    *,
+    where: str = "everywhere",
+    progress: ProgressListener | None = None,
+) -> AblationOutcome:
+    """Score the tasks of a plan with the model intact and in every variant asked for.
+
+    Args:
+        plan: Model, tasks and settings; router choices are not recorded.
+        ablations: What to change; ``None``: every expert in turn and the other forms
+            (:func:`medbench.models.sweep`).
+        results: Folder for results.
+        where: Where the knock-outs of a sweep apply.
+        progress: Hears what is being computed.
+
+    Raises:
+        ModelError: The model has no routers, or not those that are named; nothing was computed.
+        RunError: No task could be scored, or the folder cannot be written.
+    """
+    from medbench.models import ablated, sweep
+
+    listener = progress or SilentProgress()
+    plan = replace(plan, settings=replace(plan.settings, routing="off"))
+    listener.message(f"loading {plan.model.model}")
+    model = open_model(plan)
+    chosen = list(ablations) if ablations is not None else sweep(model, where)
+    for ablation in chosen:
+        with ablated(model, ablation):
+            pass  # every name is tried before anything is computed
+    folder = results / safe_name(plan.model.model) / f"ablation.{plan.plan_hash[:10]}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RunError(f"the folder cannot be made: {error.strerror or error}", where=str(folder)) from error
+    with RunDirectory(folder).lock(), quiet_harness():
+        scorer = _Scorer(plan, model)
+        table, file = _done(folder), folder / "documents.parquet"
+        seconds: dict[str, float] = {}
+        variants: list[Ablation | None] = [None, *dict.fromkeys(chosen)]
+        known = set(table["variant"].to_pylist()) if table is not None else set()
+        for number, variant in enumerate(variants, start=1):
+            name = str(variant or INTACT)
+            if name in known:
+                continue
+            listener.message(f"{number}/{len(variants)}: {name}")
+            started = time.monotonic()
+            with ablated(model, variant):
+                rows = scorer.score(name)
+            seconds[name] = round(time.monotonic() - started, 3)
+            table = _append(table, rows)
+            _write(file, table)
+            _describe(folder, plan, seconds, scorer.failures)
+    return AblationOutcome(folder, file, scorer.failures, seconds)
+
+
+class _Scorer:
+    """Tasks with their requests, to be answered by one model in several states."""
+
+    def __init__(self, plan: RunPlan, model: Any) -> None:
+        self._plan = plan
+        self._model = model
+        self._tokenizer = open_tokenizer(plan)
+        names = [task.name for task in plan.tasks if task.name not in plan.failures]
+        self.failures = {name: reason(error) for name, error in plan.failures.items()}
+        self._tasks, broken = load_tasks(names, plan.folders, plan.settings)
+        self.failures |= {name: reason(error) for name, error in broken.items()}
+        self._requests = gather_requests(
+            self._lm(),
+            self._tasks,
+            plan.settings,
+            chat_template=plan.chat_template,
+            system=plan.system_prompt,
+        )
+
+    def score(self, variant: str) -> list[dict[str, Any]]:
+        """Rows of one variant.
+
+        Raises:
+            RunError: No task could be scored.
+        """
+        plan, lm = self._plan, self._lm()
+        seed_everything(plan.settings.seed)
+        for kind, instances in self._requests.items():
+            getattr(lm, kind)(instances)
+        rows = []
+        for name, task in self._tasks.items():
+            if name in self.failures:
+                continue
+            try:
+                result = evaluate_task(
+                    lm, task, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
+                )
+                rows += _rows(variant, task, result.samples)
+            except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name
+                self.failures[name] = reason(error)
+                _LOG.error("%s failed", name, exc_info=not isinstance(error, MedbenchError))
+        if not rows:
+            raise RunError("no task could be scored", where=variant, hint="\n".join(self.failures.values()))
+        return rows
+
+    def _lm(self) -> MedbenchLM:
+        from medbench.models import MedbenchLM, MemoryStore
+
+        return MedbenchLM(
+            model=self._model,
+            tokenizer=self._tokenizer,
+            max_batch_tokens=token_budget(self._plan),
+            store=MemoryStore(),  # answers of one state of the model must not be taken for another's
+            routing="off",
+            seed=self._plan.settings.seed,
+        )
+
+
+def _rows(variant: str, task: Any, logged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    metric = main_metric(task)
+    samples = collect_samples(task, logged, metric)
+    metadata = task.config.metadata or {}
+    aggregation = getattr(task.aggregation().get(metric), "__name__", "mean")
+    common = {
+        "variant": variant,
+        "task": task.config.task,
+        "language": metadata.get("language"),
+        "family": metadata.get("family"),
+        "metric": metric,
+        "aggregation": aggregation,
+        "higher_is_better": bool(task.higher_is_better().get(metric, True)),
+    }
+    return [
+        common | {"document": row["document"], "cluster": row["cluster"]} | _result(value)
+        for row, value in zip(samples.rows, samples.metrics[metric], strict=True)
+    ]
+
+
+def _result(value: Any) -> dict[str, Any]:
+    if not isinstance(value, (tuple, list)):
+        return {"value": float(value)}
+    if len(value) == 3:
+        return {"counts": [int(item) for item in value]}
+    return {"labels": [str(item) for item in value]}
+
+
+def _append(table: pa.Table | None, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    import pyarrow as pa
+
+    text = pa.string()
+    schema = pa.schema(
+        [
+            *((name, text) for name in ("variant", "task", "language", "family", "metric", "aggregation")),
+            ("higher_is_better", pa.bool_()),
+            ("document", text),
+            ("cluster", text),
+            ("value", pa.float64()),
+            ("counts", pa.list_(pa.int64())),
+            ("labels", pa.list_(text)),
+        ]
+    )
+    added = pa.Table.from_pylist(list(rows), schema=schema)
+    return added if table is None else pa.concat_tables([table, added])
+
+
+def _write(file: Path, table: pa.Table) -> None:
+    import pyarrow.parquet as pq
+
+    with replacing(file) as temporary:
+        pq.write_table(table, temporary, compression="zstd")
+
+
+def _done(folder: Path) -> pa.Table | None:
+    """The variants that an earlier call left, if their file is whole."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    file = folder / "documents.parquet"
+    if not file.exists():
+        return None
+    try:
+        return pq.read_table(file)
+    except (OSError, pa.ArrowException) as error:
+        raise RunError(
+            f"the results cannot be read: {error}", where=str(file), hint="remove the folder and start over"
+        ) from error
+
+
+def _describe(folder: Path, plan: RunPlan, seconds: Mapping[str, float], failures: Mapping[str, str]) -> None:
+    file = folder / "ablation.json"
+    earlier = read_json(file).get("seconds", {}) if file.exists() else {}
+    write_json(
+        file,
+        {
+            "model": plan.model.model,
+            "answer_identity": plan.answer_identity,
+            "plan_hash": plan.plan_hash,
+            "settings": plan.settings.identity(),
+            "tasks": {task.name: {"version": task.version, "digest": task.digest} for task in plan.tasks},
+            "data_sources": sorted({source.kind for source in plan.sources.values()}),
+            "seconds": {**earlier, **seconds},
+            "failures": dict(failures),
+        },
+    )
