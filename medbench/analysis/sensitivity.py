@@ -35,7 +35,7 @@ def sensitivity(runs: Runs) -> pd.DataFrame:
         if len(mine) < 2:
             continue
         scores = {run.run: main_scores(run) for run in mine}
-        verdicts = {run.run: _verdicts(run) for run in mine}
+        values_of = {run.run: _values(run) for run in mine}
         tasks = dict.fromkeys(task for table in scores.values() for task in table.index)
         for task in tasks:
             having = [run for run in mine if task in scores[run.run].index]
@@ -51,7 +51,7 @@ def sensitivity(runs: Runs) -> pd.DataFrame:
                     "deviation": float(values.std(ddof=1)),
                     "lowest": float(values.min()),
                     "highest": float(values.max()),
-                    "flips": _flips([verdicts[run.run].get(str(task)) for run in having]),
+                    "flips": _flips([values_of[run.run].get(str(task)) for run in having]),
                     "varied": _varied([run.manifest.get("settings") or {} for run in having]),
                 }
             )
@@ -63,7 +63,8 @@ def protocol_agreement(runs: Runs) -> pd.DataFrame:
     """How often two protocols of one dataset come to the same verdict about a document.
 
     Returns:
-        A row per run and pair of tasks with one dataset and different protocols: ``dataset, task, protocol,
+        A row per run and pair of tasks with one dataset, different protocols and documents that are either
+        right or wrong: ``dataset, task, protocol,
         other, other_protocol, n`` (documents in common), ``agreement`` (share of equal verdicts), ``kappa``
         (Cohen 1960: 0 is chance), ``score``, ``other_score`` (shares right) and ``p_value`` (exact McNemar).
     """
@@ -71,14 +72,13 @@ def protocol_agreement(runs: Runs) -> pd.DataFrame:
     for run in runs:
         scores = main_scores(run)
         tasks = scores[(scores["kind"] == "task") & scores["dataset"].notna()]
-        verdicts = _verdicts(run)
+        values = {name: part for name, part in _values(run).items() if part.dropna().isin((0, 1)).all()}
         for dataset, part in tasks.groupby("dataset", sort=False):
             for one, two in combinations(part.to_dict("records"), 2):
-                if one["protocol"] == two["protocol"]:
+                if one["protocol"] == two["protocol"] or not {one["task"], two["task"]} <= values.keys():
                     continue
-                joined = pd.concat(
-                    [verdicts[one["task"]], verdicts[two["task"]]], axis=1, join="inner"
-                ).dropna()
+                pair = [values[one["task"]], values[two["task"]]]
+                joined = pd.concat(pair, axis=1, join="inner").dropna()
                 if joined.empty:
                     continue
                 first, second = (joined.iloc[:, i].to_numpy(dtype=bool) for i in range(2))
@@ -128,22 +128,21 @@ def _agreement(first: Any, second: Any) -> dict[str, Any]:
     }
 
 
-def _verdicts(run: Run) -> dict[str, pd.Series[Any]]:
-    """Whether each document of each task was right."""
+def _values(run: Run) -> dict[str, pd.Series[float]]:
+    """The value of each document of each task, 1 being right."""
     kinds = [name for name in run.tables.sample_columns() if name.startswith(("counts.", "labels."))]
     frame = run.samples(["task", "document", "score", *kinds])
-    values = document_values(frame)
-    frame["right"] = (values >= 1).astype(object).where(values.notna())
+    frame["value"] = document_values(frame)
     distinct = frame.drop_duplicates(["task", "document"])
     return {
-        str(task): part.set_index("document")["right"] for task, part in distinct.groupby("task", sort=False)
+        str(task): part.set_index("document")["value"] for task, part in distinct.groupby("task", sort=False)
     }
 
 
-def _flips(verdicts: Sequence[pd.Series[Any] | None]) -> float:
+def _flips(values: Sequence[pd.Series[float] | None]) -> float:
     shares = []
-    for one, two in combinations([series for series in verdicts if series is not None], 2):
-        joined = pd.concat([one, two], axis=1, join="inner").dropna()
+    for one, two in combinations([series for series in values if series is not None], 2):
+        joined = pd.concat([one, two], axis=1, join="inner").dropna() >= 1
         if len(joined):
             shares.append(float((joined.iloc[:, 0] != joined.iloc[:, 1]).mean()))
     return float(np.mean(shares)) if shares else float("nan")
