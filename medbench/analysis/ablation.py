@@ -1,0 +1,186 @@
+"""What scores lose when experts are taken away: paired differences from the intact model.
+
+All functions take the documents that :func:`medbench.runs.ablation.ablate` writes, read by
+:func:`read_ablation`. A difference is variant minus intact, so that a loss is negative; without an effect it
+is 0.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medbench.errors import AnalysisError
+from medbench.runs.ablation import INTACT
+from medbench.statistics import document_scores, holm, paired, sufficient
+from medbench.statistics.resampling import bootstrap_totals
+
+__all__ = ["ablation_contrasts", "ablation_effects", "read_ablation"]
+
+_KEYS = ("variant", "task", "document", "cluster", "metric", "aggregation", "language", "family")
+_VALUES = ("value", "counts", "labels")
+
+
+def read_ablation(path: str | Path) -> pd.DataFrame:
+    """Read ``documents.parquet`` of an ablation.
+
+    Args:
+        path: That file, or the folder it lies in.
+
+    Raises:
+        AnalysisError: There is no such file, or it is something else.
+    """
+    file = Path(path) / "documents.parquet" if Path(path).is_dir() else Path(path)
+    try:
+        frame = pd.read_parquet(file)
+    except (OSError, ValueError) as error:
+        raise AnalysisError(
+            f"the ablation cannot be read: {error}",
+            where=str(file),
+            hint="`medbench routing ablate` makes one",
+        ) from error
+    missing = {*_KEYS, *_VALUES, "higher_is_better"} - set(frame.columns)
+    if missing or not (frame["variant"] == INTACT).any():
+        raise AnalysisError(
+            f"this is no ablation: it lacks {sorted(missing) or 'the intact model'}", where=str(file)
+        )
+    return frame
+
+
+def ablation_effects(frame: pd.DataFrame, *, seed: int = 0, draws: int = 2_000) -> pd.DataFrame:
+    """The change of each task's score in each variant.
+
+    Args:
+        frame: What :func:`read_ablation` gave.
+        seed: Seed of bootstrap and randomisation.
+        draws: Their draws.
+
+    Returns:
+        A row per variant and task: ``score``, ``intact``, ``difference`` with ``low`` and ``high``,
+        ``interval``, ``test``, ``p_value``, ``p_holm`` (Holm over all rows), ``wins``, ``losses``, ``n``.
+
+    Raises:
+        AnalysisError: A variant has other documents than the intact model.
+    """
+    rows = []
+    for task, part in frame.groupby("task", sort=True):
+        sides = {str(name): side.reset_index(drop=True) for name, side in part.groupby("variant", sort=False)}
+        if INTACT not in sides:
+            raise AnalysisError("the intact model was not scored", where=str(task))
+        intact = sides.pop(INTACT)
+        aggregation = str(intact["aggregation"].iloc[0])
+        base = _values(intact)
+        for variant, side in sides.items():
+            _same_documents(intact, side, f"{variant}, {task}")
+            mine = _values(side)
+            found = paired(mine, base, aggregation, intact["cluster"].to_numpy(), seed=seed, draws=draws)
+            rows.append(
+                {
+                    "variant": variant,
+                    "task": task,
+                    **{name: intact[name].iloc[0] for name in ("language", "family", "metric")},
+                    "score": sufficient(mine, aggregation).value,
+                    "intact": sufficient(base, aggregation).value,
+                    "higher_is_better": bool(intact["higher_is_better"].iloc[0]),
+                    **found._asdict(),
+                }
+            )
+    if not rows:
+        raise AnalysisError("there is no variant besides the intact model")
+    effects = pd.DataFrame(rows)
+    order = {name: place for place, name in enumerate(frame["variant"].unique())}
+    effects = effects.sort_values(
+        ["variant", "task"], key=lambda c: c.map(order) if c.name == "variant" else c
+    )
+    effects["p_holm"] = holm(effects["p_value"].to_numpy())
+    return effects.reset_index(drop=True)
+
+
+def ablation_contrasts(
+    frame: pd.DataFrame,
+    by: Sequence[str] = ("language", "family"),
+    *,
+    seed: int = 0,
+    draws: int = 2_000,
+) -> pd.DataFrame:
+    """Whether a variant hurts one kind of documents more than all others.
+
+    Documents are pooled over tasks by how right each is by itself (0 to 1; tasks whose metric is better when
+    lower are left out).
+
+    Args:
+        frame: What :func:`read_ablation` gave.
+        by: Columns that make a kind.
+        seed: Seed of the bootstrap over clusters of documents.
+        draws: Its draws.
+
+    Returns:
+        A row per variant and kind: ``change`` (mean change of its documents), ``others`` (of all other
+        documents), ``contrast`` = change - others with ``low`` and ``high``, ``n``; chance 0.
+    """
+    kept = frame[frame["higher_is_better"]]
+    scored = pd.concat(
+        part.assign(score=document_scores(_values(part), str(aggregation)))
+        for aggregation, part in kept.groupby("aggregation", sort=False)
+    )
+    keys = ["task", "document", "repeat"]
+    scored["repeat"] = scored.groupby(["variant", "task", "document"]).cumcount()
+    wide = scored.pivot(index=keys, columns="variant", values="score")
+    facts = scored[scored["variant"] == INTACT].set_index(keys).loc[wide.index]
+    kind = facts[list(by)].astype(str).agg("-".join, axis=1).to_numpy()
+    cluster = facts["cluster"].astype(str).to_numpy() + "\n" + wide.index.get_level_values("task").to_numpy()
+    rows = []
+    for variant in (name for name in frame["variant"].unique() if name != INTACT):
+        change = (wide[variant] - wide[INTACT]).to_numpy(dtype=np.float64)
+        if np.isnan(change).any():
+            raise AnalysisError("a variant has other documents than the intact model", where=str(variant))
+        for name in sorted(set(kind)):
+            inside = kind == name
+            own = _means(change[inside], cluster[inside], seed, draws)
+            rest = _means(change[~inside], cluster[~inside], seed + 1, draws)
+            low, high = (
+                np.nanquantile(own[1:] - rest[1:], [0.025, 0.975]) if (~inside).any() else [np.nan] * 2
+            )
+            rows.append(
+                {
+                    "variant": variant,
+                    "kind": name,
+                    "change": own[0],
+                    "others": rest[0],
+                    "contrast": own[0] - rest[0],
+                    "low": low,
+                    "high": high,
+                    "n": int(inside.sum()),
+                }
+            )
+    return pd.DataFrame(rows)
+
+
+def _values(frame: pd.DataFrame) -> NDArray[Any]:
+    """Results of one task and variant as :func:`medbench.statistics.interval` takes them."""
+    name = next((name for name in _VALUES if frame[name].notna().all()), None)
+    if name is None:
+        raise AnalysisError("results are missing", where=", ".join(map(str, frame["task"].unique())))
+    if name == "value":
+        return frame[name].to_numpy(dtype=np.float64)
+    return np.stack([np.asarray(value, dtype=object) for value in frame[name]])
+
+
+def _same_documents(intact: pd.DataFrame, side: pd.DataFrame, where: str) -> None:
+    if not intact["document"].equals(side["document"]):
+        raise AnalysisError("a variant has other documents than the intact model", where=where)
+
+
+def _means(change: NDArray[np.float64], cluster: NDArray[Any], seed: int, draws: int) -> NDArray[np.float64]:
+    """The mean, and the means of resampled clusters: ``[1 + draws]``."""
+    if not len(change):
+        return np.full(1 + draws, np.nan)
+    _, code = np.unique(cluster.astype(str), return_inverse=True)
+    sums = np.column_stack([np.bincount(code, change), np.bincount(code)]).astype(np.float64)
+    totals = np.concatenate(list(bootstrap_totals(sums, seed=seed, draws=draws)))
+    return np.concatenate([[change.mean()], totals[:, 0] / totals[:, 1]])
