@@ -1,0 +1,148 @@
+"""Which experts serve which tasks, languages or families more than chance would have it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.runs import Runs
+from medbench.errors import AnalysisError
+from medbench.statistics.resampling import bootstrap_totals
+
+__all__ = ["regroup", "specialisation", "task_groups"]
+
+Floats = NDArray[np.float64]
+
+
+def task_groups(runs: Runs, by: Sequence[str] = ("language", "family")) -> dict[str, str]:
+    """The kind of each task, such as ``zh-exam``.
+
+    Args:
+        runs: Runs that scored the tasks.
+        by: Columns of ``runs.scores()`` that make a kind.
+    """
+    scores = runs.scores()
+    tasks = scores[scores["kind"] == "task"].drop_duplicates("task")
+    unknown = [name for name in by if name not in tasks]
+    if unknown or not by:
+        raise AnalysisError(
+            f"tasks cannot be grouped by {', '.join(unknown) or 'nothing'}", hint="language, family, protocol"
+        )
+    kinds = tasks[list(by)].astype(str).agg("-".join, axis=1)
+    return dict(zip(tasks["task"].astype(str), kinds, strict=True))
+
+
+def regroup(frame: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
+    """Put the tasks of a routing table together, so that every metric of tasks is one of groups.
+
+    Args:
+        frame: ``runs.routing()``.
+        groups: The group of each task; tasks without one are left out.
+
+    Returns:
+        The same table with the group's name in ``task``; documents keep apart by new numbers.
+    """
+    task = frame["task"].astype(str)
+    kept = frame[task.isin(list(groups))]
+    detailed = kept.groupby(["model", "run", "task"], observed=True)["document"].transform("max") >= 0
+    kept = kept[~detailed | (kept["document"] >= 0)]
+    numbers = kept.groupby(["task", "document"], observed=True, sort=True).ngroup()
+    return kept.assign(
+        task=kept["task"].astype(str).map(dict(groups)),
+        document=np.where(kept["document"] >= 0, numbers, -1),
+    )
+
+
+def specialisation(
+    frame: pd.DataFrame,
+    *,
+    across_routers: bool = False,
+    phase: str | None = None,
+    seed: int = 0,
+    draws: int = 1_000,
+) -> pd.DataFrame:
+    """How often tokens of a task choose an expert: n_{i,task} / T_task against k / E.
+
+    Args:
+        frame: ``runs.routing()``, or what :func:`regroup` made of it.
+        across_routers: Mean over all routers of the model, expert by expert. That has a meaning only where
+            experts of one number belong together, as where training tied them to the same tasks.
+        phase: Only tokens of this phase.
+        seed: Seed of the bootstrap over documents.
+        draws: Its draws.
+
+    Returns:
+        A row per run, task, layer, projection (both absent across routers) and expert: ``rate`` with ``low``
+        and ``high`` (NaN without counts of single documents), ``elsewhere`` (the same over all other tasks;
+        NaN if there are none), ``chance`` and ``documents``.
+    """
+    chosen = frame if phase is None else frame[frame["phase"] == phase]
+    counted = cells(chosen).merge(["model", "run", "task", "document", "layer", "projection"])
+    parts = []
+    for (model, run), part in counted.keys.groupby(["model", "run"], observed=True, sort=True):
+        mine = counted.select(counted.keys.index.isin(part.index))
+        parts.append(_of_run(mine, across_routers, seed, draws).assign(model=str(model), run=str(run)))
+    found = pd.concat(parts, ignore_index=True)
+    return found[["model", "run", *(name for name in found.columns if name not in ("model", "run"))]]
+
+
+def _of_run(mine: Cells, across: bool, seed: int, draws: int) -> pd.DataFrame:
+    experts = int(mine.experts.max())
+    if (mine.experts != experts).any():
+        raise AnalysisError("routers with different numbers of experts cannot be compared")
+    pairs = list(zip(mine.keys["layer"].astype(int), mine.keys["projection"].astype(str), strict=True))
+    routers = sorted(set(pairs))
+    place = {pair: i for i, pair in enumerate(routers)}
+    owners = list(zip(mine.keys["task"].astype(str), mine.keys["document"].astype(int), strict=True))
+    documents = sorted(set(owners))
+    row = {owner: i for i, owner in enumerate(documents)}
+    sums = np.zeros((len(documents), len(routers), experts + 1))
+    where = ([row[owner] for owner in owners], [place[pair] for pair in pairs])
+    np.add.at(sums, where, np.column_stack([mine.count[:, :experts], mine.tokens]))
+    task_of = np.array([task for task, _ in documents])
+    known = all(document >= 0 for _, document in documents)
+    chance = float(np.nanmean(mine.top_k)) / experts
+    total, parts = sums.sum(axis=0), []
+    for task in dict.fromkeys(task for task, _ in documents):
+        own = sums[task_of == task]
+        low = high = np.full((1 if across else len(routers), experts), np.nan)
+        if known and len(own) > 1:
+            blocks = bootstrap_totals(own.reshape(len(own), -1), seed=seed, draws=draws)
+            drawn = np.concatenate([_rates(block.reshape(-1, *total.shape), across) for block in blocks])
+            low, high = np.nanquantile(drawn, [0.025, 0.975], axis=0)
+        rate = _rates(own.sum(axis=0), across)
+        places: dict[str, Any] = {}
+        if not across:
+            places = {
+                "layer": np.repeat([layer for layer, _ in routers], experts),
+                "projection": np.repeat([projection for _, projection in routers], experts),
+            }
+        parts.append(
+            pd.DataFrame(
+                {
+                    "task": task,
+                    **places,
+                    "expert": np.tile(np.arange(experts), len(rate)),
+                    "rate": rate.ravel(),
+                    "low": low.ravel(),
+                    "high": high.ravel(),
+                    "elsewhere": _rates(total - own.sum(axis=0), across).ravel(),
+                    "chance": chance,
+                    "documents": len(own) if known else 0,
+                }
+            )
+        )
+    return pd.concat(parts, ignore_index=True)
+
+
+def _rates(sums: Floats, across: bool) -> Floats:
+    """Choices and tokens ``[..., R, E + 1]`` to rates ``[..., R, E]``; ``[..., 1, E]`` across routers."""
+    tokens = sums[..., -1:]
+    rates: Floats = np.full((*sums.shape[:-1], sums.shape[-1] - 1), np.nan)
+    np.divide(sums[..., :-1], tokens, out=rates, where=tokens > 0)
+    return rates.mean(axis=-2, keepdims=True) if across else rates
