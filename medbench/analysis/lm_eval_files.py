@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timezone
@@ -14,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from pyarrow import compute
 from scipy import special
 
 from medbench.analysis.runs import Problem, Run
@@ -65,6 +67,7 @@ _SCORES = pa.schema(
         "members": pa.list_(_TEXT),
     }
 )
+_FUNCTION = re.compile(r"\s*def (\w+)\(")
 _USUAL_METRICS = ("acc", "exact_match", "f1", "acc_norm")
 
 
@@ -130,18 +133,24 @@ class HarnessTables:
 
     def sample_columns(self) -> list[str]:
         """All columns that medbench's own runs have, and those of the metrics."""
-        return list(self.samples(None, None).column_names)
+        return list(self._documents.column_names)
 
     def samples(self, columns: Sequence[str] | None, tasks: Sequence[str] | None) -> pa.Table:
         """A row per task and document, of each task's first filter."""
+        table = self._documents
+        if tasks is not None:
+            table = table.filter(compute.is_in(table.column("task"), pa.array(tasks, _TEXT)))
+        return table if columns is None else table.select([c for c in columns if c in table.column_names])
+
+    @cached_property
+    def _documents(self) -> pa.Table:
+        """All documents; text files cannot be read in parts, so they are read once."""
         parts = [
             _samples_table(name, path, _main_key(name, self.content["results"][name], self.content))
             for name, path in self.sample_files.items()
-            if tasks is None or name in tasks
         ]
         empty = pa.schema(list(_SAMPLES.items())).empty_table()
-        table = pa.concat_tables(parts, promote_options="permissive") if parts else empty
-        return table if columns is None else table.select([c for c in columns if c in table.column_names])
+        return pa.concat_tables([empty, *parts], promote_options="permissive")
 
     def routing(self, tasks: Sequence[str] | None) -> None:
         """lm-eval records no routing."""
@@ -271,7 +280,10 @@ def _main_key(task: str, values: Mapping[str, Any], content: Mapping[str, Any]) 
 def _aggregation(config: Mapping[str, Any], metric: str) -> str:
     for entry in config.get("metric_list") or ():
         if isinstance(entry, dict) and str(entry.get("metric")) == metric:
-            return str(entry.get("aggregation") or "mean")
+            named = str(entry.get("aggregation") or "mean")
+            # A function is written out as its source.
+            source = _FUNCTION.match(named)
+            return source.group(1) if source else named
     return "mean"
 
 

@@ -115,6 +115,7 @@ def _write_harness_run(folder: Path) -> None:
     """What ``lm_eval --log_samples`` writes, cut down to two documents of two tasks."""
     folder.mkdir(parents=True)
     date = "2026-01-02T03-04-05.678901"
+    source = "def mean(values):\n    return sum(values) / len(values)\n"
     results = {
         "results": {
             "arc": {"alias": "arc", "acc,none": 0.5, "acc_stderr,none": 0.5, "acc_norm,none": 1.0},
@@ -123,7 +124,7 @@ def _write_harness_run(folder: Path) -> None:
         },
         "groups": {"both": {"alias": "both", "acc,none": 0.5, "acc_stderr,none": 0.1}},
         "group_subtasks": {"both": ["arc"]},
-        "configs": {"arc": {"task": "arc", "metric_list": [{"metric": "acc", "aggregation": "mean"}]}},
+        "configs": {"arc": {"task": "arc", "metric_list": [{"metric": "acc", "aggregation": source}]}},
         "versions": {"arc": 1.0},
         "n-shot": {"arc": 0, "gsm": 5},
         "higher_is_better": {"arc": {"acc": True}},
@@ -167,6 +168,7 @@ def test_lm_eval_results_load_beside_our_own(tmp_path: Path) -> None:
     assert scores.loc[("org/model", "arc", "acc"), "main"]
     assert not scores.loc[("org/model", "arc", "acc_norm"), "main"]
     assert scores.loc[("org/model", "both", "acc"), "kind"] == "group"
+    assert scores.loc[("org/model", "arc", "acc"), "aggregation"] == "mean"
     assert scores.loc[("org/model", "gsm", "exact_match"), "interval"] == "none"
     samples = loaded.samples("all")
     mine = samples[samples["model"] == "org/model"]
