@@ -1,8 +1,8 @@
-"""The engine beside the alternatives, on the same weights and documents: ``python -m benchmarks.engine``.
+"""The engine beside the alternatives: ``python -m benchmarks.engine``.
 
-(a) the published loop over experts, one prompt at a time, as its authors run it; (b) lm-eval's ``hf`` backend;
-(c) this engine; (d) this engine on the bare base model. The systems take turns in every round, so that what else
-the machine does falls on all of them; a ratio is of times within one round.
+On the same weights and documents: (a) the published loop over experts, one prompt at a time; (b) the ``hf``
+backend of lm-eval; (c) this engine; (d) this engine on the bare base model. The systems take turns in every
+round, so that what else the machine does falls on all of them; a ratio is of times within one round.
 """
 
 from __future__ import annotations

@@ -64,7 +64,10 @@ def long_options(data: Path, documents: int) -> Workload:
         Instance(
             "loglikelihood",
             {},
-            (f"{question.args[0]}\n搜索词与标题的匹配程度是：", label),
+            (
+                f"判断检索词与页面标题的匹配程度：\n{question.args[0]}\n选项：{'，'.join(_QTR_LABELS)}\n答：",
+                label,
+            ),
             number,
             ("kuake_qtr_like", place, 1),
         )

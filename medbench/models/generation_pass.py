@@ -167,9 +167,8 @@ class GenerationPass:
                     results[index] = generation
                 if finished and on_batch is not None:
                     on_batch([index for index, _ in finished], [generation for _, generation in finished])
-        except BaseException:
-            self._recorder.discard(range(len(requests)))
-            raise
+        finally:
+            self._recorder.clear()
         if self._failed:
             raise failure(self._failed, labels)
         return [generation for generation in results if generation is not None]

@@ -147,6 +147,12 @@ class Recorder:
         np.add.at(total, [places[self.label(label), PHASES[phase]] for (_, phase), label in held], sums)
         self._done = self._done + self._counts(tuple(groups), total)
 
+    def clear(self) -> None:
+        """Forget what owners have gathered and was not released."""
+        self._rows = {}
+        self._free = []
+        self._sums = None
+
     def discard(self, owners: Iterable[Hashable]) -> None:
         """Forget what these owners have gathered."""
         rows = [self._rows.pop(key) for key, _ in self._held(dict.fromkeys(owners, ("", -1)))]

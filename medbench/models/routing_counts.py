@@ -93,17 +93,6 @@ class RoutingCounts:
     def _shape(self) -> tuple[Any, ...]:
         return (self.layers, self.projections, self.num_experts, self.top_k)
 
-    def relabel(self, names: Mapping[RoutingLabel, RoutingLabel]) -> RoutingCounts:
-        """The same counts under other labels; groups that come to bear the same label are added up."""
-        total = RoutingCounts()
-        renamed = [((names.get(label, label)), phase) for label, phase in self.labels]
-        if len(set(renamed)) == len(renamed):
-            return replace(self, labels=tuple(renamed))
-        for place, label in enumerate(renamed):
-            arrays = {name: getattr(self, name)[place : place + 1] for name in (*_INTEGERS, *_FLOATS)}
-            total = total + replace(self, labels=(label,), **arrays)
-        return total
-
     def to_frame(self) -> pd.DataFrame:
         """A row per group, layer, projection and expert: the columns of ``routing.parquet``."""
         import pandas as pd

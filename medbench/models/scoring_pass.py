@@ -32,7 +32,7 @@ class Score(NamedTuple):
 
     Attributes:
         logprob: Summed log-probability of its tokens, in nats.
-        is_greedy: Whether each of its tokens is the most likely one.
+        is_greedy: Whether no token is likelier than any of its tokens in their places.
     """
 
     logprob: float
@@ -128,24 +128,34 @@ class ScoringPass:
         if empty and on_batch is not None:
             on_batch(empty, [Score(0.0, True)] * len(empty))
         queue = deque(self._families(requests))
-        while queue:
-            batch = self._take(queue)
-            try:
-                scores = self._batch(batch, labels)
-            except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
-                    raise
-                self._retreat(batch, queue)
-                continue
-            good = {index: score for index, score in scores.items() if score is not None}
-            self._failed += [FailedRequest.not_finite(index) for index in scores if index not in good]
-            for index, score in good.items():
-                results[index] = score
-            if good and on_batch is not None:
-                on_batch(list(good), list(good.values()))
+        try:
+            while queue:
+                batch = self._take(queue)
+                scores = self._try(batch, queue, labels)
+                good = {index: score for index, score in scores.items() if score is not None}
+                for index, score in good.items():
+                    results[index] = score
+                if good and on_batch is not None:
+                    on_batch(list(good), list(good.values()))
+        finally:
+            self._recorder.clear()
         if self._failed:
             raise failure(self._failed, labels)
         return [score for score in results if score is not None]
+
+    def _try(
+        self, batch: Sequence[_Family], queue: deque[_Family], labels: Sequence[RoutingLabel] | None
+    ) -> dict[int, Score | None]:
+        """Score a batch; where memory runs out it goes back to the queue, and nothing is scored."""
+        try:
+            scores = self._batch(batch, labels)
+        except (RuntimeError, MemoryError) as error:
+            if not is_out_of_memory(error):
+                raise
+            self._retreat(batch, queue)
+            return {}
+        self._failed += [FailedRequest.not_finite(index) for index, score in scores.items() if score is None]
+        return scores
 
     def _families(self, requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[_Family]:
         """Group requests by context, families with the same prefix next to each other."""
@@ -359,11 +369,11 @@ class ScoringPass:
     def _pick(self, hidden: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
         """Log-probabilities of chosen tokens and whether they are the likeliest, [2, targets] in float64."""
         logits = self._model.logits(hidden)
-        top, likeliest = logits.max(dim=1)
+        top = logits.amax(dim=1)  # finding the place as well would take several times as long
         picked = logits[rows, tokens]
         total = logits.sub_(top[:, None]).exp_().sum(dim=1).log_()
         logprob = picked - top[rows] - total[rows]
-        return torch.stack([logprob.double(), (likeliest[rows] == tokens).double()])
+        return torch.stack([logprob.double(), (picked == top[rows]).double()])
 
 
 _NOBODY: RoutingLabel = ("", -1)
