@@ -97,6 +97,26 @@ def _walk(node: yaml.Node, lines: dict[Key, int], duplicates: list[tuple[Key, in
                 waiting.append((value, (*way, index)))
 
 
+def _refuse_multiplying(node: yaml.Node) -> None:
+    """Refuse aliases that multiply into more entries than any definition has, or that contain themselves."""
+    sizes: dict[int, int] = {}
+
+    def size(current: yaml.Node) -> int:
+        if id(current) in sizes:
+            return sizes[id(current)]
+        sizes[id(current)] = _MAX_NODES + 1  # what an alias to a node from within it amounts to
+        total = 1
+        if isinstance(current, yaml.MappingNode):
+            total += sum(size(value) for _, value in current.value)
+        elif isinstance(current, yaml.SequenceNode):
+            total += sum(size(value) for value in current.value)
+        sizes[id(current)] = total
+        return total
+
+    if size(node) > _MAX_NODES:
+        raise CatalogError("the file has too many entries to be a definition", hint="spell its aliases out")
+
+
 def read_yaml(path: Path) -> YamlFile:
     """Read a definition without running anything that it names.
 
@@ -125,6 +145,7 @@ def read_yaml(path: Path) -> YamlFile:
             node = loader.get_single_node()
             if node is not None:
                 _walk(node, lines, duplicates)
+                _refuse_multiplying(node)
             values = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()

@@ -303,7 +303,7 @@ def _parse(path: Path) -> Register:
     where = str(path)
     try:
         loaded = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe loaders
-    except (OSError, yaml.YAMLError, UnicodeDecodeError) as error:
+    except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"the register cannot be read: {error}", where=where, hint="mend the YAML") from error
     content = _check_keys(loaded or {}, _TOP_KEYS, where)
     files = {

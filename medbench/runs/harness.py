@@ -104,9 +104,12 @@ def load_tasks(
         "shuffle_options": settings.shuffle_options,
         "circular": settings.circular,
     }
-    manager = TaskManager(
-        include_path=[str(folder) for folder in folders], include_defaults=False, metadata=metadata
-    )
+    try:
+        manager = TaskManager(
+            include_path=[str(folder) for folder in folders], include_defaults=False, metadata=metadata
+        )
+    except Exception as error:  # noqa: BLE001 - lm-eval reads every YAML in a folder, sound or not
+        return {}, dict.fromkeys(names, error)
     tasks: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
     for name in names:
