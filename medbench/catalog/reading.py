@@ -97,7 +97,7 @@ def _walk(node: yaml.Node, lines: dict[Key, int], duplicates: list[tuple[Key, in
                 waiting.append((value, (*way, index)))
 
 
-def _refuse_multiplying(node: yaml.Node) -> None:
+def _refuse_multiplying(node: yaml.Node, where: str) -> None:
     """Refuse aliases that multiply into more entries than any definition has, or that contain themselves."""
     sizes: dict[int, int] = {}
 
@@ -114,7 +114,9 @@ def _refuse_multiplying(node: yaml.Node) -> None:
         return total
 
     if size(node) > _MAX_NODES:
-        raise CatalogError("the file has too many entries to be a definition", hint="spell its aliases out")
+        raise CatalogError(
+            "the file has too many entries to be a definition", where=where, hint="spell its aliases out"
+        )
 
 
 def read_yaml(path: Path) -> YamlFile:
@@ -145,10 +147,12 @@ def read_yaml(path: Path) -> YamlFile:
             node = loader.get_single_node()
             if node is not None:
                 _walk(node, lines, duplicates)
-                _refuse_multiplying(node)
+                _refuse_multiplying(node, where)
             values = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
+    except CatalogError as error:
+        raise CatalogError(error.what, where=where, hint=error.hint) from error
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         raise CatalogError(
