@@ -12,13 +12,14 @@ from medbench.version import __version__
 
 if TYPE_CHECKING:
     from medbench.analysis import compare, load_runs
-    from medbench.api import evaluate
+    from medbench.api import ablate, evaluate
     from medbench.reports import write_report as report
 
-__all__ = ["__version__", "compare", "evaluate", "load_runs", "report"]
+__all__ = ["__version__", "ablate", "compare", "evaluate", "load_runs", "report"]
 
 # Public name -> (module, name in it).
 _HOMES = {
+    "ablate": ("medbench.api", "ablate"),
     "compare": ("medbench.analysis", "compare"),
     "evaluate": ("medbench.api", "evaluate"),
     "load_runs": ("medbench.analysis", "load_runs"),

@@ -11,8 +11,9 @@ from medbench.runs.settings import RunSettings
 
 if TYPE_CHECKING:
     from medbench.analysis import Runs
+    from medbench.runs.ablation import AblationOutcome
 
-__all__ = ["Evaluation", "evaluate", "evaluate_with_outcome"]
+__all__ = ["Evaluation", "ablate", "evaluate", "evaluate_with_outcome"]
 
 DEFAULT_TASKS = ("medbench_all",)
 
@@ -162,6 +163,79 @@ def evaluate_with_outcome(
         reused=outcome.reused,
         report=page if page.exists() else None,
     )
+
+
+def ablate(
+    *,
+    model: str = "demo",
+    tasks: Sequence[str] = (),
+    variants: Sequence[str] | None = None,
+    sweep: str = "everywhere",
+    base: str | None = None,
+    limit: int | None = None,
+    num_fewshot: int | None = None,
+    data_dir: str | Path | None = None,
+    data_source: str = "auto",
+    results: str | Path = "results",
+    task_folders: Sequence[str | Path] = (),
+    allow_code: bool = False,
+    dtype: str | None = None,
+    device: str | None = None,
+    seed: int = 1234,
+    quiet: bool = False,
+) -> AblationOutcome:
+    """Score tasks with the model intact and with experts taken away.
+
+    :func:`medbench.analysis.ablation.read_ablation` reads what it leaves behind.
+
+    Args:
+        model: As for :func:`evaluate_with_outcome`, like all that is not named here.
+        tasks: Tasks, groups or tags; every bundled task by default.
+        variants: What to change, such as ``expert:3``, ``expert:0+1@2.gate``, ``top1``, ``off``
+            (:func:`medbench.models.parse_ablation`); by default every expert in turn, and the other forms.
+        sweep: Where that default knocks experts out: ``everywhere``, ``layers`` or ``linears``.
+        base: See there.
+        limit: See there.
+        num_fewshot: See there.
+        data_dir: See there.
+        data_source: See there.
+        results: Folder for results.
+        task_folders: See there.
+        allow_code: See there.
+        dtype: See there.
+        device: See there.
+        seed: See there.
+        quiet: See there.
+
+    Raises:
+        MedbenchError: The input is at fault; the message says what to do.
+    """
+    from medbench.catalog import find_model
+    from medbench.checks.definitions import refuse_misread
+    from medbench.models import parse_ablation
+    from medbench.runs.ablation import ablate as run_ablation
+    from medbench.runs.plan import make_plan
+
+    chosen = None if variants is None else [parse_ablation(text) for text in variants]
+    settings = RunSettings(
+        limit=limit,
+        num_fewshot=num_fewshot,
+        seed=seed,
+        data_dir=str(data_dir) if data_dir is not None else None,
+        data_source=data_source,
+        routing="off",
+    )
+    plan = make_plan(
+        find_model(model, base=base, dtype=dtype, device=device),
+        list(tasks) or list(DEFAULT_TASKS),
+        task_folders=[Path(folder) for folder in task_folders],
+        settings=settings,
+        allow_code=allow_code,
+    )
+    for task in plan.tasks:
+        if not task.shipped:
+            refuse_misread(task)
+    return run_ablation(plan, chosen, Path(results), where=sweep, progress=None if quiet else _progress())
 
 
 def _progress() -> Any:

@@ -15,12 +15,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medbench.errors import AnalysisError
+from medbench.analysis.runs import Run
+from medbench.errors import AnalysisError, RunError
 from medbench.runs.ablation import INTACT
+from medbench.runs.files import read_json
 from medbench.statistics import document_scores, holm, paired, sufficient
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["ablation_contrasts", "ablation_effects", "read_ablation"]
+__all__ = ["ablation_contrasts", "ablation_effects", "find_ablations", "read_ablation"]
 
 _KEYS = ("variant", "task", "document", "cluster", "metric", "aggregation", "language", "family")
 _VALUES = ("value", "counts", "labels")
@@ -50,6 +52,24 @@ def read_ablation(path: str | Path) -> pd.DataFrame:
             f"this is no ablation: it lacks {sorted(missing) or 'the intact model'}", where=str(file)
         )
     return frame
+
+
+def find_ablations(run: Run) -> list[Path]:
+    """The ablations of the very model of a run that lie beside it, oldest first."""
+    found = []
+    for file in run.path.parent.glob("ablation.*/ablation.json"):
+        try:
+            described = read_json(file)
+        except RunError:
+            continue  # half a folder is none; whoever asks for it by name is told
+        known = isinstance(described, dict) and described.get("answer_identity")
+        if (
+            known
+            and known == run.manifest.get("answer_identity")
+            and (file.parent / "documents.parquet").exists()
+        ):
+            found.append((file.stat().st_mtime, file.parent))
+    return [folder for _, folder in sorted(found)]
 
 
 def ablation_effects(frame: pd.DataFrame, *, seed: int = 0, draws: int = 2_000) -> pd.DataFrame:

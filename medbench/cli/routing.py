@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medbench.cli.ablate import ablate
 from medbench.cli.output import print_json
 
 __all__ = ["app", "register"]
@@ -16,6 +17,7 @@ app = typer.Typer(help="What the experts of a mixture of LoRA experts did.", no_
 
 def register(parent: typer.Typer) -> None:
     """Add the command group to ``parent``."""
+    app.command("ablate")(ablate)
     parent.add_typer(app, name="routing")
 
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-__all__ = ["expert_map", "layer_lines"]
+__all__ = ["Cell", "expert_map", "layer_lines", "value_map"]
 
 _CELL = 18
 _LEFT, _TOP, _GAP = 34, 34, 30
@@ -104,6 +105,75 @@ def layer_lines(
         label = f'<text x="{width - right + 6}" y="{y(0) - 26 + 13 * index}">— {escape(projection)}</text>'
         parts.append(f'<g class="k{index}"><polyline class="line" points="{points}"/>{dots}{label}</g>')
     return Markup("".join(parts) + "</svg>")  # noqa: S704 - all texts in it were escaped above
+
+
+class Cell(NamedTuple):
+    """A square of :func:`value_map`.
+
+    Attributes:
+        value: What the colour shows.
+        text: What is written into it.
+        title: What is said of it on hovering.
+        framed: Whether a frame marks it: its interval leaves out the neutral value.
+    """
+
+    value: float
+    text: str
+    title: str
+    framed: bool
+
+
+def value_map(
+    rows: Sequence[str],
+    columns: Sequence[str],
+    cells: Sequence[Sequence[Cell]],
+    *,
+    middle: float,
+    reach: float,
+    name: str,
+) -> Markup:
+    """Draw a table of numbers on a diverging scale, with frames around those that are beyond chance.
+
+    Args:
+        rows: Names, top to bottom.
+        columns: Names, left to right.
+        cells: For each row its squares.
+        middle: What the neutral colour stands for.
+        reach: Distance from it at which the colours are full.
+        name: What is drawn, for readers who cannot see it.
+    """
+    left, high, top = 12 + max(map(_room, rows)), 24, 34
+    wide = round(max(44, 10 + max(map(_room, columns))))
+    width, height = round(left + wide * len(columns) + 4), top + high * len(rows) + 4
+    parts = [
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(name)}">'
+    ]
+    for j, column in enumerate(columns):
+        x = round(left + j * wide + wide / 2, 1)
+        parts.append(f'<text x="{x}" y="{top - 8}" text-anchor="middle">{escape(column)}</text>')
+    frames = []
+    for i, row in enumerate(rows):
+        y = top + i * high
+        parts.append(f'<text x="{left - 6:.1f}" y="{y + 16}" text-anchor="end">{escape(row)}</text>')
+        for j, cell in enumerate(cells[i]):
+            x = round(left + j * wide, 1)
+            box = f'x="{x}" y="{y}" width="{wide}" height="{high}" rx="2"'
+            parts.append(
+                f'<rect class="cell" {box} style="{_fill(cell.value, middle, reach)}">'
+                f"<title>{escape(cell.title)}</title></rect>"
+                f'<text class="inside" x="{x + wide / 2}" y="{y + 16}" text-anchor="middle">'
+                f"{escape(cell.text)}</text>"
+            )
+            if cell.framed:
+                frames.append(f'<rect class="framed" {box}/>')
+    # Frames last, so that no neighbour covers them.
+    return Markup("".join(parts + frames) + "</svg>")  # noqa: S704 - all texts in it were escaped above
+
+
+def _room(text: str) -> float:
+    """Width of a text in pixels, about; full-width characters take the room of two."""
+    return 7.2 * sum(2 if ord(sign) > 0x2E7F else 1 for sign in text)
 
 
 def _fill(value: float, middle: float, reach: float) -> str:

@@ -6,13 +6,14 @@ import base64
 import hashlib
 import os
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
-from medbench.analysis import Runs
+from medbench.analysis import Problem, Runs
 from medbench.errors import ReportError
 from medbench.reports.section import Section, system_names
 from medbench.reports.sections.answers import calibration_section, confusion_section, rates_section
@@ -21,10 +22,11 @@ from medbench.reports.sections.documents import documents
 from medbench.reports.sections.provenance import provenance
 from medbench.reports.sections.routing import routing
 from medbench.reports.sections.routing_tasks import routing_tasks
+from medbench.reports.sections.routing_worth import ablations, specialised
 from medbench.reports.sections.scores import bars, overview
 from medbench.version import __version__
 
-__all__ = ["render_report", "write_report"]
+__all__ = ["render_report", "render_sections", "write_page", "write_report"]
 
 
 def write_report(
@@ -45,8 +47,16 @@ def write_report(
         ReportError: The file cannot be written.
         AnalysisError: There is no such baseline.
     """
+    return write_page(render_report(runs, title=title, baseline=baseline), path)
+
+
+def write_page(text: str, path: str | os.PathLike[str]) -> Path:
+    """Write a page, whole or not at all, and return its path.
+
+    Raises:
+        ReportError: The file cannot be written.
+    """
     target = Path(path)
-    text = render_report(runs, title=title, baseline=baseline)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with tempfile.NamedTemporaryFile(
@@ -70,6 +80,32 @@ def render_report(runs: Runs, *, title: str | None = None, baseline: str | None 
     systems = system_names(runs)
     scores = _with_systems(runs, systems)
     sections = [section for section in _sections(runs, scores, systems, baseline) if section is not None]
+    return render_sections(
+        sections,
+        title=title or _title(runs),
+        subtitle=_subtitle(runs, scores),
+        sampled=_sampled(scores),
+        problems=runs.problems,
+    )
+
+
+def render_sections(
+    sections: Sequence[Section],
+    *,
+    title: str,
+    subtitle: str = "",
+    sampled: str = "",
+    problems: Sequence[Problem] = (),
+) -> str:
+    """The text of a page with these sections.
+
+    Args:
+        sections: Its parts.
+        title: Heading.
+        subtitle: Line below it.
+        sampled: Warning that scores come from bundled samples; empty if they do not.
+        problems: What was found wrong while loading.
+    """
     # One scope for all of it: the second file ends what the first begins.
     script = _source("script.js") + _source("documents.js")
     digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
@@ -81,14 +117,14 @@ def render_report(runs: Runs, *, title: str | None = None, baseline: str | None 
         lstrip_blocks=True,
     )
     return environment.get_template("report.html.j2").render(
-        title=title or _title(runs),
-        subtitle=_subtitle(runs, scores),
+        title=title,
+        subtitle=subtitle,
         # Only the page's own script runs, and nothing is fetched, whatever the texts contain.
         policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:",
         style=Markup(_source("style.css")),  # noqa: S704 - the package's own file
         script=Markup(script),  # noqa: S704 - the package's own file
-        sampled=_sampled(scores),
-        problems=runs.problems,
+        sampled=sampled,
+        problems=problems,
         sections=sections,
         payloads={name: content for section in sections for name, content in section.payloads.items()},
         version=__version__,
@@ -108,7 +144,9 @@ def _sections(
         confusion_section(runs, systems),
         documents(runs, systems),
         routing(runs, systems),
+        specialised(runs, systems),
         routing_tasks(runs, systems),
+        ablations(runs),
         provenance(runs, scores, systems),
     ]
 

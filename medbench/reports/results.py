@@ -12,7 +12,9 @@ from medbench.reports.tables import TextTable
 
 __all__ = [
     "SAMPLES_NOTE",
+    "ablation_table",
     "comparison_table",
+    "contrast_table",
     "leaderboard_table",
     "load_difference_table",
     "routing_table",
@@ -163,6 +165,49 @@ def load_difference_table(frame: pd.DataFrame) -> TextTable:
     return TextTable(
         headers, rows, [False] * len(keys) + [True] * 4, ["In percent."], "Expert loads compared"
     )
+
+
+def ablation_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.ablation.ablation_effects`."""
+    rows = [
+        [
+            str(row["variant"]),
+            str(row["task"]),
+            str(row["metric"]),
+            f"{row['n']:,}",
+            score_text(row["intact"]),
+            score_text(row["score"]),
+            signed_text(row["difference"]),
+            interval_text(row["low"], row["high"]),
+            p_text(row["p_holm"]),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    headers = ["variant", "task", "metric", "n", "intact", "score", "difference", "95% interval", "p"]
+    notes = [
+        "Variant minus intact model, paired on the same documents; without an effect 0. p: exact McNemar for "
+        "right and wrong, randomisation otherwise, adjusted over all rows by Holm."
+    ]
+    return TextTable(headers, rows, [False] * 3 + [True] * 6, notes, "What experts are worth, task by task")
+
+
+def contrast_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.ablation.ablation_contrasts`."""
+    rows = [
+        [
+            str(row["variant"]),
+            str(row["kind"]),
+            f"{row['n']:,}",
+            signed_text(row["change"]),
+            signed_text(row["others"]),
+            signed_text(row["contrast"]),
+            interval_text(row["low"], row["high"]),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    headers = ["variant", "kind", "n", "change", "other kinds", "contrast", "95% interval"]
+    notes = ["Mean change of a kind's documents beside that of all others, in points; without an effect 0."]
+    return TextTable(headers, rows, [False] * 2 + [True] * 5, notes, "What experts are worth, kind by kind")
 
 
 def _plain(value: Any) -> str:

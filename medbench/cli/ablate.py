@@ -1,0 +1,131 @@
+"""``medbench routing ablate``: what scores lose when experts are taken away."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from medbench.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["ablate"]
+
+
+def ablate(
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Name of a model definition, a YAML file, or a checkpoint folder."
+        ),
+    ] = "demo",
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tasks", "-t", help="Tasks, groups or tags, separated by commas; all bundled ones by default."
+        ),
+    ] = None,
+    variant: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--variant",
+            "-v",
+            help="What to change, such as expert:3, expert:0+1@2.gate, top1, uniform, average or off@2; may "
+            "be repeated. By default every expert in turn, and the other forms.",
+        ),
+    ] = None,
+    sweep: Annotated[
+        str, typer.Option(help="Where experts are knocked out in turn: everywhere, layers or linears.")
+    ] = "everywhere",
+    by: Annotated[
+        str, typer.Option(help="What makes a kind of task, with commas: language, family, task.")
+    ] = "language,family",
+    base: Annotated[
+        str | None, typer.Option(help="Base model of an adapter checkpoint: a folder or hub id.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(help="Evaluate only the first N documents of each task.")
+    ] = None,
+    num_fewshot: Annotated[int | None, typer.Option(help="Examples before each document.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar="MEDBENCH_DATA", help="Folder with the real benchmark files.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", help="Where documents come from: auto, folder, hub or samples.")
+    ] = "auto",
+    results: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
+    tasks_dir: Annotated[
+        list[Path] | None,
+        typer.Option("--tasks-dir", help="Another folder with task YAMLs; may be repeated."),
+    ] = None,
+    allow_code: Annotated[
+        bool,
+        typer.Option("--allow-code", help="Let task folders from outside run their own Python functions."),
+    ] = False,
+    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
+) -> None:
+    """Take experts away, score the tasks again, and compare with the intact model.
+
+    Prints the change of each kind of task; the changes of single tasks go to effects.csv, a picture to
+    ablation.html.
+    """
+    from medbench.analysis.ablation import ablation_contrasts, ablation_effects, read_ablation
+    from medbench.api import ablate as run_ablation
+    from medbench.cli.tables import as_records, show_table
+    from medbench.reports.results import contrast_table
+
+    outcome = run_ablation(
+        model=model,
+        tasks=[name.strip() for value in tasks or [] for name in value.split(",") if name.strip()],
+        variants=variant or None,
+        sweep=sweep,
+        base=base,
+        limit=limit,
+        num_fewshot=num_fewshot,
+        data_dir=data_dir,
+        data_source=source,
+        results=results,
+        task_folders=tasks_dir or (),
+        allow_code=allow_code,
+        dtype=dtype,
+        device=device,
+        quiet=as_json,
+    )
+    documents = read_ablation(outcome.path)
+    effects = ablation_effects(documents)
+    contrasts = ablation_contrasts(documents, [name.strip() for name in by.split(",") if name.strip()])
+    written = _write(outcome.path, effects)
+    if as_json:
+        print_json(
+            {
+                "folder": str(outcome.path),
+                "seconds": outcome.seconds,
+                "failures": outcome.failures,
+                "tasks": as_records(effects),
+                "kinds": as_records(contrasts),
+            }
+        )
+    else:
+        show_table(contrast_table(contrasts), form, None)
+        for path in (outcome.documents, *written):
+            say(str(path))
+        for name, why in outcome.failures.items():
+            say(f"{name} failed: {why}", err=True)
+    if outcome.failures:
+        raise typer.Exit(1)
+
+
+def _write(folder: Path, effects: pd.DataFrame) -> list[Path]:
+    """Write the table of tasks and the picture; return their paths."""
+    from medbench.reports.page import render_sections, write_page
+    from medbench.reports.sections.routing_worth import ablation_section
+
+    table = write_page(effects.to_csv(index=False), folder / "effects.csv")
+    page = render_sections([ablation_section([folder])], title=f"Ablation of {folder.parent.name}")
+    return [table, write_page(page, folder / "ablation.html")]

@@ -1,0 +1,132 @@
+"""What experts are for and what they are worth: specialisation by kind of task, and ablations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from medbench.analysis import Runs
+from medbench.analysis.ablation import ablation_contrasts, find_ablations, read_ablation
+from medbench.analysis.specialisation import regroup, specialisation, task_groups
+from medbench.reports.formats import interval_text, known, score_text, signed_text
+from medbench.reports.heatmap import Cell, value_map
+from medbench.reports.section import Section
+
+__all__ = ["ablation_section", "ablations", "specialised"]
+
+_MOST = 64  # rows of one picture
+
+
+def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section | None:
+    """How often the tokens of each kind of task choose each expert; ``None`` without routers."""
+    groups = task_groups(runs)
+    figures = []
+    for run, system in zip(runs, systems, strict=True):
+        table = run.tables.routing(None)
+        if table is None or not table.num_rows:
+            continue
+        frame = regroup(table.to_pandas().assign(model=system, run=""), groups)
+        if not frame.empty:
+            figures.append(_specialised(frame, system, draws))
+    if not figures:
+        return None
+    return Section(
+        id="routing-kinds",
+        title="Experts by kind of task",
+        lead="Share of the tokens of a kind of task (language and family) that choose an expert: orange is "
+        "more than chance, blue less. A frame marks rates whose 95% interval, over resampled documents, lies "
+        "above chance (runs with --routing documents).",
+        template="value_maps.html.j2",
+        data={"figures": figures},
+    )
+
+
+def _specialised(frame: pd.DataFrame, system: str, draws: int) -> dict[str, Any]:
+    across = specialisation(frame, across_routers=True, draws=draws)
+    each = specialisation(frame, draws=draws)
+    chance = float(across["chance"].iloc[0])
+    experts = sorted(across["expert"].unique())
+    rows, cells = [], []
+    for kind, part in across.groupby("task", sort=True):
+        single = each[each["task"] == kind]
+        beyond = int((single["low"] > chance).sum())
+        rows.append(str(kind))
+        values = part.set_index("expert")
+        cells.append(
+            [_rate_cell(f"{kind}, expert {expert}", values.loc[expert], chance) for expert in experts]
+            + [
+                Cell(
+                    chance, f"{beyond}/{len(single)}", f"{kind}: {beyond} experts beyond chance", framed=False
+                )
+            ]
+        )
+    return {
+        "caption": f"{system} · means over all routers, expert by expert; the last column counts the experts "
+        f"of single routers whose interval lies above chance. Chance: {100 * chance:.0f}% of the tokens.",
+        "svg": value_map(
+            rows,
+            [*(str(expert) for expert in experts), "beyond"],
+            cells,
+            middle=chance,
+            reach=max(chance, 1 - chance) / 2,
+            name=f"Share of tokens that choose each expert, {system}: rows are kinds of tasks",
+        ),
+    }
+
+
+def _rate_cell(where: str, row: Any, chance: float) -> Cell:
+    title = f"{where}: {score_text(row['rate'])}% {interval_text(row['low'], row['high'])}"
+    title += f", other kinds {score_text(row['elsewhere'])}%, chance {score_text(chance)}%"
+    return Cell(float(row["rate"]), f"{100 * row['rate']:.0f}", title, framed=bool(row["low"] > chance))
+
+
+def ablations(runs: Runs) -> Section | None:
+    """The ablations that lie beside the runs; ``None`` if there are none."""
+    folders = dict.fromkeys(folder for run in runs for folder in find_ablations(run))
+    return ablation_section(list(folders)) if folders else None
+
+
+def ablation_section(folders: Sequence[Path]) -> Section:
+    """What each kind of task loses when experts are taken away."""
+    return Section(
+        id="ablation",
+        title="What experts are worth",
+        lead="Change of the mean score of a kind's documents when routers are changed, in points: blue is a "
+        "loss, orange a gain, 0 is no effect. A frame marks kinds that lose more than all others do: the "
+        "95% interval of the difference, over resampled documents, lies below 0.",
+        template="value_maps.html.j2",
+        data={"figures": [_ablation(folder) for folder in folders]},
+    )
+
+
+def _ablation(folder: Path) -> dict[str, Any]:
+    frame = ablation_contrasts(read_ablation(folder))
+    variants = list(frame["variant"].unique())
+    kinds = sorted(frame["kind"].unique())
+    shown = variants[:_MOST]
+    at = {(row["variant"], row["kind"]): row for row in frame.to_dict("records")}
+    reach = max(0.05, float(frame["change"].abs().max()))
+    left_out = f" The first {_MOST} of {len(variants)} variants." if len(variants) > _MOST else ""
+    sizes = ", ".join(f"{kind} {at[variants[0], kind]['n']}" for kind in kinds)
+    return {
+        "caption": f"{folder.parent.name} · documents: {sizes}.{left_out}",
+        "svg": value_map(
+            shown,
+            kinds,
+            [[_change_cell(at[variant, kind]) for kind in kinds] for variant in shown],
+            middle=0,
+            reach=reach,
+            name=f"Change of the score when routers are changed, {folder.parent.name}: rows are variants",
+        ),
+    }
+
+
+def _change_cell(row: dict[Any, Any]) -> Cell:
+    title = f"{row['variant']}, {row['kind']}: {signed_text(row['change'])}; "
+    title += f"others {signed_text(row['others'])}; contrast {signed_text(row['contrast'])} "
+    title += interval_text(row["low"], row["high"])
+    framed = known(row["high"]) and row["high"] < 0
+    return Cell(float(row["change"]), signed_text(row["change"]), title, framed=framed)
