@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Sequence
 from typing import Annotated
@@ -9,7 +10,7 @@ from typing import Annotated
 import typer
 
 from medbench.cli import compare, data, leaderboard, models, report, routing, run, tasks
-from medbench.errors import MedbenchError
+from medbench.errors import MedbenchError, printable
 from medbench.version import __version__
 
 __all__ = ["app", "main"]
@@ -57,14 +58,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         The exit status: 0 done, 1 failed, 2 wrong usage or input, 130 interrupted.
     """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a console of fewer letters is no reason to fail
     try:
         status = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except MedbenchError as error:
         _complain(str(error))
         return error.exit_status
     except (KeyboardInterrupt, typer.Abort):
-        _complain("interrupted; the same command goes on where it stopped")
-        return INTERRUPTED
+        status = INTERRUPTED
     except Exception as error:
         # Some typers carry a click of their own: its errors are known by what they can do, not by class.
         show = getattr(error, "show", None)
@@ -72,8 +75,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         show()
         return int(getattr(error, "exit_code", 2))
+    if status == INTERRUPTED:  # some typers turn an interruption into this status themselves
+        _complain("interrupted; the same command goes on where it stopped")
     return status if isinstance(status, int) else 0
 
 
 def _complain(message: str) -> None:
-    print(f"medbench: {message}", file=sys.stderr)  # noqa: T201 - the one place that speaks to stderr
+    print(printable(f"medbench: {message}"), file=sys.stderr)  # noqa: T201 - the one place that speaks to stderr
