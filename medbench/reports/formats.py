@@ -29,10 +29,15 @@ def signed_text(value: Any) -> str:
 
 
 def interval_text(low: Any, high: Any) -> str:
-    """Both limits, or a dash where there is no interval."""
+    """Both limits on one scale, or a dash where there is no interval."""
     if not known(low) or not known(high):
         return "–"
-    return f"[{score_text(low)}, {score_text(high)}]".replace("-", "−")
+    # A limit of a share may stick out beyond ±1 without being on another scale.
+    if min(abs(low), abs(high)) <= 1 and max(abs(low), abs(high)) < 2:
+        limits = f"[{100 * low:.1f}, {100 * high:.1f}]"
+    else:
+        limits = f"[{score_text(low)}, {score_text(high)}]"
+    return limits.replace("-", "−")
 
 
 def p_text(value: Any) -> str:

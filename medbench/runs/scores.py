@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from medbench.runs.tables import ScoreRow, TaskSamples
 
@@ -13,6 +13,10 @@ if TYPE_CHECKING:
     from medbench.statistics import Interval
 
 __all__ = ["Group", "group_rows", "main_metric", "task_rows"]
+
+
+# Means of overlaps between texts: skewed and bounded, so that their intervals are resampled.
+_RESAMPLED = ("rouge_", "bleu_")
 
 
 @dataclass(frozen=True)
@@ -85,7 +89,8 @@ def task_rows(
     rows = []
     for metric, documents in samples.metrics.items():
         aggregation = getattr(aggregations.get(metric), "__name__", "mean")
-        estimate = interval(documents, aggregation, clusters=samples.clusters, seed=seed)
+        method: Literal["auto", "bootstrap"] = "bootstrap" if metric.startswith(_RESAMPLED) else "auto"
+        estimate = interval(documents, aggregation, clusters=samples.clusters, seed=seed, method=method)
         rows.append(row(metric, float(values[f"{metric},{result.filter}"]), estimate, aggregation))
     if circular and (rotations := _right_in_every_rotation(samples)):
         rows.append(row("acc_circular", None, interval(rotations, "mean", seed=seed), "mean"))
