@@ -12,6 +12,8 @@ from medbench.cli.output import print_json, say
 if TYPE_CHECKING:
     import pandas as pd
 
+    from medbench.runs.ablation import AblationOutcome
+
 __all__ = ["ablate"]
 
 
@@ -100,7 +102,7 @@ def ablate(
     documents = read_ablation(outcome.path)
     effects = ablation_effects(documents)
     contrasts = ablation_contrasts(documents, [name.strip() for name in by.split(",") if name.strip()])
-    written = _write(outcome.path, effects)
+    written = _write(outcome, effects)
     if as_json:
         print_json(
             {
@@ -121,11 +123,16 @@ def ablate(
         raise typer.Exit(1)
 
 
-def _write(folder: Path, effects: pd.DataFrame) -> list[Path]:
+def _write(outcome: AblationOutcome, effects: pd.DataFrame) -> list[Path]:
     """Write the table of tasks and the picture; return their paths."""
     from medbench.reports.page import render_sections, write_page
     from medbench.reports.sections.routing_worth import ablation_section
 
+    folder = outcome.path
     table = write_page(effects.to_csv(index=False), folder / "effects.csv")
-    page = render_sections([ablation_section([folder])], title=f"Ablation of {folder.parent.name}")
+    page = render_sections(
+        [ablation_section([folder])],
+        title=f"Ablation of {folder.parent.name}",
+        sampled="Its documents are the few that travel with the package." if outcome.sampled else "",
+    )
     return [table, write_page(page, folder / "ablation.html")]

@@ -158,11 +158,12 @@ def value_map(
         parts.append(f'<text x="{left - 6:.1f}" y="{y + 16}" text-anchor="end">{escape(row)}</text>')
         for j, cell in enumerate(cells[i]):
             x = round(left + j * wide, 1)
+            dark = " dark" if abs(cell.value - middle) > 0.6 * reach else ""
             box = f'x="{x}" y="{y}" width="{wide}" height="{high}" rx="2"'
             parts.append(
                 f'<rect class="cell" {box} style="{_fill(cell.value, middle, reach)}">'
                 f"<title>{escape(cell.title)}</title></rect>"
-                f'<text class="inside" x="{x + wide / 2}" y="{y + 16}" text-anchor="middle">'
+                f'<text class="inside{dark}" x="{x + wide / 2}" y="{y + 16}" text-anchor="middle">'
                 f"{escape(cell.text)}</text>"
             )
             if cell.framed:

@@ -53,12 +53,14 @@ class AblationOutcome:
         documents: ``documents.parquet`` in it.
         failures: Why tasks could not be scored, by name.
         seconds: Time of each variant computed this time.
+        sampled: Whether documents come from the bundled samples.
     """
 
     path: Path
     documents: Path
     failures: dict[str, str]
     seconds: dict[str, float]
+    sampled: bool
 
 
 def ablate(
@@ -116,7 +118,8 @@ def ablate(
             table = _append(table, rows)
             _write(file, table)
             _describe(folder, plan, seconds, scorer.failures)
-    return AblationOutcome(folder, file, scorer.failures, seconds)
+    sampled = any(source.kind == "samples" for source in plan.sources.values())
+    return AblationOutcome(folder, file, scorer.failures, seconds, sampled)
 
 
 class _Scorer:
