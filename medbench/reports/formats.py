@@ -17,7 +17,8 @@ def score_text(value: Any) -> str:
     """A score of [0, 1] in percent with one decimal; anything else with four significant digits."""
     if not known(value):
         return "–"
-    return f"{100 * value:.1f}" if abs(value) <= 1 else f"{value:.4g}"
+    # An average of ones may come out as one and a rounding error.
+    return f"{100 * value:.1f}" if abs(value) <= 1 + 1e-9 else f"{value:.4g}"
 
 
 def signed_text(value: Any) -> str:

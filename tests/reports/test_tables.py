@@ -106,6 +106,7 @@ def test_numbers() -> None:
     assert signed_text(-0.05) == "−5.0"
     assert signed_text(0.05) == "+5.0"
     assert interval_text(-0.1, 0.2) == "[−10.0, 20.0]"
+    assert score_text(1.0000000000000002) == "100.0"
     assert interval_text(0.774, 1.032) == "[77.4, 103.2]"
     assert interval_text(12.5, 31.0) == "[12.5, 31]"
     assert interval_text(float("nan"), 0.2) == "–"
