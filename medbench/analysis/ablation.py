@@ -151,14 +151,16 @@ def ablation_contrasts(
     keys = ["task", "document", "repeat"]
     scored["repeat"] = scored.groupby(["variant", "task", "document"]).cumcount()
     wide = scored.pivot(index=keys, columns="variant", values="score")
+    if INTACT not in wide:
+        raise AnalysisError("the intact model was not scored")
+    if wide.isna().any(axis=None):
+        raise AnalysisError("a variant has other documents than the intact model")
     facts = scored[scored["variant"] == INTACT].set_index(keys).loc[wide.index]
     kind = facts[list(by)].astype(str).agg("-".join, axis=1).to_numpy()
     cluster = facts["cluster"].astype(str).to_numpy() + "\n" + wide.index.get_level_values("task").to_numpy()
     rows = []
     for variant in (name for name in frame["variant"].unique() if name != INTACT):
         change = (wide[variant] - wide[INTACT]).to_numpy(dtype=np.float64)
-        if np.isnan(change).any():
-            raise AnalysisError("a variant has other documents than the intact model", where=str(variant))
         for name in sorted(set(kind)):
             inside = kind == name
             own = _means(change[inside], cluster[inside], seed, draws)
