@@ -69,7 +69,7 @@ def _told(trials: Iterable[Kill | DamagedStore], count: int, what: str) -> Itera
 
 def _kill_row(kills: list[Kill]) -> str:
     kept, asked = sum(kill.kept for kill in kills), sum(kill.asked for kill in kills)
-    midway = sum(0 < kill.kept and kill.asked > 0 for kill in kills)
+    midway = sum(kill.kept > 0 and kill.asked > 0 for kill in kills)
     largest = max(kill.difference.largest for kill in kills)
     return (
         f"| runs killed by SIGKILL ({midway} between their first and last answer; "

@@ -105,7 +105,7 @@ def mutate(text: str, generator: random.Random) -> tuple[str, bytes]:
 def mutated_definitions(folder: Path, count: int, seed: int) -> list[Outcome]:
     """Mutate a definition, then do what a person would do with it, ``count`` times.
 
-    One in five is a model; the others are tasks or their `sources.yaml`, checked with their documents, prompts
+    One in five is a model; the others are tasks or their `sources.yaml`, checked with documents, prompts
     and scoring.
     """
     from medbench.checks import new_task
