@@ -107,15 +107,12 @@ def _right_in_every_rotation(samples: TaskSamples) -> list[float]:
     return [float(all_right) for all_right in right.values()]
 
 
-def group_rows(
-    groups: Sequence[Group], scored: Sequence[ScoreRow], details: Mapping[str, Any]
-) -> list[ScoreRow]:
+def group_rows(groups: Sequence[Group], scored: Sequence[ScoreRow]) -> list[ScoreRow]:
     """Average the main metrics over groups, innermost first; a group with a member missing has no value.
 
     Args:
         groups: Groups in any order; members may be groups.
         scored: Rows of all tasks of the run.
-        details: Fields common to the run (``data_source``).
     """
     from medbench.statistics import average_interval
 
@@ -147,7 +144,7 @@ def group_rows(
                     aggregation=weighting,
                     higher_is_better=True,
                     filter="none",
-                    details={**details, "members": list(group.members), **_common(present)},
+                    details={"members": list(group.members), **_common(present)},
                 )
                 rows.append(row)
                 if row.main:
@@ -156,8 +153,9 @@ def group_rows(
 
 
 def _common(rows: Sequence[ScoreRow]) -> dict[str, Any]:
-    """Details that all members agree on."""
-    shared = {}
+    """Details that all members agree on; documents from several sources are ``mixed``."""
+    sources = {row.details.get("data_source") for row in rows}
+    shared: dict[str, Any] = {"data_source": sources.pop() if len(sources) == 1 else "mixed"}
     for name in ("num_fewshot", "protocol", "language", "family"):
         values = {row.details.get(name) for row in rows}
         shared[name] = values.pop() if len(values) == 1 else None
