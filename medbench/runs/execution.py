@@ -230,10 +230,7 @@ def _evaluate(
             where=str(directory.path),
             hint="\n".join(f"{name}: {why}" for name, why in failures.items()),
         )
-    kinds = {source.kind for source in plan.sources.values()}
-    scored.extend(
-        group_rows(plan.groups, scored, {"data_source": kinds.pop() if len(kinds) == 1 else "mixed"})
-    )
+    scored.extend(group_rows(plan.groups, scored))
     directory.clear_tables()
     write_harness_files(directory.harness, finished, model_info)
     write_tables(directory, samples, scored, routing)
