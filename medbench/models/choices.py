@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -69,10 +70,7 @@ def _run(
     ids = torch.tensor([token for text in texts for token in text], device=device)
     positions = torch.cat([torch.arange(len(text), device=device) for text in texts])
     bounds = np.cumsum([0, *map(len, texts)]).tolist()
-    segments = [
-        Segment(start, stop, positions[start:stop])
-        for start, stop in itertools.pairwise(bounds)
-    ]
+    segments = [Segment(start, stop, positions[start:stop]) for start, stop in pairwise(bounds)]
     seen: dict[MoLoRALinear, tuple[Tensor, Tensor]] = {}
 
     def observe(module: MoLoRALinear, _: Tensor, choice: Tensor, weights: Tensor) -> None:
@@ -87,7 +85,4 @@ def _run(
         for module, observer in zip(modules, before, strict=True):
             module.observer = observer
     choice, gate = (torch.stack([seen[module][i] for module in modules]).cpu().numpy() for i in (0, 1))
-    return [
-        TokenChoices(choice[:, start:stop], gate[:, start:stop])
-        for start, stop in itertools.pairwise(bounds)
-    ]
+    return [TokenChoices(choice[:, start:stop], gate[:, start:stop]) for start, stop in pairwise(bounds)]
