@@ -299,6 +299,12 @@ def _entry(
     )
 
 
+def _mapping(value: Any, where: str) -> dict[Any, Any]:
+    if value is not None and not isinstance(value, dict):
+        raise DataError(f"expected names with entries, not {str(value)[:40]!r}", where=where)
+    return value or {}
+
+
 def _parse(path: Path) -> Register:
     where = str(path)
     try:
@@ -307,13 +313,14 @@ def _parse(path: Path) -> Register:
         raise DataError(f"the register cannot be read: {error}", where=where, hint="mend the YAML") from error
     content = _check_keys(loaded or {}, _TOP_KEYS, where)
     files = {
-        str(name): _pinned(str(name), record, where) for name, record in (content.get("files") or {}).items()
+        str(name): _pinned(str(name), record, where)
+        for name, record in _mapping(content.get("files"), f"{where}, files").items()
     }
     datasets: dict[str, DatasetEntry] = {}
-    for benchmark, shared in (content.get("benchmarks") or {}).items():
+    for benchmark, shared in _mapping(content.get("benchmarks"), f"{where}, benchmarks").items():
         place = f"{where}, benchmark {benchmark}"
         shared = dict(_check_keys(shared, _BENCHMARK_KEYS, place))
-        for key, own in (shared.pop("datasets", None) or {}).items():
+        for key, own in _mapping(shared.pop("datasets", None), f"{place}, datasets").items():
             if key in datasets:
                 raise DataError(f"the dataset {key!r} is defined twice", where=place)
             datasets[key] = _entry(str(key), str(benchmark), shared, own, place, path.parent / "samples")
