@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-__all__ = ["interval_text", "known", "p_text", "score_text", "signed_text"]
+__all__ = ["interval_text", "known", "limit_text", "p_text", "score_text", "signed_text"]
 
 
 def known(value: Any) -> bool:
@@ -33,12 +33,13 @@ def interval_text(low: Any, high: Any) -> str:
     """Both limits on one scale, or a dash where there is no interval."""
     if not known(low) or not known(high):
         return "–"
-    # A limit of a share may stick out beyond ±1 without being on another scale.
-    if min(abs(low), abs(high)) <= 1 and max(abs(low), abs(high)) < 2:
-        limits = f"[{100 * low:.1f}, {100 * high:.1f}]"
-    else:
-        limits = f"[{score_text(low)}, {score_text(high)}]"
-    return limits.replace("-", "−")
+    write = limit_text if min(abs(low), abs(high)) <= 1 else score_text
+    return f"[{write(low)}, {write(high)}]".replace("-", "−")
+
+
+def limit_text(value: float) -> str:
+    """A limit of a score or difference: that of a share may stick out beyond ±1 without changing its scale."""
+    return f"{100 * value:.1f}" if abs(value) < 2 else score_text(value)
 
 
 def p_text(value: Any) -> str:

@@ -6,7 +6,7 @@ from typing import Any
 
 from medbench.analysis import Runs, compare, systems
 from medbench.errors import AnalysisError
-from medbench.reports.formats import interval_text, known, p_text, score_text, signed_text
+from medbench.reports.formats import interval_text, known, limit_text, p_text, score_text, signed_text
 from medbench.reports.section import Section
 
 __all__ = ["differences"]
@@ -43,7 +43,7 @@ def differences(runs: Runs, baseline: str | None, *, draws: int = 2_000) -> Sect
         for model, rows in frame.groupby("model", sort=False):
             shown = [_row(row, reach) for row in rows.to_dict("records")]
             data["blocks"].append({"model": str(model), "rows": shown})
-        data |= {"baseline": base, "reach": score_text(reach)}
+        data |= {"baseline": base, "reach": limit_text(reach)}
     return Section("differences", f"Differences from {base}", _LEAD, "differences.html.j2", data)
 
 
