@@ -38,7 +38,7 @@ def interval_text(low: Any, high: Any) -> str:
 
 
 def limit_text(value: float) -> str:
-    """A limit of a score or difference: that of a share may stick out beyond ±1 without changing its scale."""
+    """A limit of a score or difference: that of a share may stick out beyond ±1 and stay in percent."""
     return f"{100 * value:.1f}" if abs(value) < 2 else score_text(value)
 
 
