@@ -12,8 +12,9 @@ from medbench.runs.settings import RunSettings
 if TYPE_CHECKING:
     from medbench.analysis import Runs
     from medbench.runs.ablation import AblationOutcome
+    from medbench.runs.traces import Traces
 
-__all__ = ["Evaluation", "ablate", "evaluate", "evaluate_with_outcome"]
+__all__ = ["Evaluation", "ablate", "evaluate", "evaluate_with_outcome", "trace"]
 
 DEFAULT_TASKS = ("medbench_all",)
 
@@ -236,6 +237,49 @@ def ablate(
         if not task.shipped:
             refuse_misread(task)
     return run_ablation(plan, chosen, Path(results), where=sweep, progress=None if quiet else _progress())
+
+
+def trace(
+    *,
+    model: str = "demo",
+    tasks: Sequence[str] = (),
+    base: str | None = None,
+    limit: int | None = None,
+    data_dir: str | Path | None = None,
+    data_source: str = "auto",
+    seed: int = 1234,
+    quiet: bool = False,
+) -> Traces:
+    """Record what every router chooses for every token of the prompts of some tasks.
+
+    Args:
+        model: As for :func:`evaluate_with_outcome`, like all that is not named here.
+        tasks: Tasks, groups or tags; every bundled task by default.
+        base: See there.
+        limit: See there.
+        data_dir: See there.
+        data_source: See there.
+        seed: See there.
+        quiet: See there.
+
+    Raises:
+        MedbenchError: The input is at fault; the message says what to do.
+    """
+    from medbench.catalog import find_model
+    from medbench.runs.plan import make_plan
+    from medbench.runs.traces import trace as run_trace
+
+    settings = RunSettings(
+        limit=limit,
+        seed=seed,
+        data_dir=str(data_dir) if data_dir is not None else None,
+        data_source=data_source,
+        routing="off",
+    )
+    plan = make_plan(
+        find_model(model, base=base), list(tasks) or list(DEFAULT_TASKS), task_folders=(), settings=settings
+    )
+    return run_trace(plan, **({} if quiet else {"message": _progress().message}))
 
 
 def _progress() -> Any:

@@ -9,6 +9,7 @@ import typer
 
 from medbench.cli.ablate import ablate
 from medbench.cli.output import print_json
+from medbench.cli.traces import agree, kinds, trace
 
 __all__ = ["app", "register"]
 
@@ -17,7 +18,8 @@ app = typer.Typer(help="What the experts of a mixture of LoRA experts did.", no_
 
 def register(parent: typer.Typer) -> None:
     """Add the command group to ``parent``."""
-    app.command("ablate")(ablate)
+    for command in (kinds, ablate, trace, agree):
+        app.command(command.__name__)(command)
     parent.add_typer(app, name="routing")
 
 

@@ -12,13 +12,15 @@ from medbench.reports.tables import TextTable
 
 __all__ = [
     "SAMPLES_NOTE",
-    "ablation_table",
+    "agreement_table",
     "comparison_table",
     "contrast_table",
     "leaderboard_table",
     "load_difference_table",
+    "repetition_table",
     "routing_table",
     "similarity_table",
+    "specialisation_table",
 ]
 
 SAMPLES_NOTE = "Bundled samples, not a benchmark score."
@@ -167,30 +169,6 @@ def load_difference_table(frame: pd.DataFrame) -> TextTable:
     )
 
 
-def ablation_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.ablation.ablation_effects`."""
-    rows = [
-        [
-            str(row["variant"]),
-            str(row["task"]),
-            str(row["metric"]),
-            f"{row['n']:,}",
-            score_text(row["intact"]),
-            score_text(row["score"]),
-            signed_text(row["difference"]),
-            interval_text(row["low"], row["high"]),
-            p_text(row["p_holm"]),
-        ]
-        for row in frame.to_dict("records")
-    ]
-    headers = ["variant", "task", "metric", "n", "intact", "score", "difference", "95% interval", "p"]
-    notes = [
-        "Variant minus intact model, paired on the same documents; without an effect 0. p: exact McNemar for "
-        "right and wrong, randomisation otherwise, adjusted over all rows by Holm."
-    ]
-    return TextTable(headers, rows, [False] * 3 + [True] * 6, notes, "What experts are worth, task by task")
-
-
 def contrast_table(frame: pd.DataFrame) -> TextTable:
     """The rows of :func:`medbench.analysis.ablation.ablation_contrasts`."""
     rows = [
@@ -208,6 +186,64 @@ def contrast_table(frame: pd.DataFrame) -> TextTable:
     headers = ["variant", "kind", "n", "change", "other kinds", "contrast", "95% interval"]
     notes = ["Mean change of a kind's documents beside that of all others, in points; without an effect 0."]
     return TextTable(headers, rows, [False] * 2 + [True] * 5, notes, "What experts are worth, kind by kind")
+
+
+def specialisation_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.specialisation.specialisation`."""
+    keys = list(frame.columns[: list(frame.columns).index("rate")])
+    rows = [
+        [
+            *(str(row[key]) for key in keys),
+            score_text(row["rate"]),
+            interval_text(row["low"], row["high"]),
+            score_text(row["elsewhere"]),
+            score_text(row["chance"]),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    headers = [*keys, "rate", "95% interval", "other kinds", "chance"]
+    notes = ["Percent of the tokens that choose the expert. Intervals resample documents."]
+    return TextTable(headers, rows, [False] * len(keys) + [True] * 4, notes, "Experts by kind of task")
+
+
+def repetition_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.router_tokens.repetition`."""
+    rows = [
+        [
+            str(row["layer"]),
+            str(row["projection"]),
+            str(row["metric"]),
+            _plain(row["value"]),
+            f"[{_plain(row['low'])}, {_plain(row['high'])}]",
+            _plain(row["chance"]),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    headers = ["layer", "projection", "metric", "value", "95% interval", "chance"]
+    notes = ["any: neighbouring tokens have an expert in common; top1: their first experts are equal."]
+    return TextTable(headers, rows, [False] * 3 + [True] * 3, notes, "Repetition of experts along the text")
+
+
+def agreement_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.router_tokens.checkpoint_agreement`."""
+    rows = [
+        [
+            str(row["layer"]),
+            str(row["projection"]),
+            _plain(row["observed"]),
+            _plain(row["chance"]),
+            _plain(row["kappa"]),
+            f"[{_plain(row['low'])}, {_plain(row['high'])}]",
+            _plain(row["top1"]),
+            _plain(row["top1_chance"]),
+        ]
+        for row in frame.to_dict("records")
+    ]
+    headers = ["layer", "projection", "observed", "chance", "kappa", "95% interval", "top1", "chance of top1"]
+    notes = [
+        "Share of the chosen experts in common, token by token; kappa is 0 at chance and 1 if all agree."
+    ]
+    return TextTable(headers, rows, [False] * 2 + [True] * 6, notes, "Agreement of two checkpoints")
 
 
 def _plain(value: Any) -> str:

@@ -1,0 +1,105 @@
+"""``medbench routing kinds``, ``trace`` and ``agree``: experts by kind of task, and token by token."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from medbench.cli.output import print_json, say
+
+__all__ = ["agree", "kinds", "trace"]
+
+
+def kinds(
+    runs: Annotated[list[str] | None, typer.Argument(help="Run directories, folders or globs.")] = None,
+    by: Annotated[
+        str, typer.Option(help="What makes a kind of task, with commas: language, family, protocol.")
+    ] = "language,family",
+    across: Annotated[
+        bool, typer.Option("--across/--each", help="Mean over all routers, or router by router.")
+    ] = True,
+    phase: Annotated[str | None, typer.Option(help="Only prompt or only generated tokens.")] = None,
+    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rates as JSON.")] = False,
+) -> None:
+    """How often the tokens of each kind of task choose each expert, beside chance."""
+    from medbench.analysis.specialisation import regroup, specialisation, task_groups
+    from medbench.cli.tables import as_records, load, show_table
+    from medbench.reports.results import specialisation_table
+
+    found = load(runs)
+    groups = task_groups(found, [name.strip() for name in by.split(",") if name.strip()])
+    frame = specialisation(regroup(found.routing(), groups), across_routers=across, phase=phase)
+    if as_json:
+        print_json(as_records(frame))
+        return
+    show_table(specialisation_table(frame), form, output)
+
+
+def trace(
+    output: Annotated[Path, typer.Option("--output", "-o", help="File to write, such as demo.npz.")],
+    model: Annotated[
+        str,
+        typer.Option(
+            "--model", "-m", help="Name of a model definition, a YAML file, or a checkpoint folder."
+        ),
+    ] = "demo",
+    tasks: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--tasks", "-t", help="Tasks, groups or tags, separated by commas; all bundled ones by default."
+        ),
+    ] = None,
+    limit: Annotated[int | None, typer.Option(help="Only the first N documents of each task.")] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(envvar="MEDBENCH_DATA", help="Folder with the real benchmark files.")
+    ] = None,
+    source: Annotated[
+        str, typer.Option("--source", help="Where documents come from: auto, folder, hub or samples.")
+    ] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="Print the repetition as JSON.")] = False,
+) -> None:
+    """Record what every router chooses for every token of the prompts, and print how choices repeat."""
+    from medbench.analysis.router_tokens import repetition
+    from medbench.api import trace as run_trace
+    from medbench.cli.tables import as_records, show_table
+    from medbench.reports.results import repetition_table
+
+    traces = run_trace(
+        model=model,
+        tasks=[name.strip() for value in tasks or [] for name in value.split(",") if name.strip()],
+        limit=limit,
+        data_dir=data_dir,
+        data_source=source,
+        quiet=as_json,
+    )
+    traces.save(output)
+    frame = repetition(traces)
+    if as_json:
+        print_json(as_records(frame))
+        return
+    show_table(repetition_table(frame), "text", None)
+    say(str(output))
+
+
+def agree(
+    first: Annotated[Path, typer.Argument(help="Trace of one checkpoint.")],
+    second: Annotated[Path, typer.Argument(help="Trace of the other, on the same tasks.")],
+    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """How far the routers of two checkpoints choose alike on the same tokens."""
+    from medbench.analysis.router_tokens import checkpoint_agreement
+    from medbench.cli.tables import as_records, show_table
+    from medbench.reports.results import agreement_table
+    from medbench.runs.traces import read_traces
+
+    frame = checkpoint_agreement(read_traces(first), read_traces(second))
+    if as_json:
+        print_json(as_records(frame))
+        return
+    show_table(agreement_table(frame), form, output)
