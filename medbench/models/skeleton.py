@@ -141,24 +141,11 @@ def find_mlp_linears(model: nn.Module) -> list[MLPLinear]:
 @contextmanager
 def foreign_failures(what: str, where: str, hint: str | None = None) -> Iterator[None]:
     """Turn what transformers and its validators raise on unusable input into a :class:`ModelError`."""
-    from huggingface_hub.errors import StrictDataclassError
-    from safetensors import SafetensorError
-
     try:
         yield
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        ImportError,
-        LookupError,
-        OSError,
-        RuntimeError,
-        SafetensorError,
-        StrictDataclassError,
-        TypeError,
-        ValueError,
-    ) as error:
+    except ModelError:
+        raise
+    except Exception as error:  # tokenizers raises Exception itself, validators what they like
         detail = str(error).strip().splitlines()
         raise ModelError(
             f"{what}: {detail[0] if detail else type(error).__name__}", where=where, hint=hint
