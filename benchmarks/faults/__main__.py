@@ -5,8 +5,9 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 from benchmarks.faults.checkpoints import damaged_checkpoints
 from benchmarks.faults.definitions import mutated_definitions
@@ -16,6 +17,7 @@ from benchmarks.faults.runs import TASKS
 from benchmarks.faults.stores import DamagedStore, damaged_stores
 
 _HEAD = "| faults | tried | survived | answers lost | requests recomputed | differences | tracebacks, hangs |"
+_T = TypeVar("_T")
 
 
 def main() -> int:
@@ -28,7 +30,8 @@ def main() -> int:
     parser.add_argument("--limit", type=int, default=12, help="documents per task of a run")
     parser.add_argument("--seed", type=int, default=0)
     options = parser.parse_args()
-    rows, harm = [], []
+    rows: list[str] = []
+    harm: list[Kill | DamagedStore | Outcome] = []
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         if options.kills or options.stores:
@@ -60,7 +63,7 @@ def main() -> int:
     return 1 if harm else 0
 
 
-def _told(trials: Iterable[Kill | DamagedStore], count: int, what: str) -> Iterable[Kill | DamagedStore]:
+def _told(trials: Iterable[_T], count: int, what: str) -> Iterator[_T]:
     for number, trial in enumerate(trials, 1):
         print(f"{what}: {number} of {count}", end="\r", file=sys.stderr, flush=True)
         yield trial

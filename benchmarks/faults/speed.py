@@ -65,8 +65,9 @@ def _write_exam(folder: Path) -> None:
         for number in range(_DOCUMENTS):
             options = {letter: f"finding {number % 97} {letter}" for letter in "ABCD"}
             question = f"Case {number}: which finding fits? " + "A long history. " * 20
-            row = {"question": question, "options": options, "answer_idx": "ABCD"[number % 4]}
-            row |= {"answer": options[row["answer_idx"]], "meta_info": "step1"}
+            right = "ABCD"[number % 4]
+            row = {"question": question, "options": options, "answer_idx": right}
+            row |= {"answer": options[right], "meta_info": "step1"}
             file.write(json.dumps(row) + "\n")
 
 
