@@ -64,9 +64,11 @@ def test_a_second_process_on_the_same_run_is_turned_away(subject: Subject) -> No
     results = subject.folder / "two"
     first = subject.start(results)
     await_answers(first, results)
+    first.send(signal.SIGSTOP)  # however slow the second is to start, the first is still at work
     second = Process([*subject.arguments, "--results", str(results)], results / "second.out").wait()
     assert second.status == 2
     assert "another process is working on this very run" in second.output
+    first.send(signal.SIGCONT)
     assert first.wait().status == 0
     assert not compare(subject.expected, run_folder(results)).cells
 
