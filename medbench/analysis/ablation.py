@@ -130,8 +130,8 @@ def ablation_contrasts(
 ) -> pd.DataFrame:
     """Whether a variant hurts one kind of documents more than all others.
 
-    Documents are pooled over tasks by how right each is by itself (0 to 1; tasks whose metric is better when
-    lower are left out).
+    Documents are pooled over tasks by how right each is by itself (0 to 1). Tasks whose metric is better when
+    lower, and those that failed in some variant, are left out.
 
     Args:
         frame: What :func:`read_ablation` gave.
@@ -143,7 +143,10 @@ def ablation_contrasts(
         A row per variant and kind: ``change`` (mean change of its documents), ``others`` (of all other
         documents), ``contrast`` = change - others with ``low`` and ``high``, ``n``; chance 0.
     """
-    kept = frame[frame["higher_is_better"]]
+    everywhere = frame.groupby("task")["variant"].transform("nunique") == frame["variant"].nunique()
+    kept = frame[frame["higher_is_better"] & everywhere]
+    if kept.empty:
+        raise AnalysisError("no task was scored in every variant", hint="its failures say why")
     scored = pd.concat(
         part.assign(score=document_scores(_values(part), str(aggregation)))
         for aggregation, part in kept.groupby("aggregation", sort=False)

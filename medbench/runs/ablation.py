@@ -15,6 +15,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import pyarrow as pa
+
 from medbench.errors import MedbenchError, RunError
 from medbench.runs.directory import RunDirectory, safe_name
 from medbench.runs.files import read_json, replacing, write_json
@@ -33,14 +35,24 @@ from medbench.runs.scores import main_metric
 from medbench.runs.tables import collect_samples
 
 if TYPE_CHECKING:
-    import pyarrow as pa
-
     from medbench.models import Ablation, MedbenchLM
 
 __all__ = ["INTACT", "AblationOutcome", "ablate"]
 
 #: The variant in which nothing is changed.
 INTACT = "intact"
+
+_SCHEMA = pa.schema(
+    [
+        *((name, pa.string()) for name in ("variant", "task", "language", "family", "metric", "aggregation")),
+        ("higher_is_better", pa.bool_()),
+        ("document", pa.string()),
+        ("cluster", pa.string()),
+        ("value", pa.float64()),
+        ("counts", pa.list_(pa.int64())),
+        ("labels", pa.list_(pa.string())),
+    ]
+)
 _LOG = logging.getLogger(__name__)
 
 
@@ -209,21 +221,7 @@ def _result(value: Any) -> dict[str, Any]:
 
 
 def _append(table: pa.Table | None, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    import pyarrow as pa
-
-    text = pa.string()
-    schema = pa.schema(
-        [
-            *((name, text) for name in ("variant", "task", "language", "family", "metric", "aggregation")),
-            ("higher_is_better", pa.bool_()),
-            ("document", text),
-            ("cluster", text),
-            ("value", pa.float64()),
-            ("counts", pa.list_(pa.int64())),
-            ("labels", pa.list_(text)),
-        ]
-    )
-    added = pa.Table.from_pylist(list(rows), schema=schema)
+    added = pa.Table.from_pylist(list(rows), schema=_SCHEMA)
     return added if table is None else pa.concat_tables([table, added])
 
 
@@ -236,15 +234,14 @@ def _write(file: Path, table: pa.Table) -> None:
 
 def _done(folder: Path) -> pa.Table | None:
     """The variants that an earlier call left, if their file is whole."""
-    import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = folder / "documents.parquet"
     if not file.exists():
         return None
     try:
-        return pq.read_table(file)
-    except (OSError, pa.ArrowException) as error:
+        return pq.read_table(file).cast(_SCHEMA)
+    except (OSError, ValueError, pa.ArrowException) as error:
         raise RunError(
             f"the results cannot be read: {error}", where=str(file), hint="remove the folder and start over"
         ) from error

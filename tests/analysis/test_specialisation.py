@@ -192,8 +192,10 @@ def test_shared_gains_against_a_slow_correlation(tmp_path: Path) -> None:
         run.tables.scores().to_pandas().query("main").set_index("task")["value"] for run in (later, earlier)
     ]
     gain = scores[0] - scores[1]
-    similar = task_similarity(later.tables.routing(None).to_pandas().assign(model="", run=""), draws=1)  # type: ignore[union-attr]
-    similar = similar.set_index(["task", "other"])["similarity"]
+    table = later.tables.routing(None)
+    assert table is not None
+    pairs = task_similarity(table.to_pandas().assign(model="", run=""), draws=1)
+    similar = pairs.set_index(["task", "other"])["similarity"]
     x, y = [], []
     for row in found.pairs.to_dict("records"):
         assert row["gain"] == pytest.approx(gain[row["task"]])

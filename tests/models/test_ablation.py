@@ -52,8 +52,8 @@ def _linear(seed: int = 0, experts: int = 4, k: int = 2) -> MoLoRALinear:
     config = MoLoRAConfig(num_experts=experts, top_k=k, rank=3, alpha=6)
     module = MoLoRALinear(torch.nn.Linear(7, 5).double(), config, layer=0, projection="gate")
     torch.nn.init.normal_(module.molora_b)
-    torch.nn.init.normal_(module.molora_in_bias)
     assert module.molora_in_bias is not None
+    torch.nn.init.normal_(module.molora_in_bias)
     with torch.no_grad():
         module.molora_in_bias[: experts * 3] = 0
     return module.requires_grad_(False)

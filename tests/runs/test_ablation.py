@@ -79,10 +79,9 @@ def test_a_kind_misses_its_own_experts_more_than_others_do(tmp_path: Path) -> No
     )
     found = ablation_contrasts(read_ablation(outcome.path)).set_index(["variant", "kind"])
     for kind, variant in variants.items():
-        own = found.loc[(variant, kind)]
-        assert own["contrast"] < -0.15, kind
-        assert own["high"] < 0, kind
-        assert found.loc[variant, "contrast"].idxmin() == kind
+        assert found["contrast"].to_dict()[variant, kind] < -0.15, kind
+        assert found["high"].to_dict()[variant, kind] < 0, kind
+        assert found.xs(variant, level="variant")["contrast"].idxmin() == kind
 
 
 @pytest.mark.slow
@@ -97,7 +96,7 @@ def test_experts_serve_their_own_kind_beyond_chance(tmp_path: Path) -> None:
         rates = part.set_index("expert")
         assert part["chance"].iloc[0] == 0.25
         for expert in PAIRS[str(kind)]:
-            assert rates.loc[expert, "low"] > 0.25, f"{kind}, expert {expert}"
+            assert rates["low"].to_dict()[expert] > 0.25, f"{kind}, expert {expert}"
         # English generation asks the exams' questions again, and leans on the exams' experts as well.
         if kind != "en-generation":
             assert set(rates["rate"].nlargest(2).index) == set(PAIRS[str(kind)]), kind
@@ -168,6 +167,28 @@ def test_other_documents_are_refused() -> None:
         ablation_contrasts(frame)
     with pytest.raises(AnalysisError, match="intact"):
         ablation_effects(frame[frame["variant"] == "off"])
+
+
+def test_a_task_that_failed_in_a_variant_is_left_out_of_contrasts() -> None:
+    kind = ["zh-exam"] * 4 + ["en-exam"] * 4
+    frame = _frame([1.0] * 8, [0.0] * 8, kind)
+    frame = frame[(frame["variant"] == "intact") | (frame["task"] == "task-zh-exam")]
+    assert ablation_contrasts(frame)["kind"].tolist() == ["zh-exam"]
+    assert ablation_effects(frame)["task"].tolist() == ["task-zh-exam"]
+    with pytest.raises(AnalysisError, match="no task"):
+        ablation_contrasts(frame[(frame["variant"] == "intact") == (frame["task"] == "task-en-exam")])
+
+
+def test_a_damaged_table_is_not_gone_on_with(tmp_path: Path) -> None:
+    options = {"tasks": ["ceval_medical_basic_medicine"], "limit": 1, "results": tmp_path, "quiet": True}
+    outcome = ablate(variants=["off"], **options)  # type: ignore[arg-type]
+    for damage in (b"", outcome.documents.read_bytes()[:-9]):
+        outcome.documents.write_bytes(damage)
+        with pytest.raises(MedbenchError, match="cannot be read"):
+            ablate(variants=["off"], **options)  # type: ignore[arg-type]
+    pd.DataFrame({"other": [1]}).to_parquet(outcome.documents)
+    with pytest.raises(MedbenchError, match="cannot be read"):
+        ablate(variants=["off"], **options)  # type: ignore[arg-type]
 
 
 def test_no_ablation_is_no_ablation(tmp_path: Path) -> None:
