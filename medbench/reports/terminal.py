@@ -21,7 +21,7 @@ def scores_table(frame: pd.DataFrame, *, main_only: bool = True) -> Table:
 
     Args:
         frame: ``runs.scores()``.
-        main_only: Show each task's main metric only.
+        main_only: Show each task's main metric only, and the circular one where it was asked for.
     """
     several = frame["model"].nunique() > 1 or frame["run"].nunique() > 1
     table = Table(header_style="bold", show_edge=False, pad_edge=False)
@@ -33,7 +33,8 @@ def scores_table(frame: pd.DataFrame, *, main_only: bool = True) -> Table:
     table.add_column("95% interval", justify="right")
     table.add_column("n", justify="right")
     table.add_column("source")
-    shown = frame[frame["main"].fillna(False).astype(bool)] if main_only else frame
+    asked = frame["main"].fillna(False).astype(bool) | (frame["metric"] == "acc_circular")
+    shown = frame[asked] if main_only else frame
     for row in shown.sort_values("kind", ascending=False, kind="stable").itertuples():
         cells = [
             # Text, not markup: names and labels come from files.
