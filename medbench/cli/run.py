@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,11 +26,14 @@ def register(app: typer.Typer) -> None:
 
 def run(
     model: Annotated[
-        str,
+        list[str] | None,
         typer.Option(
-            "--model", "-m", help="Name of a model definition, a YAML file, or a checkpoint folder."
+            "--model",
+            "-m",
+            help="Name of a model definition (by default demo), a YAML file, or a checkpoint folder. "
+            "Repeated: the models are evaluated in turn and compared with the first.",
         ),
-    ] = "demo",
+    ] = None,
     tasks: Annotated[
         list[str] | None,
         typer.Option(
@@ -95,8 +100,8 @@ def run(
     """Evaluate a model on tasks; without arguments, the bundled demo on the bundled samples."""
     from medbench.api import evaluate_with_outcome
 
-    outcome = evaluate_with_outcome(
-        model=model,
+    ask = partial(
+        evaluate_with_outcome,
         tasks=_split(tasks),
         base=base,
         limit=limit,
@@ -121,8 +126,17 @@ def run(
         log_file=log_file,
         quiet=as_json,
     )
-    _show(outcome, as_json=as_json)
-    if outcome.failures:
+    outcomes = []
+    for name in model or ["demo"]:
+        outcomes.append(ask(model=name))
+        if not as_json:
+            _show(outcomes[-1])
+    if as_json:
+        contents = [_as_json(outcome) for outcome in outcomes]
+        print_json(contents[0] if len(contents) == 1 else contents)
+    elif len(outcomes) > 1:
+        _compare(outcomes, results / "comparison.html" if html else None)
+    if any(outcome.failures for outcome in outcomes):
         raise typer.Exit(1)
 
 
@@ -140,7 +154,7 @@ def _budget(value: str | None) -> int | str | None:
     return int(value) if value is not None and value.isascii() and value.lstrip("-").isdigit() else value
 
 
-def _show(outcome: Evaluation, *, as_json: bool) -> None:
+def _show(outcome: Evaluation) -> None:
     from rich.console import Console
     from rich.text import Text
 
@@ -148,9 +162,6 @@ def _show(outcome: Evaluation, *, as_json: bool) -> None:
     from medbench.reports.terminal import scores_table
 
     frame = outcome.runs.scores()
-    if as_json:
-        print_json(_as_json(outcome, frame))
-        return
     console = Console()
     console.print(scores_table(frame))
     if (frame["data_source"] == "samples").any():
@@ -166,7 +177,27 @@ def _show(outcome: Evaluation, *, as_json: bool) -> None:
         console.print(f"report   {outcome.report}", highlight=False, markup=False)
 
 
-def _as_json(outcome: Evaluation, frame: Any) -> dict[str, Any]:
+def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
+    """Show the differences from the first model and the ranking, and write one report over all."""
+    from medbench.analysis import compare, leaderboard, load_runs
+    from medbench.cli.tables import show_table
+    from medbench.reports import write_report
+    from medbench.reports.results import comparison_table, leaderboard_table
+
+    runs = load_runs([outcome.directory for outcome in outcomes])
+    first = str(outcomes[0].runs.scores()["model"].iloc[0])
+    show_table(comparison_table(compare(runs, first)), "text", None)
+    scores = runs.scores()
+    groups = (scores["kind"] == "group").any()
+    tasks = None if groups else sorted(set(scores["task"].astype(str)))
+    show_table(leaderboard_table(leaderboard(runs, None, tasks=tasks), with_tasks=False), "text", None)
+    if page is not None:
+        write_report(runs, page, baseline=first)
+        typer.echo(f"comparison  {page}")
+
+
+def _as_json(outcome: Evaluation) -> dict[str, Any]:
+    frame = outcome.runs.scores()
     columns = ["task", "kind", "metric", "main", "value", "low", "high", "n", "data_source"]
     return {
         "run": str(outcome.directory),
