@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medbench.cli.output import print_json
+from medbench.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from medbench.api import Evaluation
@@ -193,7 +193,7 @@ def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
     show_table(leaderboard_table(leaderboard(runs, None, tasks=tasks), with_tasks=False), "text", None)
     if page is not None:
         write_report(runs, page, baseline=first)
-        typer.echo(f"comparison  {page}")
+        say(f"comparison  {page}")
 
 
 def _as_json(outcome: Evaluation) -> dict[str, Any]:
