@@ -2,7 +2,8 @@
 
 The observers keep references to the routers' outputs while a forward runs. When it ends, one product of a
 [groups, tokens] matrix of weights with the tokens' features adds them to the groups' sums: no host
-synchronisation, no growth with the tokens seen. A forward that fails leaves no trace.
+synchronisation, no growth with the tokens seen. Decoding runs many small forwards; a few of them wait for
+each other, so that the product is not made for a handful of tokens. A forward that fails leaves no trace.
 
 Who owns a token is the engine's to say (docs/routing.md has the rules). Sums stay apart by *owner*, whatever
 hashable thing the engine uses, until :meth:`Recorder.release` moves them to a label: what a crash leaves
@@ -32,6 +33,8 @@ LEVELS = ("off", "tasks", "documents")
 # Elements of the [modules, tokens, experts, experts] products formed at once.
 _CHUNK_ELEMENTS = 2**22
 _FIRST_ROWS = 16
+# Forwards are summed up together until they have this many tokens.
+_WAITING_TOKENS = 256
 
 _Seen = tuple[Tensor, Tensor, Tensor]
 
@@ -75,6 +78,9 @@ class Recorder:
         self._modules = modules if level != "off" else []
         self._done = RoutingCounts()
         self._seen: dict[MoLoRALinear, _Seen] = {}
+        self._waiting: list[dict[MoLoRALinear, _Seen]] = []
+        self._waiting_owned: list[Owned] = []
+        self._waiting_tokens = 0
         self._rows: dict[tuple[Hashable, int], int] = {}
         self._free: list[int] = []
         self._sums: Tensor | None = None
@@ -116,14 +122,24 @@ class Recorder:
         finally:
             for module in self._modules:
                 module.observer = None
-        self._count(list(owned), tokens)
+        shift = self._waiting_tokens
+        self._waiting_owned += [
+            part._replace(start=part.start + shift, stop=part.stop + shift)
+            for part in owned
+            if part.stop > part.start
+        ]
+        self._waiting.append(self._seen)
+        self._waiting_tokens += tokens
         self._seen = {}
+        if self._waiting_tokens >= _WAITING_TOKENS:
+            self._count()
         return result
 
     def share(self, source: Hashable, owners: Mapping[Hashable, int]) -> None:
         """Add the sums of one owner to others', so many times each (a prefix computed once)."""
         if not self._modules:
             return
+        self._count()
         origin = self._rows.get((source, 0))
         if origin is None:
             return
@@ -135,6 +151,7 @@ class Recorder:
 
     def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
         """Count what these owners have gathered under their labels; the owners are forgotten."""
+        self._count()
         held = [(key, label) for key, label in self._held(owners)]
         if not held or self._sums is None:
             return
@@ -149,12 +166,14 @@ class Recorder:
 
     def clear(self) -> None:
         """Forget what owners have gathered and was not released."""
+        self._take_waiting()
         self._rows = {}
         self._free = []
         self._sums = None
 
     def discard(self, owners: Iterable[Hashable]) -> None:
         """Forget what these owners have gathered."""
+        self._count()
         rows = [self._rows.pop(key) for key, _ in self._held(dict.fromkeys(owners, ("", -1)))]
         if rows:
             self._clear(rows)
@@ -196,13 +215,20 @@ class Recorder:
         row = self._rows[key] = self._free.pop()
         return row
 
-    def _count(self, owned: Sequence[Owned], tokens: int) -> None:
-        owned = [part for part in owned if part.stop > part.start]
+    def _take_waiting(self) -> tuple[list[dict[MoLoRALinear, _Seen]], list[Owned], int]:
+        """The forwards that were not summed up yet, as if they had been one; they wait no longer."""
+        waiting = self._waiting, self._waiting_owned, self._waiting_tokens
+        self._waiting, self._waiting_owned, self._waiting_tokens = [], [], 0
+        return waiting
+
+    def _count(self) -> None:
+        forwards, owned, tokens = self._take_waiting()
         if not owned:
             return
-        logits = torch.stack([self._seen[module][0] for module in self._modules])
-        choice = torch.stack([self._seen[module][1] for module in self._modules])
-        weights = torch.stack([self._seen[module][2] for module in self._modules])
+        logits, choice, weights = (
+            torch.stack([torch.cat([seen[module][part] for seen in forwards]) for module in self._modules])
+            for part in range(3)
+        )
         modules, _, experts = logits.shape
         if self._sums is None:
             width = experts * experts + 3 * experts + 3
