@@ -1,6 +1,6 @@
 """The router recorder: observes the mixtures of a model and sums up what they choose, on the device.
 
-The observers keep references to the routers' outputs while a forward runs. When it ends, one product of a
+The observers copy the routers' outputs into a buffer while a forward runs. When it ends, one product of a
 [groups, tokens] matrix of weights with the tokens' features adds them to the groups' sums: no host
 synchronisation, no growth with the tokens seen. Decoding runs many small forwards; a few of them wait for
 each other, so that the product is not made for a handful of tokens. A forward that fails leaves no trace.
@@ -13,6 +13,7 @@ unanswered is never counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -36,8 +37,6 @@ _FIRST_ROWS = 16
 # Forwards are summed up together until they have this many tokens.
 _WAITING_TOKENS = 256
 
-_Seen = tuple[Tensor, Tensor, Tensor]
-
 
 class Owned(NamedTuple):
     """Tokens of a forward that count for one owner and phase.
@@ -55,6 +54,22 @@ class Owned(NamedTuple):
     start: int
     stop: int
     times: int = 1
+
+
+class _Seen(NamedTuple):
+    """What routers put out, for M routers and N tokens.
+
+    Copied, because a reference to the logits would keep the whole product alive that they are a part of.
+
+    Attributes:
+        logits: [M, N, E].
+        choice: [M, N, k].
+        weights: [M, N, k].
+    """
+
+    logits: Tensor
+    choice: Tensor
+    weights: Tensor
 
 
 class Recorder:
@@ -77,9 +92,9 @@ class Recorder:
         modules = [module for module in molora_linears(model) if module.num_experts > 1]
         self._modules = modules if level != "off" else []
         self._done = RoutingCounts()
-        self._seen: dict[MoLoRALinear, _Seen] = {}
-        self._waiting: list[dict[MoLoRALinear, _Seen]] = []
-        self._waiting_owned: list[Owned] = []
+        self._places = {module: place for place, module in enumerate(self._modules)}
+        self._seen: _Seen | None = None
+        self._waiting: list[Owned] = []
         self._waiting_tokens = 0
         self._rows: dict[tuple[Hashable, int], int] = {}
         self._free: list[int] = []
@@ -114,23 +129,21 @@ class Recorder:
         """
         if not self._modules:
             return forward()
-        self._seen = {}
+        start = self._waiting_tokens
+        keep = partial(self._keep, start, start + tokens)
         for module in self._modules:
-            module.observer = self._keep
+            module.observer = keep
         try:
             result = forward()
         finally:
             for module in self._modules:
                 module.observer = None
-        shift = self._waiting_tokens
-        self._waiting_owned += [
-            part._replace(start=part.start + shift, stop=part.stop + shift)
+        self._waiting += [
+            part._replace(start=part.start + start, stop=part.stop + start)
             for part in owned
             if part.stop > part.start
         ]
-        self._waiting.append(self._seen)
         self._waiting_tokens += tokens
-        self._seen = {}
         if self._waiting_tokens >= _WAITING_TOKENS:
             self._count()
         return result
@@ -166,7 +179,7 @@ class Recorder:
 
     def clear(self) -> None:
         """Forget what owners have gathered and was not released."""
-        self._take_waiting()
+        self._waiting, self._waiting_tokens = [], 0
         self._rows = {}
         self._free = []
         self._sums = None
@@ -183,8 +196,26 @@ class Recorder:
         done, self._done = self._done, RoutingCounts()
         return done
 
-    def _keep(self, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
-        self._seen[module] = (logits, choice, weights)
+    def _keep(
+        self, start: int, stop: int, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor
+    ) -> None:
+        seen = self._seen
+        if seen is None or seen.logits.shape[1] < stop:
+            # The first router of a forward makes room for the tokens that wait and for its own.
+            seen = _Seen(
+                *(
+                    part.new_empty(len(self._modules), stop, part.shape[-1])
+                    for part in (logits, choice, weights)
+                )
+            )
+            if self._seen is not None:
+                for grown, held in zip(seen, self._seen, strict=True):
+                    grown[:, :start] = held[:, :start]
+            self._seen = seen
+        place = self._places[module]
+        seen.logits[place, start:stop] = logits
+        seen.choice[place, start:stop] = choice
+        seen.weights[place, start:stop] = weights
 
     def _held(
         self, owners: Mapping[Hashable, RoutingLabel]
@@ -215,20 +246,13 @@ class Recorder:
         row = self._rows[key] = self._free.pop()
         return row
 
-    def _take_waiting(self) -> tuple[list[dict[MoLoRALinear, _Seen]], list[Owned], int]:
-        """The forwards that were not summed up yet, as if they had been one; they wait no longer."""
-        waiting = self._waiting, self._waiting_owned, self._waiting_tokens
-        self._waiting, self._waiting_owned, self._waiting_tokens = [], [], 0
-        return waiting
-
     def _count(self) -> None:
-        forwards, owned, tokens = self._take_waiting()
-        if not owned:
+        """Add what waits to the sums of its owners."""
+        owned, tokens = self._waiting, self._waiting_tokens
+        self._waiting, self._waiting_tokens = [], 0
+        if not owned or self._seen is None:
             return
-        logits, choice, weights = (
-            torch.stack([torch.cat([seen[module][part] for seen in forwards]) for module in self._modules])
-            for part in range(3)
-        )
+        logits, choice, weights = (part[:, :tokens] for part in self._seen)
         modules, _, experts = logits.shape
         if self._sums is None:
             width = experts * experts + 3 * experts + 3
