@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import replace
@@ -23,7 +22,7 @@ if TYPE_CHECKING:
     from medbench.workers.batches import Batch
     from medbench.workers.dispatch import Crew
     from medbench.workers.options import WorkerOptions
-    from medbench.workers.replica import BatchResult, Notice, ReplicaSpec
+    from medbench.workers.replica import BatchResult, ReplicaSpec
 
 __all__ = ["answer_alone", "answer_with_workers", "open_stored"]
 
@@ -100,13 +99,14 @@ def answer_with_workers(
     from medbench.workers.answered import AnsweredLM
     from medbench.workers.batches import cut_batches
     from medbench.workers.dispatch import Dispatcher
+    from medbench.workers.notices import Warnings
 
     lm = AnsweredLM(open_tokenizer(plan), store, seed=plan.settings.seed)
     requests = _requests(plan, lm, tasks)
     keys = {kind: request_keys(kind, instances, plan.settings.seed) for kind, instances in requests.items()}
     total = sum(len(set(names)) for names in keys.values())
     documents = sum(_documents(instances) for instances in requests.values())
-    notices: list[Notice] = []
+    warnings = Warnings()
     with _crew(plan, workers, listener) as (crew, count, description):
         note({"workers": description})
         batches = _missing(cut_batches(requests, keys, count), store)
@@ -118,7 +118,7 @@ def answer_with_workers(
         def commit(batch: Batch, result: BatchResult) -> None:
             nonlocal answered
             store.put(result.answers, result.routing)
-            notices.extend(result.notices)
+            warnings.add(result.notices)
             answered += sum(key in result.answers for key in batch.keys)
             listener.advance(answered / max(1, total))
 
@@ -127,7 +127,7 @@ def answer_with_workers(
             dispatcher.run(batches)
         finally:
             note({"workers": {**description, "restarts": dispatcher.restarts}})
-            _repeat(notices)
+            warnings.log()
     if dispatcher.loaded is not None:
         lm.info = dispatcher.loaded.info
     lm.failures = dispatcher.failures
@@ -217,20 +217,6 @@ def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = 
         neighbours=neighbours,
         split=split,
     )
-
-
-def _repeat(notices: Sequence[Notice]) -> None:
-    """Log what workers warned of as one process would have: "<task>: <how many> …" over all batches."""
-    counts: Counter[tuple[str, str, tuple[Any, ...]]] = Counter()
-    for notice in notices:
-        if notice.template.startswith("%s: %d "):
-            task, count, *others = notice.arguments
-            counts[notice.logger, notice.template, (task, *others)] += count
-        else:
-            counts[notice.logger, notice.template, notice.arguments] = 0
-    for (logger, template, arguments), count in counts.items():
-        full = (arguments[0], count, *arguments[1:]) if count else arguments
-        logging.getLogger(logger).warning(template, *full)
 
 
 def _open_model(

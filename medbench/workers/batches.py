@@ -1,9 +1,9 @@
 """Which requests a worker is handed at once, and what they cost.
 
 Batches are cut before anything is answered, from all requests of a run, and what is answered already is left
-out afterwards. They depend neither on timing nor on who answers them nor (up to 8 workers, up to 64, …) on how
-many there are: a run resumed, a batch asked again after its worker died, and a run with more workers sum the
-same numbers in the same order.
+out afterwards. They depend neither on timing nor on who answers them nor (up to 8 workers, up to 64, …) on
+how many there are: a run resumed, a batch asked again after its worker died, and a run with more workers sum
+the same numbers in the same order.
 """
 
 from __future__ import annotations

@@ -72,7 +72,7 @@ def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
         WorkersError: Ray is not installed, the cluster cannot be reached, or it has no room for the workers.
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray prints advice about GPUs
     try:
         import ray
     except ImportError as error:

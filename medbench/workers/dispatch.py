@@ -22,7 +22,7 @@ __all__ = ["Answered", "Crew", "Died", "Dispatcher", "Ready", "Report"]
 _LOOK = 0.25  # seconds between looks at the stop button
 _TRIES = 5  # workers that may die over a batch
 _DEATHS = 8  # of a worker, without an answer in between
-_SLOW = 3.0  # times the expected duration after which an idle worker gets a copy
+_SLOW, _PATIENCE = 3.0, 5.0  # times the expected duration, seconds: then an idle worker gets a copy
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ class Dispatcher:
             for work in self._at_work.values()
             if held[work.batch.number] == 1
             and work.batch.number in self._open
-            and now - work.since > _SLOW * max(pace * work.batch.cost, _LOOK)
+            and now - work.since > max(_SLOW * pace * work.batch.cost, _PATIENCE)
         ]
         return max(late)[2] if late else None
 

@@ -33,8 +33,8 @@ class RayCrew:
 
     def start(self) -> Sequence[int]:
         """Create the actors and have them load the model."""
-        # A restarted actor is a new process, which has to be told to load again, so that the driver knows when
-        # it is ready. What it was at is for the dispatcher to repeat.
+        # A restarted actor is a new process, which has to be told to load again, so that the driver knows
+        # when it is ready. What it was at is for the dispatcher to repeat.
         options: dict[str, Any] = {
             "num_cpus": self._placement.cpus,
             "num_gpus": self._placement.gpus,
@@ -87,6 +87,8 @@ class RayCrew:
             ) from error
         except RayError as error:
             return Died(worker, _first_line(error))
+        if value is None:  # the batch went to a process that has taken the place of one that died unnoticed
+            return Died(worker, "its process ended between two batches")
         return Answered(worker, value) if isinstance(value, BatchResult) else Ready(worker, value)
 
 

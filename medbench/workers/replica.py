@@ -5,16 +5,16 @@ Nothing here raises over to the driver: what goes wrong is part of the report, a
 
 from __future__ import annotations
 
-import logging
 import os
 import platform
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError, ModelError
+from medbench.workers.notices import Notice, collected
 
 if TYPE_CHECKING:
     from medbench.models import MedbenchLM
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from medbench.models.routing_counts import RoutingCounts
     from medbench.workers.batches import Batch
 
-__all__ = ["BatchResult", "Failure", "Loaded", "Notice", "Replica", "ReplicaSpec"]
+__all__ = ["BatchResult", "Failure", "Loaded", "Replica", "ReplicaSpec"]
 
 
 @dataclass(frozen=True)
@@ -86,21 +86,6 @@ class Failure:
     def error(self) -> ModelError:
         """The data as an error."""
         return ModelError(self.what, where=self.where, hint=self.hint)
-
-
-@dataclass(frozen=True)
-class Notice:
-    """A warning that a worker logged.
-
-    Attributes:
-        logger: The logger's name.
-        template: The message, its arguments not yet put in.
-        arguments: What is put in.
-    """
-
-    logger: str
-    template: str
-    arguments: tuple[Any, ...]
 
 
 @dataclass(frozen=True)
@@ -195,14 +180,15 @@ class Replica:
         """The worker's process id."""
         return os.getpid()
 
-    def answer(self, batch: Batch) -> BatchResult:
-        """Answer a batch, as far as that is possible."""
-        assert self._lm is not None
+    def answer(self, batch: Batch) -> BatchResult | None:
+        """Answer a batch, as far as that is possible; ``None`` in a process that has not loaded the model."""
+        if self._lm is None:
+            return None
         started = time.monotonic()
         self._outbox.open(batch.kept)
         failure = None
         notices: list[Notice] = []
-        with _collected(notices) if self._collect_warnings else nullcontext():
+        with collected(notices) if self._collect_warnings else nullcontext():
             try:
                 self._lm.answer(batch.kind, batch.requests, batch.keys)
             except Exception as error:  # noqa: BLE001 - a device or a tokenizer may raise anything
@@ -248,30 +234,3 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
         store=outbox,
         routing=spec.routing,
     )
-
-
-class _Collector(logging.Handler):
-    """Keeps warnings as they were logged."""
-
-    def __init__(self, notices: list[Notice]) -> None:
-        super().__init__(logging.WARNING)
-        self._notices = notices
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record's parts."""
-        arguments = record.args if isinstance(record.args, tuple) else (record.args,)
-        self._notices.append(Notice(record.name, str(record.msg), tuple(arguments) if record.args else ()))
-
-
-@contextmanager
-def _collected(notices: list[Notice]) -> Iterator[None]:
-    """Collect the warnings of medbench's loggers instead of showing them."""
-    logger = logging.getLogger("medbench")
-    collector = _Collector(notices)
-    propagate, logger.propagate = logger.propagate, False
-    logger.addHandler(collector)
-    try:
-        yield
-    finally:
-        logger.removeHandler(collector)
-        logger.propagate = propagate
