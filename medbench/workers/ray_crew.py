@@ -20,14 +20,16 @@ class RayCrew:
     Args:
         spec: What each loads.
         placement: How many there are, and what each takes of its machine.
+        replica: The actors' class, for measurements without a model.
     """
 
-    def __init__(self, spec: ReplicaSpec, placement: Placement) -> None:
+    def __init__(self, spec: ReplicaSpec, placement: Placement, replica: type = Replica) -> None:
         import ray
 
         self._ray = ray
         self._spec = spec
         self._placement = placement
+        self._replica = replica
         self._actors: list[Any] = []
         self._calls: dict[Any, int] = {}  # what is awaited -> whose it is
 
@@ -42,7 +44,7 @@ class RayCrew:
             "max_task_retries": 0,
             "scheduling_strategy": "SPREAD",
         }
-        actor = self._ray.remote(**options)(Replica)
+        actor: Any = self._ray.remote(**options)(self._replica)
         self._actors = [actor.remote(self._spec) for _ in range(self._placement.workers)]
         for worker in range(len(self._actors)):
             self.restart(worker)
