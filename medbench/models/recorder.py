@@ -200,9 +200,10 @@ class Recorder:
         owned = [part for part in owned if part.stop > part.start]
         if not owned:
             return
-        logits = torch.stack([self._seen[module][0] for module in self._modules])
-        choice = torch.stack([self._seen[module][1] for module in self._modules])
-        weights = torch.stack([self._seen[module][2] for module in self._modules])
+        place = self._seen[self._modules[0]][0].device  # layers may lie on several
+        logits, choice, weights = (
+            torch.stack([self._seen[module][part].to(place) for module in self._modules]) for part in range(3)
+        )
         modules, _, experts = logits.shape
         if self._sums is None:
             width = experts * experts + 3 * experts + 3

@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError, ModelError
@@ -163,11 +164,13 @@ class Replica:
         self._outbox = _Outbox()
         self._lm: MedbenchLM | None = None
         self._loaded: Loaded | None = None
+        self._stamps: dict[str, tuple[int, int]] = {}
 
     def load(self) -> Loaded:
         """Load the model; asked again, say what came of it the first time."""
         if self._loaded is None:
             started = time.monotonic()
+            self._stamps = _stamps(self._spec)
             try:
                 self._lm = _open(self._spec, self._outbox)
                 info, failure = self._lm.get_model_info(), None
@@ -193,8 +196,18 @@ class Replica:
                 self._lm.answer(batch.kind, batch.requests, batch.keys)
             except Exception as error:  # noqa: BLE001 - a device or a tokenizer may raise anything
                 failure = Failure.of(error)
+        if _stamps(self._spec) != self._stamps:  # the weights may be the files themselves
+            changed = "the checkpoint changed while it was in use"
+            return BatchResult({}, None, 0.0, Failure(changed, self._spec.path, "run again with --fresh"))
         answers, routing = self._outbox.contents()
         return BatchResult(answers, routing, time.monotonic() - started, failure, tuple(notices))
+
+
+def _stamps(spec: ReplicaSpec) -> dict[str, tuple[int, int]]:
+    """Size and time of change of the files that a worker on a CPU leaves mapped."""
+    folders = [Path(path) for path in (spec.path, spec.base) if path and spec.device == "cpu"]
+    stats = {str(file): file.stat() for folder in folders if folder.is_dir() for file in folder.iterdir()}
+    return {name: (status.st_size, status.st_mtime_ns) for name, status in stats.items()}
 
 
 def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
@@ -226,6 +239,8 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
             layout=spec.layout,
             revision=spec.revision,
             base_revision=spec.base_revision,
+            mapped=True,
+            spread=spec.split,
         ),
         tokenizer=load_tokenizer(
             spec.path, spec.base, revision=spec.revision, base_revision=spec.base_revision
