@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from medbench.analysis import Runs
     from medbench.runs.ablation import AblationOutcome
     from medbench.runs.traces import Traces
+    from medbench.workers.options import WorkerOptions
 
 __all__ = ["Evaluation", "ablate", "evaluate", "evaluate_with_outcome", "trace"]
 
@@ -80,6 +81,9 @@ def evaluate_with_outcome(
     report: bool = True,
     log_file: str | Path | None = None,
     quiet: bool = False,
+    workers: int | str | None = None,
+    ray_address: str | None = None,
+    gpus_per_worker: int = 1,
 ) -> Evaluation:
     """Evaluate a model on tasks and say how it went.
 
@@ -108,10 +112,22 @@ def evaluate_with_outcome(
         report: Write ``report.html`` into the run folder.
         log_file: Write the log there, as JSON lines.
         quiet: Show no progress.
+        workers: Copies of the model that answer side by side, as Ray actors, or ``auto``; by default this
+            process answers.
+        ray_address: Running Ray cluster to use, ``auto`` or ``ray://…``; by default workers stay on this
+            machine.
+        gpus_per_worker: GPUs that each copy of the model is spread over.
 
     Raises:
         MedbenchError: The input is at fault; the message says what to do.
+        SystemExit: In the helping processes of ``torchrun`` and ``accelerate launch``, once rank 0 is done.
     """
+    from medbench.workers import ranks
+
+    if ranks.is_helper():
+        ranks.help_rank_zero()
+        raise SystemExit(0)
+    crew = _workers(workers, ray_address, gpus_per_worker)
     from medbench.analysis import load_runs
     from medbench.catalog import find_model
     from medbench.checks.definitions import refuse_misread
@@ -149,6 +165,7 @@ def evaluate_with_outcome(
         rescore=rescore,
         log_file=Path(log_file) if log_file is not None else None,
         progress=None if quiet else _progress(),
+        workers=crew,
     )
     runs = load_runs(outcome.directory.path)
     page = outcome.directory.path / "report.html"
@@ -280,6 +297,24 @@ def trace(
         find_model(model, base=base), list(tasks) or list(DEFAULT_TASKS), task_folders=(), settings=settings
     )
     return run_trace(plan, **({} if quiet else {"message": _progress().message}))
+
+
+def _workers(count: int | str | None, address: str | None, gpus: int) -> WorkerOptions | None:
+    """Who answers; ``None``: this process alone."""
+    from medbench.errors import WorkersError
+    from medbench.workers import ranks
+    from medbench.workers.options import WorkerOptions
+
+    asked = count is not None or address is not None or gpus != 1
+    if not asked and not ranks.launched():
+        return None
+    if asked and ranks.launched():
+        raise WorkersError(
+            "the launcher has started the workers already",
+            where="--workers, --ray-address, --gpus-per-worker",
+            hint="leave these out under torchrun and accelerate launch, or leave the launcher out",
+        )
+    return WorkerOptions("auto" if count is None else count, address, gpus)
 
 
 def _progress() -> Any:

@@ -18,6 +18,7 @@ __all__ = [
     "RunError",
     "ScoringError",
     "StatisticsError",
+    "WorkersError",
     "escaped",
     "printable",
 ]
@@ -84,6 +85,10 @@ class ModelError(MedbenchError):
 
 class RunError(MedbenchError):
     """A run cannot be planned, executed, stored or resumed."""
+
+
+class WorkersError(MedbenchError):
+    """Workers cannot be started, or none is left."""
 
 
 class AnalysisError(MedbenchError):

@@ -21,7 +21,8 @@ ALLOWED: dict[str, set[str]] = {
     "scoring": {"errors"},
     "statistics": {"errors", "scoring"},
     "models": {"errors"},
-    "runs": {"errors", "version", "catalog", "data", "models", "scoring", "statistics"},
+    "workers": {"errors", "models"},
+    "runs": {"errors", "version", "catalog", "data", "models", "scoring", "statistics", "workers"},
     "checks": {"errors", "catalog", "data", "runs"},
     "analysis": {"errors", "runs", "scoring", "statistics"},
     "reports": {"errors", "version", "analysis", "statistics"},
@@ -72,5 +73,6 @@ def test_help_imports_nothing_heavy() -> None:
         "scipy",
         "sklearn",
         "pyarrow",
+        "ray",
     }
     assert not heavy & set(loaded)

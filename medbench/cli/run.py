@@ -95,6 +95,19 @@ def run(
         bool, typer.Option("--report/--no-report", help="Write an HTML report into the run folder.")
     ] = True,
     log_file: Annotated[Path | None, typer.Option(help="Write the log there, as JSON lines.")] = None,
+    workers: Annotated[
+        str | None,
+        typer.Option(
+            help="Copies of the model that answer side by side (needs the extra `ray`), or auto: one per "
+            "GPU, else per two cores. Changes speed, not answers."
+        ),
+    ] = None,
+    ray_address: Annotated[
+        str | None, typer.Option(help="Running Ray cluster that the workers go to: auto or ray://host:10001.")
+    ] = None,
+    gpus_per_worker: Annotated[
+        int, typer.Option(help="GPUs that one copy of the model is spread over, if it does not fit on one.")
+    ] = 1,
     as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
 ) -> None:
     """Evaluate a model on tasks; without arguments, the bundled demo on the bundled samples."""
@@ -113,7 +126,7 @@ def run(
         allow_code=allow_code,
         dtype=dtype,
         device=device,
-        max_batch_tokens=_budget(max_batch_tokens),
+        max_batch_tokens=_number(max_batch_tokens),
         chat_template=chat_template,
         system_prompt=system_prompt,
         routing=routing,
@@ -125,6 +138,9 @@ def run(
         report=html,
         log_file=log_file,
         quiet=as_json,
+        workers=_number(workers),
+        ray_address=ray_address,
+        gpus_per_worker=gpus_per_worker,
     )
     outcomes = []
     for name in model or ["demo"]:
@@ -150,7 +166,7 @@ def _split(values: list[str] | None) -> list[str]:
     return [name for name in names if name]
 
 
-def _budget(value: str | None) -> int | str | None:
+def _number(value: str | None) -> int | str | None:
     return int(value) if value is not None and value.isascii() and value.lstrip("-").isdigit() else value
 
 

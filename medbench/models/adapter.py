@@ -124,6 +124,11 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         self._system_prompt = system_prompt
         self._encoder = Encoder(tokenizer, self.prefix_token_id, add_bos_token)
         self._generator = Generator(self.engine, tokenizer, self._encoder, self.max_length, max_gen_toks)
+        self._compute: dict[str, Callable[[Sequence[Instance], Sequence[str], Ready], None]] = {
+            "loglikelihood": self._score,
+            "loglikelihood_rolling": self._score_texts,
+            "generate_until": self._generate,
+        }
 
     @property
     def eot_token_id(self) -> int:
@@ -181,54 +186,17 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
     def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
         """Log-probability of each continuation, and whether greedy decoding would write it."""
         del disable_tqdm
-
-        def compute(missing: Sequence[Instance], _: Sequence[str], ready: Ready) -> None:
-            pairs = self._fit(self._encoder.pairs([request.args for request in missing]), missing)
-
-            def on_batch(indices: Sequence[int], scores: Sequence[Any]) -> None:
-                ready(
-                    {
-                        index: Answer(logprob=score.logprob, is_greedy=score.is_greedy)
-                        for index, score in zip(indices, scores, strict=True)
-                    },
-                    {},
-                )
-
-            self.engine.score(pairs, _labels(missing), on_batch)
-
-        answers = self._answer("loglikelihood", requests, compute)
-        return [answer.as_lm_eval("loglikelihood") for answer in answers]
+        return self._answers("loglikelihood", requests)
 
     def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
         """Log-probability of each text, in windows of the model's length that overlap by one token."""
         del disable_tqdm
-
-        def compute(missing: Sequence[Instance], _keys: Sequence[str], ready: Ready) -> None:
-            texts = self._encoder.encode([request.args[0] for request in missing])
-            labels = _labels(missing)
-            for start in range(0, len(texts), _ROLLING_BATCH):
-                which = range(start, min(start + _ROLLING_BATCH, len(texts)))
-                windows = [(index, window) for index in which for window in self._windows(texts[index])]
-                scores = self.engine.score(
-                    [window for _, window in windows], [labels[index] for index, _ in windows]
-                )
-                totals = dict.fromkeys(which, 0.0)
-                for (index, _), score in zip(windows, scores, strict=True):
-                    totals[index] += score.logprob
-                ready({index: Answer(logprob=total) for index, total in totals.items()}, {})
-
-        answers = self._answer("loglikelihood_rolling", requests, compute)
-        return [answer.as_lm_eval("loglikelihood_rolling") for answer in answers]
+        return self._answers("loglikelihood_rolling", requests)
 
     def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
         """Continue each prompt until a stop string, the end token or the limit."""
         del disable_tqdm
-
-        def compute(missing: Sequence[Instance], keys: Sequence[str], ready: Ready) -> None:
-            self._generator.run(missing, keys, _labels(missing), self._store, ready)
-
-        answers = self._answer("generate_until", requests, compute)
-        return [answer.as_lm_eval("generate_until") for answer in answers]
+        return self._answers("generate_until", requests)
 
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
@@ -236,14 +204,18 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         scores = self.engine.score([(context, continuation) for _, context, continuation in requests])
         return [(score.logprob, score.is_greedy) for score in scores]
 
-    def _answer(
-        self,
-        kind: str,
-        requests: Sequence[Instance],
-        compute: Callable[[Sequence[Instance], Sequence[str], Ready], None],
-    ) -> list[Answer]:
-        """Answer requests from the store, and compute and store what it lacks."""
-        keys = request_keys(kind, requests, self._seed)
+    def answer(self, kind: str, requests: Sequence[Instance], keys: Sequence[str]) -> list[Answer]:
+        """Answer requests from the store, and compute and store what it lacks.
+
+        Args:
+            kind: ``loglikelihood``, ``loglikelihood_rolling`` or ``generate_until``.
+            requests: lm-eval's requests of that kind.
+            keys: Their keys (:func:`~medbench.models.answers.request_keys`). The seed of a sampled answer is
+                made of its key, so whoever asks for part of a job gives the keys of the whole.
+
+        Raises:
+            ModelError: Some could not be answered; what could is in the store.
+        """
         answers = self._store.get(keys)
         missing = {key: request for key, request in zip(keys, requests, strict=True) if key not in answers}
         names = list(missing)
@@ -261,10 +233,45 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
 
         if missing:
             self.engine.routing()  # what an earlier, failed call left behind belongs to no stored answer
-            compute(list(missing.values()), names, ready)
+            self._compute[kind](list(missing.values()), names, ready)
         elif self._progress is not None:
             self._progress(1.0)
         return [answers[key] for key in keys]
+
+    def _answers(self, kind: str, requests: Sequence[Instance]) -> list[Any]:
+        answers = self.answer(kind, requests, request_keys(kind, requests, self._seed))
+        return [answer.as_lm_eval(kind) for answer in answers]
+
+    def _score(self, missing: Sequence[Instance], _keys: Sequence[str], ready: Ready) -> None:
+        pairs = self._fit(self._encoder.pairs([request.args for request in missing]), missing)
+
+        def on_batch(indices: Sequence[int], scores: Sequence[Any]) -> None:
+            ready(
+                {
+                    index: Answer(logprob=score.logprob, is_greedy=score.is_greedy)
+                    for index, score in zip(indices, scores, strict=True)
+                },
+                {},
+            )
+
+        self.engine.score(pairs, _labels(missing), on_batch)
+
+    def _score_texts(self, missing: Sequence[Instance], _keys: Sequence[str], ready: Ready) -> None:
+        texts = self._encoder.encode([request.args[0] for request in missing])
+        labels = _labels(missing)
+        for start in range(0, len(texts), _ROLLING_BATCH):
+            which = range(start, min(start + _ROLLING_BATCH, len(texts)))
+            windows = [(index, window) for index in which for window in self._windows(texts[index])]
+            scores = self.engine.score(
+                [window for _, window in windows], [labels[index] for index, _ in windows]
+            )
+            totals = dict.fromkeys(which, 0.0)
+            for (index, _), score in zip(windows, scores, strict=True):
+                totals[index] += score.logprob
+            ready({index: Answer(logprob=total) for index, total in totals.items()}, {})
+
+    def _generate(self, missing: Sequence[Instance], keys: Sequence[str], ready: Ready) -> None:
+        self._generator.run(missing, keys, _labels(missing), self._store, ready)
 
     def _fit(
         self, pairs: Sequence[tuple[list[int], list[int]]], requests: Sequence[Instance]

@@ -16,7 +16,7 @@ from medbench.models.routing_counts import RoutingCounts
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-__all__ = ["Answer", "AnswerStore", "MemoryStore", "request_key", "request_keys"]
+__all__ = ["Answer", "AnswerStore", "MemoryStore", "first_pass_key", "request_key", "request_keys"]
 
 
 @dataclass(frozen=True)
@@ -144,3 +144,8 @@ def request_keys(kind: str, requests: Sequence[Instance], seed: int) -> list[str
         seen[place, str(arguments)] += 1
         keys.append(request_key(*place, repeat, kind, arguments, seed))
     return keys
+
+
+def first_pass_key(key: str) -> str:
+    """Under which the first pass of a request is kept until its second has been answered."""
+    return f"{key}/first"

@@ -43,6 +43,7 @@ class PackedModel:
         where = type(model).__name__
         if self.head is None or self.body is model:
             raise ModelError("the model has no language model head", where=where)
+        self._head_device = next(self.head.parameters()).device
         self._tall = self.device.type == "cpu" and type(self.head) is nn.Linear and self.head.bias is None
         self._verify(where)
 
@@ -83,7 +84,7 @@ class PackedModel:
                 return_dict=True,
             )
         states: Tensor = output.last_hidden_state
-        return states[0]
+        return states[0].to(self.device)
 
     def logits(self, hidden: Tensor, only: Tensor | None = None) -> Tensor:
         """Logits of some tokens, in float32 at least.
@@ -95,6 +96,9 @@ class PackedModel:
         Returns:
             [M, vocabulary] or [M, A].
         """
+        place = hidden.device
+        hidden = hidden.to(self._head_device)
+        only = None if only is None else only.to(hidden.device)
         if only is None and self._tall and len(hidden) <= _FEW:
             # The same product with the vocabulary as its rows.
             logits: Tensor = torch.mm(self.head.weight, hidden.t()).t()
@@ -106,7 +110,7 @@ class PackedModel:
             logits = nn.functional.linear(hidden, self.head.weight[only], bias)
         else:
             logits = self.head(hidden)[:, only]
-        return logits if logits.dtype == torch.float64 else logits.float()
+        return (logits if logits.dtype == torch.float64 else logits.float()).to(place)
 
     @torch.inference_mode()
     def _verify(self, where: str) -> None:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import ModelError
-from medbench.models.answers import Answer, AnswerStore
+from medbench.models.answers import Answer, AnswerStore, first_pass_key
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
 from medbench.models.generation_pass import Generation
@@ -53,7 +53,7 @@ class _Job:
     @property
     def first_key(self) -> str:
         """Key of the first pass of a request with two."""
-        return f"{self.key}/first"
+        return first_pass_key(self.key)
 
     @property
     def seed(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast, get_args
 
@@ -14,6 +15,7 @@ from medbench.models.fused import require_fused
 from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
 from medbench.models.molora import Impl, add_molora
 from medbench.models.skeleton import Skeleton, build_skeleton, foreign_failures
+from medbench.models.spreading import device_map, home_of, install_hooks
 from medbench.models.tensors import LazyTensor
 
 if TYPE_CHECKING:
@@ -39,6 +41,8 @@ def load_model(
     *,
     revision: str | None = None,
     base_revision: str | None = None,
+    mapped: bool = False,
+    spread: bool = False,
 ) -> PreTrainedModel:
     """Load a checkpoint in any layout as a transformers causal language model.
 
@@ -56,6 +60,9 @@ def load_model(
         impl: Form of the MoLoRA arithmetic: ``stacked``, ``fused`` (CUDA with triton) or ``loop``.
         revision: Revision of ``path`` on the hub.
         base_revision: Revision of ``base`` on the hub.
+        mapped: Whether weights on a CPU stay where the files are mapped, as far as the number format is
+            theirs: processes that load the same files then hold them once. Nobody may change them meanwhile.
+        spread: Whether a model on ``cuda`` is laid over all visible GPUs, layer after layer.
 
     Returns:
         The model in evaluation mode, its parameters frozen; its mixtures are
@@ -73,24 +80,33 @@ def load_model(
     if impl == "fused" and checkpoint.molora is not None:
         require_fused(place, element, checkpoint.molora.num_experts)
     skeleton = build_skeleton(checkpoint.config, element, where=str(checkpoint.model_folder / "config.json"))
+    places = {"": place}
+    if spread and place.type == "cuda":
+        places = device_map(skeleton.model, element, str(checkpoint.folder))
     if checkpoint.molora is None and not skeleton.mlp:
-        model = _load_with_transformers(checkpoint, element, place)
+        model = _load_with_transformers(checkpoint, element, places)
     else:
-        model = _fill(checkpoint, skeleton, element, place, cast("Impl", impl))
+        model = _fill(checkpoint, skeleton, element, places, cast("Impl", impl), mapped=mapped)
     model.requires_grad_(False)
     model.train(False)
     return model
 
 
 def _fill(
-    checkpoint: Checkpoint, skeleton: Skeleton, dtype: torch.dtype, device: torch.device, impl: Impl
+    checkpoint: Checkpoint,
+    skeleton: Skeleton,
+    dtype: torch.dtype,
+    places: Mapping[str, Any],
+    impl: Impl,
+    *,
+    mapped: bool,
 ) -> PreTrainedModel:
     plan = checkpoint.plan(skeleton)
     model = skeleton.model
     where = str(checkpoint.folder)
 
     def take(name: str) -> Tensor:
-        return _materialise(name, plan[name], dtype, device, where)
+        return _materialise(name, plan[name], dtype, home_of(name, places), where, mapped=mapped)
 
     for name in skeleton.shapes:
         if name not in skeleton.tied:
@@ -107,17 +123,24 @@ def _fill(
                 take(mixture.router_bias) if routed else None,
             )
     model.tie_weights()
-    # What is still to move are the buffers.
-    nn.Module.to(model, device)
+    _settle(model, places)
     _take_generation_config(model, checkpoint.model_folder)
     return model
 
 
+def _settle(model: PreTrainedModel, places: Mapping[str, Any]) -> None:
+    """Move what is not there yet (buffers) to its device."""
+    if len(places) == 1:
+        nn.Module.to(model, places[""])
+    else:
+        install_hooks(model, places)
+
+
 def _materialise(
-    name: str, tensor: LazyTensor, dtype: torch.dtype, device: torch.device, where: str
+    name: str, tensor: LazyTensor, dtype: torch.dtype, device: torch.device, where: str, *, mapped: bool
 ) -> Tensor:
-    """Read a tensor into memory of its own, in the model's element type."""
-    value = tensor.read().to(device=device, dtype=dtype, copy=True)
+    """Read a tensor in the model's element type, into memory of its own unless it may stay mapped."""
+    value = tensor.read().to(device=device, dtype=dtype, copy=not mapped)
     if not bool(torch.isfinite(value).all()):
         raise ModelError(
             f"{name} has values that are not finite in {dtype}",
@@ -143,7 +166,7 @@ def _take_generation_config(model: PreTrainedModel, folder: Path) -> None:
 
 
 def _load_with_transformers(
-    checkpoint: Checkpoint, dtype: torch.dtype, device: torch.device
+    checkpoint: Checkpoint, dtype: torch.dtype, places: Mapping[str, Any]
 ) -> PreTrainedModel:
     """Load a plain model of an architecture whose names on disk only transformers knows."""
     from transformers import AutoModelForCausalLM
@@ -168,7 +191,7 @@ def _load_with_transformers(
     for name, parameter in model.named_parameters():
         if not bool(torch.isfinite(parameter).all()):
             raise ModelError(f"{name} has values that are not finite in {dtype}", where=where)
-    nn.Module.to(model, device)
+    _settle(model, places)
     return model
 
 

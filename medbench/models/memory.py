@@ -11,12 +11,13 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from medbench.models.forward import PackedModel
 
-__all__ = ["batch_tokens", "is_out_of_memory", "key_value_tokens", "release_memory"]
+__all__ = ["batch_tokens", "is_out_of_memory", "key_value_tokens", "release_memory", "share_memory"]
 
 _DEFAULT_BATCH = 8192
 _LEAST_BATCH = 256
 _SHARE = 0.4  # of the free memory for keys and values; as much again for activations
 _KEPT_PER_BATCH = 8  # key-value tokens per token of a batch, where memory allows
+_processes = 1  # that share the host's memory
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -33,6 +34,12 @@ def release_memory(device: torch.device) -> None:
     """Give cached blocks back after running out."""
     if device.type == "cuda":
         torch.cuda.empty_cache()
+
+
+def share_memory(processes: int) -> None:
+    """Let this process take only its share of the host's memory: as many as this count on what is free."""
+    global _processes
+    _processes = max(1, processes)
 
 
 def batch_tokens(budget: int | str, model: PackedModel) -> int:
@@ -67,7 +74,7 @@ def _free(device: torch.device) -> int:
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)
     import psutil
 
-    return int(psutil.virtual_memory().available)
+    return int(psutil.virtual_memory().available) // _processes
 
 
 def _key_value_bytes(model: PackedModel) -> int:

@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -138,6 +138,29 @@ class Pack:
     segments: Sequence[Segment]
     decode: DecodeBlock | None = None
     _windows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    _elsewhere: dict[torch.device, Pack] = field(default_factory=dict)
+
+    def on(self, device: torch.device) -> Pack:
+        """The same pack for layers that lie on another device; keys stay with their layers."""
+        block = self.decode
+        home = block.lengths.device if block is not None else self.segments[0].positions.device
+        if device == home:
+            return self
+        if device not in self._elsewhere:
+            self._elsewhere[device] = Pack(
+                [
+                    replace(
+                        segment,
+                        positions=segment.positions.to(device),
+                        mask=None if segment.mask is None else segment.mask.to(device),
+                    )
+                    for segment in self.segments
+                ],
+                None
+                if block is None
+                else replace(block, lengths=block.lengths.to(device), mask=block.mask.to(device)),
+            )
+        return self._elsewhere[device]
 
     def attend(
         self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
@@ -304,4 +327,5 @@ def _packed_attention_forward(
             + (f" ({', '.join(unknown)})" if unknown else ""),
             hint="it runs causal models whose attention goes through transformers' attention interface",
         )
-    return pack.attend(module.layer_idx, query, key, value, scaling, sliding_window), None
+    here = pack.on(query.device)
+    return here.attend(module.layer_idx, query, key, value, scaling, sliding_window), None

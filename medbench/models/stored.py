@@ -82,11 +82,15 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         known = self._store.get(keys)
         for key, request in zip(keys, requests, strict=True):
             if key not in known:
-                missing = sum(key not in known for key in keys)
-                raise ModelError(
-                    f"{missing} of {len(keys)} requests have no stored answer",
-                    where=f"{request.task_name}, document {request.doc_id}, request {request.idx}",
-                    hint="its prompt or generation settings changed, or it was never asked: "
-                    "run without --rescore to have the model answer it",
-                )
+                raise self._refusal(key, request, sum(key not in known for key in keys), len(keys))
         return [known[key].as_lm_eval(kind) for key in keys]
+
+    def _refusal(self, key: str, request: Instance, missing: int, asked: int) -> ModelError:
+        """Why a request has no answer."""
+        del key
+        return ModelError(
+            f"{missing} of {asked} requests have no stored answer",
+            where=f"{request.task_name}, document {request.doc_id}, request {request.idx}",
+            hint="its prompt or generation settings changed, or it was never asked: "
+            "run without --rescore to have the model answer it",
+        )

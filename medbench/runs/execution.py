@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import MedbenchError, RunError
+from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
 from medbench.runs.directory import RunDirectory, find_run, new_run
 from medbench.runs.files import read_json
 from medbench.runs.harness import (
     TaskResult,
     evaluate_task,
-    gather_requests,
     load_tasks,
     quiet_harness,
     reason,
@@ -27,7 +27,6 @@ from medbench.runs.harness import (
 from medbench.runs.interruption import GracefulStop
 from medbench.runs.logs import collect_warnings
 from medbench.runs.manifest import Manifest
-from medbench.runs.opening import open_model, open_tokenizer, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
@@ -39,16 +38,11 @@ from medbench.runs.writing import total_routing, write_tables
 
 if TYPE_CHECKING:
     from medbench.models import MedbenchLM, StoredLM
+    from medbench.workers.options import WorkerOptions
 
 __all__ = ["RunOutcome", "execute"]
 
 _LOG = logging.getLogger(__name__)
-
-_STAGES = {
-    "loglikelihood": "choosing among options",
-    "loglikelihood_rolling": "scoring texts",
-    "generate_until": "writing answers",
-}
 
 
 @dataclass(frozen=True)
@@ -76,6 +70,7 @@ def execute(
     rescore: bool = False,
     log_file: Path | None = None,
     progress: ProgressListener | None = None,
+    workers: WorkerOptions | None = None,
 ) -> RunOutcome:
     """Carry out ``plan`` below ``results``, going on with an unfinished run of the same plan.
 
@@ -87,10 +82,12 @@ def execute(
             without loading the model.
         log_file: Where to write the log as JSON lines.
         progress: Hears how far the run has come.
+        workers: Who answers the requests; ``None``: this process.
 
     Raises:
         RunError: The results folder cannot be used, no task could be evaluated, or nothing can be rescored.
         ModelError: The model cannot be loaded.
+        WorkersError: Workers cannot be started, or none is left.
         KeyboardInterrupt: Passed on after the run folder was left resumable.
     """
     listener = progress or SilentProgress()
@@ -129,7 +126,15 @@ def execute(
                     if not _same_requests(earlier, fields):
                         _LOG.warning("routing is left out: %s had other tasks or settings", source.run_id)
                         plan = replace(plan, settings=replace(plan.settings, routing="off"))
-                outcome = _evaluate(plan, directory, listener, stop, stored=answered is not None)
+                outcome = _evaluate(
+                    plan,
+                    directory,
+                    listener,
+                    stop,
+                    stored=answered is not None,
+                    workers=workers,
+                    note=manifest.note_attempt,
+                )
             except KeyboardInterrupt:
                 _close(manifest, "interrupted", {})
                 raise
@@ -174,6 +179,8 @@ def _evaluate(
     stop: GracefulStop,
     *,
     stored: bool,
+    workers: WorkerOptions | None,
+    note: Callable[[dict[str, Any]], None],
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Evaluate all tasks and write the tables; return why tasks failed, and what to record of the run."""
     started = time.monotonic()
@@ -194,10 +201,11 @@ def _evaluate(
         failures |= {name: reason(error) for name, error in broken.items()}
         lm: MedbenchLM | StoredLM
         if stored:
-            lm = _open_stored(plan, store)
+            lm = open_stored(plan, store)
+        elif workers is None:
+            lm = answer_alone(plan, store, tasks, listener, stop)
         else:
-            lm = _open_model(plan, store, listener, stop)
-            _answer(plan, lm, tasks, listener, stop)
+            lm = answer_with_workers(plan, store, tasks, listener, stop, workers=workers, note=note)
         for name, task in tasks.items():
             stop.check()
             try:
@@ -243,31 +251,6 @@ def _evaluate(
     }
 
 
-def _answer(
-    plan: RunPlan, lm: MedbenchLM, tasks: Mapping[str, Any], listener: ProgressListener, stop: GracefulStop
-) -> None:
-    """Have the model answer the requests of all tasks; requests that fail are met again by their task."""
-    requests = gather_requests(
-        lm, tasks, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
-    )
-    documents = {
-        kind: len({(instance.task_name, instance.doc_id) for instance in instances})
-        for kind, instances in requests.items()
-    }
-    listener.begin(sum(documents.values()))
-    for kind, instances in requests.items():
-        stop.check()
-        listener.stage(_STAGES.get(kind, kind), documents[kind])
-        try:
-            getattr(lm, kind)(instances)
-        except StoreError:
-            raise  # no task can go on without it
-        except Exception as error:  # noqa: BLE001 - a device or a tokenizer may raise anything; its task meets it again
-            _LOG.info("some requests could not be answered: %s", reason(error))
-            listener.message(f"some requests could not be answered: {reason(error)}")
-    listener.stage("scoring", 0)
-
-
 def _why_none(broken: Mapping[str, Exception]) -> MedbenchError:
     """The error to end with when not one task could be loaded."""
     name, error = next(iter(broken.items()))
@@ -282,33 +265,6 @@ def _source_kind(plan: RunPlan, name: str) -> str:
     """Where the documents of a task come from; ``task`` for one that brings its own."""
     dataset = next(task.dataset for task in plan.tasks if task.name == name)
     return plan.sources[dataset].kind if dataset in plan.sources else "task"
-
-
-def _open_stored(plan: RunPlan, store: ResponseStore) -> StoredLM:
-    from medbench.models import StoredLM
-
-    return StoredLM(open_tokenizer(plan), store, seed=plan.settings.seed)
-
-
-def _open_model(
-    plan: RunPlan, store: ResponseStore, listener: ProgressListener, stop: GracefulStop
-) -> MedbenchLM:
-    from medbench.models import MedbenchLM
-
-    def after_batch(fraction: float) -> None:
-        listener.advance(fraction)
-        stop.check()
-
-    listener.message(f"loading {plan.model.model}")
-    return MedbenchLM(
-        model=open_model(plan),
-        tokenizer=open_tokenizer(plan),
-        max_batch_tokens=token_budget(plan),
-        store=store,
-        routing=plan.settings.routing,
-        seed=plan.settings.seed,
-        progress=after_batch,
-    )
 
 
 def _plan_fields(plan: RunPlan) -> dict[str, Any]:

@@ -65,6 +65,11 @@ class Manifest:
         self.fields.update(fields)
         write_json(self.directory.manifest, scrub_values(self.fields))
 
+    def note_attempt(self, fields: Mapping[str, Any]) -> None:
+        """Set fields of the attempt at hand."""
+        *earlier, current = self.fields["attempts"]
+        self.update({"attempts": [*earlier, {**current, **fields}]})
+
     def finish(self, status: str, fields: Mapping[str, Any]) -> None:
         """Record how the attempt ended."""
         self.update({**fields, "status": status, "ended": _now()})

@@ -115,10 +115,13 @@ class ResponseStore:
             raise _failure(self.path, error) from error
 
     def routing(self) -> Iterable[RoutingCounts]:
-        """Yield the router counts of every committed batch."""
+        """Yield the router counts of every committed batch.
+
+        Their order does not depend on when they were committed: sums are the same to the last bit.
+        """
         from medbench.models.routing_counts import RoutingCounts
 
-        for (blob,) in self._connection.execute("SELECT counts FROM routing ORDER BY batch"):
+        for (blob,) in self._connection.execute("SELECT counts FROM routing ORDER BY checksum, batch"):
             yield RoutingCounts.from_bytes(blob)
 
     def __len__(self) -> int:

@@ -1,0 +1,117 @@
+"""Two workers on two cores beside one on one core, on a job of written answers."""
+
+from __future__ import annotations
+
+import os
+import time
+from contextlib import closing
+from dataclasses import dataclass
+from pathlib import Path
+
+import medbench.demo
+from benchmarks.scaling.warm import WarmCrew
+from medbench.catalog.paths import definitions_folder
+from medbench.models import load_tokenizer
+from medbench.models.answers import Answer, MemoryStore, request_keys
+from medbench.models.stored import StoredLM
+from medbench.runs.harness import gather_requests, load_tasks, quiet_harness
+from medbench.runs.settings import RunSettings
+from medbench.workers.batches import Batch, cut_batches
+from medbench.workers.cluster import open_cluster
+from medbench.workers.dispatch import Dispatcher
+from medbench.workers.options import WorkerOptions
+from medbench.workers.ray_crew import RayCrew
+from medbench.workers.replica import BatchResult, ReplicaSpec
+
+__all__ = ["Round", "race"]
+
+_TASKS = ("medqa_us_cot", "medmcqa_cot", "cmexam_single_cot")
+
+
+@dataclass(frozen=True)
+class Round:
+    """One job done twice.
+
+    Attributes:
+        requests: Of the job.
+        one: Seconds of one worker.
+        two: Seconds of two.
+        same: Whether the answers are equal, to the last bit.
+    """
+
+    requests: int
+    one: float
+    two: float
+    same: bool
+
+    @property
+    def ratio(self) -> float:
+        """How many times faster two are."""
+        return self.one / self.two
+
+
+def race(checkpoint: Path | None, rounds: int, repeats: int) -> list[Round]:
+    """Time the job with one worker and with two, in turn.
+
+    Workers have one thread each and are pinned to a core each; they have loaded the model before.
+
+    Args:
+        checkpoint: Whose; ``None``: the demo's.
+        rounds: How often.
+        repeats: How often every document is asked about, as if it were another, to make the job longer.
+    """
+    path = checkpoint or Path(medbench.demo.__file__).parent / "checkpoint"
+    requests, keys = _job(path, repeats)
+    spec = ReplicaSpec(
+        str(path), None, "float32", "cpu", "auto", None, None, "", 8192, "tasks", threads=1, neighbours=2
+    )
+    with open_cluster(WorkerOptions(2), gpu=False) as placement:
+        actors = RayCrew(spec, placement)
+        with closing(WarmCrew(actors)) as crew:
+            for core, process in zip(sorted(os.sched_getaffinity(0)), actors.processes(), strict=False):
+                _pin(process, core)
+            batches = cut_batches(requests, keys, 2)
+            _time(crew, 2, batches)
+            found = []
+            for _ in range(rounds):
+                one, first = _time(crew, 1, batches)
+                two, second = _time(crew, 2, batches)
+                found.append(Round(sum(map(len, keys.values())), one, two, first == second))
+    return found
+
+
+def _time(crew: WarmCrew, workers: int, batches: list[Batch]) -> tuple[float, dict[str, Answer]]:
+    answers: dict[str, Answer] = {}
+
+    def commit(batch: Batch, result: BatchResult) -> None:
+        del batch
+        answers.update(result.answers)
+
+    crew.at_work = workers
+    started = time.perf_counter()
+    Dispatcher(crew, commit).run(batches)
+    return time.perf_counter() - started, answers
+
+
+def _pin(process: int, core: int) -> None:
+    """Keep all threads of a process on a core."""
+    for thread in Path(f"/proc/{process}/task").iterdir():
+        os.sched_setaffinity(int(thread.name), {core})
+
+
+def _job(path: Path, repeats: int) -> tuple[dict[str, list[object]], dict[str, list[str]]]:
+    settings = RunSettings(data_source="samples")
+    lm = StoredLM(load_tokenizer(path), MemoryStore(), seed=0)
+    with quiet_harness():
+        tasks, failures = load_tasks(_TASKS, [definitions_folder("tasks")], settings)
+        if failures:
+            raise next(iter(failures.values()))
+        requests = gather_requests(lm, tasks, settings, chat_template=True, system="")
+    copies = []
+    for number in range(repeats):
+        for request in requests["generate_until"]:
+            place = (f"{request.task_name}{number}", request.doc_id, 1)
+            copies.append(
+                type(request)(request.request_type, request.doc, request.arguments, request.idx, place)
+            )
+    return {"generate_until": copies}, {"generate_until": request_keys("generate_until", copies, 0)}

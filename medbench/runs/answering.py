@@ -1,0 +1,240 @@
+"""Having the requests of all tasks answered into the response store: in this process, or by workers."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from medbench.runs.harness import gather_requests, reason
+from medbench.runs.interruption import GracefulStop
+from medbench.runs.opening import open_model, open_tokenizer, token_budget
+from medbench.runs.plan import RunPlan
+from medbench.runs.progress import ProgressListener
+from medbench.runs.store import ResponseStore, StoreError
+
+if TYPE_CHECKING:
+    from medbench.models import MedbenchLM, StoredLM
+    from medbench.workers.answered import AnsweredLM
+    from medbench.workers.batches import Batch
+    from medbench.workers.dispatch import Crew
+    from medbench.workers.options import WorkerOptions
+    from medbench.workers.replica import BatchResult, ReplicaSpec
+
+__all__ = ["answer_alone", "answer_with_workers", "open_stored"]
+
+_LOG = logging.getLogger(__name__)
+
+_STAGES = {
+    "loglikelihood": "choosing among options",
+    "loglikelihood_rolling": "scoring texts",
+    "generate_until": "writing answers",
+}
+
+
+def open_stored(plan: RunPlan, store: ResponseStore) -> StoredLM:
+    """The answers of a store as a model, for ``--rescore``."""
+    from medbench.models import StoredLM
+
+    return StoredLM(open_tokenizer(plan), store, seed=plan.settings.seed)
+
+
+def answer_alone(
+    plan: RunPlan,
+    store: ResponseStore,
+    tasks: Mapping[str, Any],
+    listener: ProgressListener,
+    stop: GracefulStop,
+) -> MedbenchLM:
+    """Load the model and have it answer the requests of all tasks; what fails is met again by its task."""
+    lm = _open_model(plan, store, listener, stop)
+    requests = _requests(plan, lm, tasks)
+    documents = {kind: _documents(instances) for kind, instances in requests.items()}
+    listener.begin(sum(documents.values()))
+    for kind, instances in requests.items():
+        stop.check()
+        listener.stage(_STAGES.get(kind, kind), documents[kind])
+        try:
+            getattr(lm, kind)(instances)
+        except StoreError:
+            raise  # no task can go on without it
+        except Exception as error:  # noqa: BLE001 - a device or a tokenizer may raise anything; its task meets it again
+            _say_unanswered(listener, reason(error))
+    listener.stage("scoring", 0)
+    return lm
+
+
+def answer_with_workers(
+    plan: RunPlan,
+    store: ResponseStore,
+    tasks: Mapping[str, Any],
+    listener: ProgressListener,
+    stop: GracefulStop,
+    *,
+    workers: WorkerOptions,
+    note: Callable[[dict[str, Any]], None],
+) -> AnsweredLM:
+    """Have workers answer the requests of all tasks, and send them home.
+
+    Args:
+        plan: What to do.
+        store: Where answers go, as they arrive.
+        tasks: lm-eval's tasks by name.
+        listener: Hears how far the workers have come, all together.
+        stop: Asked whether to stop.
+        workers: Who they are.
+        note: Told what to record of them.
+
+    Returns:
+        A model that answers from the store, and knows why it cannot.
+
+    Raises:
+        WorkersError: Workers cannot be started, or none is left.
+        ModelError: No worker could load the model.
+    """
+    from medbench.models.answers import request_keys
+    from medbench.workers.answered import AnsweredLM
+    from medbench.workers.batches import cut_batches
+    from medbench.workers.dispatch import Dispatcher
+    from medbench.workers.notices import Warnings
+
+    lm = AnsweredLM(open_tokenizer(plan), store, seed=plan.settings.seed)
+    requests = _requests(plan, lm, tasks)
+    keys = {kind: request_keys(kind, instances, plan.settings.seed) for kind, instances in requests.items()}
+    total = sum(len(set(names)) for names in keys.values())
+    documents = sum(_documents(instances) for instances in requests.values())
+    warnings = Warnings()
+    with _crew(plan, workers, listener) as (crew, count, description):
+        note({"workers": description})
+        batches = _missing(cut_batches(requests, keys, count), store)
+        answered = total - sum(len(batch.keys) for batch in batches)
+        listener.begin(documents)
+        listener.stage(f"{count} workers", documents)
+        listener.advance(answered / max(1, total))
+
+        def commit(batch: Batch, result: BatchResult) -> None:
+            nonlocal answered
+            store.put(result.answers, result.routing)
+            warnings.add(result.notices)
+            answered += sum(key in result.answers for key in batch.keys)
+            listener.advance(answered / max(1, total))
+
+        dispatcher = Dispatcher(crew, commit, check=stop.check, warn=_LOG.warning)
+        try:
+            dispatcher.run(batches)
+        finally:
+            note({"workers": {**description, "restarts": dispatcher.restarts}})
+            warnings.log()
+    if dispatcher.loaded is not None:
+        lm.info = dispatcher.loaded.info
+    lm.failures = dispatcher.failures
+    for why in dict.fromkeys(dispatcher.failures.values()):
+        _say_unanswered(listener, reason(why.error()))
+    listener.stage("scoring", 0)
+    return lm
+
+
+def _requests(plan: RunPlan, lm: Any, tasks: Mapping[str, Any]) -> dict[str, list[Any]]:
+    return gather_requests(
+        lm, tasks, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
+    )
+
+
+def _documents(instances: Sequence[Any]) -> int:
+    return len({(instance.task_name, instance.doc_id) for instance in instances})
+
+
+def _say_unanswered(listener: ProgressListener, why: str) -> None:
+    _LOG.info("some requests could not be answered: %s", why)
+    listener.message(f"some requests could not be answered: {why}")
+
+
+def _missing(batches: Sequence[Batch], store: ResponseStore) -> list[Batch]:
+    """What the store lacks of each batch, with the first passes it has."""
+    from medbench.models.answers import first_pass_key
+
+    if not len(store):
+        return list(batches)
+    left = []
+    for batch in batches:
+        known = store.get(batch.keys)
+        rest = batch.only({key: None for key in batch.keys if key not in known}) if known else batch
+        if rest.keys:
+            left.append(replace(rest, kept=store.get([first_pass_key(key) for key in rest.keys])))
+    return left
+
+
+@contextmanager
+def _crew(
+    plan: RunPlan, options: WorkerOptions, listener: ProgressListener
+) -> Iterator[tuple[Crew, int, dict[str, Any]]]:
+    """The workers, how many they are, and what to record of them."""
+    from medbench.workers import ranks
+    from medbench.workers.cluster import open_cluster
+
+    gpu = plan.model.device.startswith("cuda")
+    if ranks.launched():
+        local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+        threads = None if gpu else max(1, (os.cpu_count() or 1) // local)
+        description = ranks.describe_ranks(threads)
+        listener.message(f"loading {plan.model.model} on {description['workers']} ranks")
+        with closing(ranks.RankCrew(_spec(plan, threads=threads, neighbours=local))) as crew:
+            yield crew, description["workers"], description
+        return
+    from medbench.workers.ray_crew import RayCrew
+
+    with open_cluster(options, gpu=gpu) as placement:
+        spec = _spec(
+            plan,
+            threads=placement.cpus,
+            neighbours=placement.neighbours,
+            split=placement.gpus > 1,
+        )
+        listener.message(f"loading {plan.model.model} on {placement.workers} workers")
+        with closing(RayCrew(spec, placement)) as actors:
+            yield actors, placement.workers, placement.describe()
+
+
+def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = False) -> ReplicaSpec:
+    from medbench.workers.replica import ReplicaSpec
+
+    model = plan.model
+    return ReplicaSpec(
+        path=str(model.path),
+        base=None if model.base is None else str(model.base),
+        dtype=model.dtype,
+        device="cuda" if model.device.startswith("cuda") else model.device,
+        layout=model.layout,
+        revision=model.revision,
+        base_revision=model.base_revision,
+        identity=plan.fingerprint["model"],
+        max_batch_tokens=token_budget(plan),
+        routing=plan.settings.routing,
+        threads=threads,
+        neighbours=neighbours,
+        split=split,
+    )
+
+
+def _open_model(
+    plan: RunPlan, store: ResponseStore, listener: ProgressListener, stop: GracefulStop
+) -> MedbenchLM:
+    from medbench.models import MedbenchLM
+
+    def after_batch(fraction: float) -> None:
+        listener.advance(fraction)
+        stop.check()
+
+    listener.message(f"loading {plan.model.model}")
+    return MedbenchLM(
+        model=open_model(plan),
+        tokenizer=open_tokenizer(plan),
+        max_batch_tokens=token_budget(plan),
+        store=store,
+        routing=plan.settings.routing,
+        seed=plan.settings.seed,
+        progress=after_batch,
+    )

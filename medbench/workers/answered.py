@@ -1,0 +1,42 @@
+"""The driver's lm-eval model: no weights, but the workers' answers, and their reasons where there is none."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from medbench.errors import ModelError
+from medbench.models.stored import StoredLM
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+    from medbench.workers.replica import Failure
+
+__all__ = ["AnsweredLM"]
+
+
+class AnsweredLM(StoredLM):
+    """Answers requests from the store that workers have filled.
+
+    Attributes:
+        failures: Why requests have no answer, by key.
+        info: What the workers ran.
+    """
+
+    failures: Mapping[str, Failure] = {}
+    info: Mapping[str, Any] = {}
+
+    def get_model_info(self) -> dict[str, Any]:
+        """What a worker said of its model and engine."""
+        return dict(self.info)
+
+    def _refusal(self, key: str, request: Instance, missing: int, asked: int) -> ModelError:
+        failure = self.failures.get(key)
+        if failure is not None:
+            return failure.error()
+        return ModelError(
+            f"{missing} of {asked} requests were not answered by the workers",
+            where=f"{request.task_name}, document {request.doc_id}, request {request.idx}",
+            hint="the task asks something else every time; run it in one process, without --workers",
+        )

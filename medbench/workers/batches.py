@@ -1,0 +1,175 @@
+"""Which requests a worker is handed at once, and what they cost.
+
+Batches are cut before anything is answered, from all requests of a run, and what is answered already is left
+out afterwards. They depend neither on timing nor on who answers them nor (up to 8 workers, up to 64, …) on
+how many there are: a run resumed, a batch asked again after its worker died, and a run with more workers sum
+the same numbers in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from lm_eval.api.instance import Instance
+
+    from medbench.models.answers import Answer
+
+__all__ = ["Batch", "cut_batches", "document_cost"]
+
+# Batches are cut as if for 8, 64, 512 … workers.
+_WORKERS_STEP = 8
+# Batches per worker: the last ones to end then make up a few percent of the whole.
+_PER_WORKER = 16
+_LEAST, _MOST = 2**13, 2**18  # tokens; a forward of the default budget, and minutes of a large model
+_BYTES_PER_TOKEN = 4  # of UTF-8: English and Chinese alike with Qwen's tokenizer
+_DEFAULT_LIMIT = 256
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Requests of one kind that one worker answers, all those of a document together.
+
+    Attributes:
+        number: Tells batches apart.
+        kind: ``loglikelihood``, ``loglikelihood_rolling`` or ``generate_until``.
+        keys: Their keys in the store.
+        requests: lm-eval's requests.
+        cost: Expected tokens.
+        kept: First passes that an earlier attempt left in the store, by their keys.
+    """
+
+    number: int
+    kind: str
+    keys: tuple[str, ...]
+    requests: tuple[Instance, ...]
+    cost: int
+    kept: Mapping[str, Answer] = field(default_factory=dict)
+
+    @property
+    def documents(self) -> int:
+        """Documents asked about."""
+        return len({(request.task_name, request.doc_id) for request in self.requests})
+
+    def only(self, keys: Mapping[str, object]) -> Batch:
+        """The part of the batch with these keys."""
+        pairs = [(key, request) for key, request in zip(self.keys, self.requests, strict=True) if key in keys]
+        share = len(pairs) / max(1, len(self.keys))
+        return replace(
+            self,
+            keys=tuple(key for key, _ in pairs),
+            requests=tuple(request for _, request in pairs),
+            cost=round(self.cost * share),
+        )
+
+    def by_task(self) -> list[Batch]:
+        """A batch for each of the tasks."""
+        tasks: dict[str | None, dict[str, None]] = {}
+        for key, request in zip(self.keys, self.requests, strict=True):
+            tasks.setdefault(request.task_name, {})[key] = None
+        return [self.only(keys) for keys in tasks.values()]
+
+
+@dataclass
+class _Document:
+    """The requests of one document, which share its prompt."""
+
+    keys: list[str] = field(default_factory=list)
+    requests: list[Instance] = field(default_factory=list)
+    cost: int = 0
+
+
+def cut_batches(
+    requests: Mapping[str, Sequence[Instance]], keys: Mapping[str, Sequence[str]], workers: int
+) -> list[Batch]:
+    """Cut requests into batches.
+
+    Documents of a task stay in order, so that those with the same worked examples meet. Tasks with the
+    dearest documents come first; a batch spans tasks only where they are small.
+
+    Args:
+        requests: lm-eval's requests by kind.
+        keys: Their keys.
+        workers: How many there are to answer them.
+
+    Returns:
+        The batches, the dearest first.
+    """
+    tasks = {kind: _documents(kind, requests[kind], keys[kind]) for kind in requests}
+    total = sum(document.cost for groups in tasks.values() for group in groups for document in group)
+    level = _WORKERS_STEP
+    while level < workers:
+        level *= _WORKERS_STEP
+    target = max(_LEAST, min(_MOST, total // (level * _PER_WORKER)))
+    batches: list[Batch] = []
+    for kind, groups in tasks.items():
+        for part in _cut(sorted(groups, key=_mean_cost, reverse=True), target):
+            batches.append(
+                Batch(
+                    len(batches),
+                    kind,
+                    tuple(key for document in part for key in document.keys),
+                    tuple(request for document in part for request in document.requests),
+                    sum(document.cost for document in part),
+                )
+            )
+    return sorted(batches, key=lambda batch: -batch.cost)
+
+
+def document_cost(kind: str, requests: Sequence[Instance]) -> int:
+    """Expected tokens of the requests of one document: its prompts, each once, and what follows them.
+
+    An answer counts with its limit: most are shorter, but a token that is generated takes longer than one
+    that is read.
+    """
+    prompts = {request.args[0] for request in requests}
+    read = sum(len(prompt.encode("utf-8", "surrogatepass")) for prompt in prompts) // _BYTES_PER_TOKEN
+    if kind == "loglikelihood":
+        return read + sum(len(str(request.args[1]).encode()) for request in requests) // _BYTES_PER_TOKEN + 1
+    if kind == "generate_until":
+        return read + sum(int(_limit(request.args[1])) for request in requests)
+    return read + 1
+
+
+def _limit(kwargs: Mapping[str, object]) -> int:
+    value = kwargs.get("max_gen_toks", _DEFAULT_LIMIT)
+    return value if isinstance(value, int) else _DEFAULT_LIMIT
+
+
+def _documents(kind: str, requests: Sequence[Instance], keys: Sequence[str]) -> list[list[_Document]]:
+    """The documents of each task, in order."""
+    tasks: dict[str | None, dict[int | None, _Document]] = {}
+    for key, request in zip(keys, requests, strict=True):
+        documents = tasks.setdefault(request.task_name, {})
+        document = documents.setdefault(request.doc_id, _Document())
+        document.keys.append(key)
+        document.requests.append(request)
+    groups = [list(documents.values()) for documents in tasks.values()]
+    for group in groups:
+        for document in group:
+            document.cost = document_cost(kind, document.requests)
+    return groups
+
+
+def _mean_cost(group: Sequence[_Document]) -> float:
+    return sum(document.cost for document in group) / len(group)
+
+
+def _cut(groups: Sequence[Sequence[_Document]], target: int) -> Iterator[list[_Document]]:
+    """Parts of about ``target`` tokens; a task begins a new one unless the one at hand is below half."""
+    part: list[_Document] = []
+    cost = 0
+    for group in groups:
+        if 2 * cost >= target:
+            yield part
+            part, cost = [], 0
+        for document in group:
+            if part and cost + document.cost > target:
+                yield part
+                part, cost = [], 0
+            part.append(document)
+            cost += document.cost
+    if part:
+        yield part

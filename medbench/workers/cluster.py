@@ -1,0 +1,167 @@
+"""The Ray cluster that workers run in: one started on this machine, or one that is running already."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from medbench.errors import WorkersError
+from medbench.workers.options import WorkerOptions
+
+__all__ = ["Node", "Placement", "open_cluster", "place"]
+
+_CPUS_PER_WORKER = 2  # where the number of workers is not given
+_OBJECT_STORE = 2**28  # bytes; batches and answers are small
+
+
+@dataclass(frozen=True)
+class Node:
+    """A machine of the cluster.
+
+    Attributes:
+        cpus: Cores that it offers.
+        gpus: GPUs that it offers.
+    """
+
+    cpus: float
+    gpus: float
+
+
+@dataclass(frozen=True)
+class Placement:
+    """How many workers there are, and what each takes of its machine.
+
+    Attributes:
+        workers: How many.
+        cpus: Cores for each, which is also the number of its threads.
+        gpus: GPUs for each.
+        nodes: The machines of the cluster.
+        ray: Version of Ray.
+    """
+
+    workers: int
+    cpus: int
+    gpus: int
+    nodes: tuple[Node, ...]
+    ray: str
+
+    @property
+    def neighbours(self) -> int:
+        """Workers that one machine may have to hold."""
+        return max(1, min(self.workers, max(_fits(node, self.cpus, self.gpus) for node in self.nodes)))
+
+    def describe(self) -> dict[str, Any]:
+        """For the manifest; no machine is named."""
+        return {"kind": "ray", **asdict(self)}
+
+
+@contextmanager
+def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
+    """Start or join a cluster, and leave it as it was found.
+
+    Args:
+        options: Who is to answer.
+        gpu: Whether workers need GPUs.
+
+    Raises:
+        WorkersError: Ray is not installed, the cluster cannot be reached, or it has no room for the workers.
+    """
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray prints advice about GPUs
+    try:
+        import ray
+    except ImportError as error:
+        raise WorkersError(
+            "several workers need Ray, which is not installed",
+            where="--workers",
+            hint="pip install 'medbench[ray]'",
+        ) from error
+    cluster: Any = ray
+    ours = not ray.is_initialized()
+    if ours:
+        _connect(ray, options)
+    try:
+        nodes = tuple(
+            Node(float(node["Resources"].get("CPU", 0)), float(node["Resources"].get("GPU", 0)))
+            for node in cluster.nodes()
+            if node["Alive"]
+        )
+        workers, cpus, gpus = place(nodes, options, gpu=gpu)
+        yield Placement(workers, cpus, gpus, nodes, str(ray.__version__))
+    finally:
+        if ours:
+            ray.shutdown()
+
+
+def _connect(ray: Any, options: WorkerOptions) -> None:
+    settings: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR}
+    if options.address is None:
+        cores = os.cpu_count() or 1
+        wanted = options.workers if isinstance(options.workers, int) else 1
+        # Workers beyond the number of cores are placed as well: that is for whoever asks for them to judge.
+        settings |= {
+            "address": "local",
+            "include_dashboard": False,
+            "num_cpus": max(cores, wanted),
+            "object_store_memory": _OBJECT_STORE,
+        }
+    else:
+        settings["address"] = options.address
+    # Ray sets handlers of its own; a run has its own way to stop.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        ray.init(**settings)
+    except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
+        raise WorkersError(
+            f"the Ray cluster cannot be used: {str(error).strip().splitlines()[0]}",
+            where=f"--ray-address {options.address}" if options.address else "this machine",
+            hint="`ray status` says whether it runs; `ray start --head` starts one",
+        ) from error
+    finally:
+        for number, handler in handlers.items():
+            if signal.getsignal(number) is not handler:
+                signal.signal(number, handler)
+
+
+def place(nodes: Sequence[Node], options: WorkerOptions, *, gpu: bool) -> tuple[int, int, int]:
+    """Decide on workers, and on the cores and GPUs of each.
+
+    Args:
+        nodes: The machines.
+        options: What was asked for.
+        gpu: Whether workers need GPUs.
+
+    Returns:
+        The number of workers, cores for each, GPUs for each.
+
+    Raises:
+        WorkersError: They do not fit.
+    """
+    gpus = options.gpus_per_worker if gpu else 0
+    if options.workers == "auto":
+        count = sum(int(node.gpus // gpus if gpu else node.cpus // _CPUS_PER_WORKER) for node in nodes)
+        count = max(1, count)
+    else:
+        count = int(options.workers)
+    cpus = max(1, int(sum(node.cpus for node in nodes)) // count)
+    while cpus > 1 and sum(_fits(node, cpus, gpus) for node in nodes) < count:
+        cpus -= 1
+    room = sum(_fits(node, cpus, gpus) for node in nodes)
+    if room < count:
+        total = sum(node.gpus for node in nodes) if gpu else sum(node.cpus for node in nodes)
+        raise WorkersError(
+            f"{count} workers do not fit: there is room for {room} ({total:g} {'GPUs' if gpu else 'cores'})",
+            where="--workers",
+            hint=f"--workers {room}" if room else "give the cluster more machines, or --device cpu",
+        )
+    return count, cpus, gpus
+
+
+def _fits(node: Node, cpus: int, gpus: int) -> int:
+    """Workers of these needs that a machine takes."""
+    return int(min(node.cpus // cpus, node.gpus // gpus if gpus else node.cpus))

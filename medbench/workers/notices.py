@@ -1,0 +1,79 @@
+"""Warnings that workers log, carried to the driver and said once."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["Notice", "Warnings", "collected"]
+
+_ROOT = "medbench"
+_COUNTED = "%s: %d "  # how warnings begin that say of how many requests of a task something is true
+
+
+@dataclass(frozen=True)
+class Notice:
+    """A warning that a worker logged.
+
+    Attributes:
+        logger: The logger's name.
+        template: The message, its arguments not yet put in.
+        arguments: What is put in.
+    """
+
+    logger: str
+    template: str
+    arguments: tuple[Any, ...]
+
+
+class Warnings:
+    """The warnings of all workers; those that count requests of a task are added up."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[Notice] = Counter()
+
+    def add(self, notices: Iterable[Notice]) -> None:
+        """Take in the warnings of a batch."""
+        for notice in notices:
+            if notice.template.startswith(_COUNTED):
+                task, count, *others = notice.arguments
+                self._counts[Notice(notice.logger, notice.template, (task, *others))] += count
+            else:
+                self._counts[notice] = 0
+
+    def log(self) -> None:
+        """Log them as one process would have."""
+        for notice, count in self._counts.items():
+            task, *others = notice.arguments or (None,)
+            arguments = (task, count, *others) if count else notice.arguments
+            logging.getLogger(notice.logger).warning(notice.template, *arguments)
+
+
+class _Collector(logging.Handler):
+    """Keeps warnings as they were logged."""
+
+    def __init__(self, notices: list[Notice]) -> None:
+        super().__init__(logging.WARNING)
+        self._notices = notices
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Keep the record's parts."""
+        arguments = record.args if isinstance(record.args, tuple) else (record.args,) if record.args else ()
+        plain = tuple(value if isinstance(value, (str, int, float)) else str(value) for value in arguments)
+        self._notices.append(Notice(record.name, str(record.msg), plain))
+
+
+@contextmanager
+def collected(notices: list[Notice]) -> Iterator[None]:
+    """Append the warnings of medbench's loggers to ``notices`` instead of showing them."""
+    logger = logging.getLogger(_ROOT)
+    handlers, propagate = logger.handlers, logger.propagate
+    logger.handlers, logger.propagate = [_Collector(notices)], False
+    try:
+        yield
+    finally:
+        logger.handlers, logger.propagate = handlers, propagate

@@ -1,0 +1,99 @@
+"""Workers as Ray actors: Ray places them, starts them anew and carries batches and answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from medbench.errors import WorkersError
+from medbench.workers.batches import Batch
+from medbench.workers.cluster import Placement
+from medbench.workers.dispatch import Answered, Died, Ready, Report
+from medbench.workers.replica import BatchResult, Replica, ReplicaSpec
+
+__all__ = ["RayCrew"]
+
+
+class RayCrew:
+    """A crew of Ray actors, each a :class:`~medbench.workers.replica.Replica`.
+
+    Args:
+        spec: What each loads.
+        placement: How many there are, and what each takes of its machine.
+        replica: The actors' class, for measurements without a model.
+    """
+
+    def __init__(self, spec: ReplicaSpec, placement: Placement, replica: type = Replica) -> None:
+        import ray
+
+        self._ray = ray
+        self._spec = spec
+        self._placement = placement
+        self._replica = replica
+        self._actors: list[Any] = []
+        self._calls: dict[Any, int] = {}  # what is awaited -> whose it is
+
+    def start(self) -> Sequence[int]:
+        """Create the actors and have them load the model."""
+        # A restarted actor is a new process, which has to be told to load again, so that the driver knows
+        # when it is ready. What it was at is for the dispatcher to repeat.
+        options: dict[str, Any] = {
+            "num_cpus": self._placement.cpus,
+            "num_gpus": self._placement.gpus,
+            "max_restarts": -1,
+            "max_task_retries": 0,
+            "scheduling_strategy": "SPREAD",
+        }
+        actor: Any = self._ray.remote(**options)(self._replica)
+        self._actors = [actor.remote(self._spec) for _ in range(self._placement.workers)]
+        for worker in range(len(self._actors)):
+            self.restart(worker)
+        return range(len(self._actors))
+
+    def submit(self, worker: int, batch: Batch) -> None:
+        """Hand a batch to an actor."""
+        self._calls[self._actors[worker].answer.remote(batch)] = worker
+
+    def wait(self, seconds: float) -> Iterable[Report]:
+        """What has come back."""
+        done, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=seconds)
+        if done and len(self._calls) > 1:
+            done, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
+        return [self._report(call) for call in done]
+
+    def restart(self, worker: int) -> None:
+        """Have an actor load the model, after Ray has started it anew if it died."""
+        self._calls[self._actors[worker].load.remote()] = worker
+
+    def processes(self) -> list[int]:
+        """Process ids of the actors that are alive, for tests that kill them."""
+        return [self._ray.get(actor.process.remote()) for actor in self._actors]
+
+    def close(self) -> None:
+        """Kill the actors."""
+        for actor in self._actors:
+            self._ray.kill(actor, no_restart=True)
+        self._actors, self._calls = [], {}
+
+    def _report(self, call: Any) -> Report:
+        from ray.exceptions import RayError, RayTaskError
+
+        worker = self._calls.pop(call)
+        try:
+            value = self._ray.get(call)
+        except RayTaskError as error:
+            # The replica reports its errors; what it raises nevertheless concerns the workers' installation.
+            raise WorkersError(
+                f"a worker broke down: {error.cause}",
+                hint="install the same medbench, with the same versions, on every machine",
+            ) from error
+        except RayError as error:
+            return Died(worker, _first_line(error))
+        if value is None:  # the batch went to a process that has taken the place of one that died unnoticed
+            return Died(worker, "its process ended between two batches")
+        return Answered(worker, value) if isinstance(value, BatchResult) else Ready(worker, value)
+
+
+def _first_line(error: Exception) -> str:
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

@@ -1,0 +1,251 @@
+"""What a worker does: load the model once, then answer batches.
+
+Nothing here raises over to the driver: what goes wrong is part of the report, as data that can travel.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medbench.errors import MedbenchError, ModelError
+from medbench.workers.notices import Notice, collected
+
+if TYPE_CHECKING:
+    from medbench.models import MedbenchLM
+    from medbench.models.answers import Answer
+    from medbench.models.routing_counts import RoutingCounts
+    from medbench.workers.batches import Batch
+
+__all__ = ["BatchResult", "Failure", "Loaded", "Replica", "ReplicaSpec"]
+
+
+@dataclass(frozen=True)
+class ReplicaSpec:
+    """What a worker needs to know to answer as any other would.
+
+    Attributes:
+        path: Folder or hub id of the checkpoint, as every worker's machine knows it.
+        base: The same of an adapter's base model.
+        dtype: Number format.
+        device: ``cpu`` or ``cuda``; which GPU is decided by what the worker is given.
+        layout: Of the checkpoint.
+        revision: On the hub.
+        base_revision: Likewise.
+        identity: Digest of the checkpoint that the run was planned with.
+        max_batch_tokens: Tokens per forward, or ``auto``.
+        routing: What is recorded of the routers.
+        threads: Of a worker's arithmetic on a CPU; ``None``: torch's own choice.
+        neighbours: Workers that may share a machine, and its memory.
+        split: Whether the model's layers are spread over all GPUs that a worker sees.
+        home: Name of the machine that ``identity`` was computed on.
+    """
+
+    path: str
+    base: str | None
+    dtype: str
+    device: str
+    layout: str
+    revision: str | None
+    base_revision: str | None
+    identity: str
+    max_batch_tokens: int | str
+    routing: str
+    threads: int | None = None
+    neighbours: int = 1
+    split: bool = False
+    home: str = field(default_factory=platform.node)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An error that travels between processes.
+
+    Attributes:
+        what: See :class:`~medbench.errors.MedbenchError`.
+        where: Likewise.
+        hint: Likewise.
+    """
+
+    what: str
+    where: str | None = None
+    hint: str | None = None
+
+    @classmethod
+    def of(cls, error: Exception) -> Failure:
+        """An error as data."""
+        if isinstance(error, MedbenchError):
+            return cls(error.what, error.where, error.hint)
+        return cls(f"{type(error).__name__}: {error}")
+
+    def error(self) -> ModelError:
+        """The data as an error."""
+        return ModelError(self.what, where=self.where, hint=self.hint)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A worker is ready, or will never be.
+
+    Attributes:
+        info: What ran (:meth:`~medbench.models.adapter.MedbenchLM.get_model_info`).
+        seconds: How long loading took.
+        failure: Why the model cannot be loaded, if it cannot.
+    """
+
+    info: Mapping[str, Any]
+    seconds: float
+    failure: Failure | None = None
+
+
+@dataclass(frozen=True)
+class BatchResult:
+    """What became of a batch.
+
+    Attributes:
+        answers: By key; first passes whose second is missing or follows are among them.
+        routing: Router counts of the forwards that gave them.
+        seconds: How long it took.
+        failure: Why the rest of the batch has no answer.
+        notices: Warnings on the way.
+    """
+
+    answers: Mapping[str, Answer]
+    routing: RoutingCounts | None
+    seconds: float
+    failure: Failure | None = None
+    notices: Sequence[Notice] = ()
+
+
+class _Outbox:
+    """The answer store of one batch: what came with it, and what is to go back."""
+
+    def __init__(self) -> None:
+        self._kept: Mapping[str, Answer] = {}
+        self._answers: dict[str, Answer] = {}
+        self._routing: RoutingCounts | None = None
+
+    def open(self, kept: Mapping[str, Answer]) -> None:
+        """Begin a batch."""
+        self._kept, self._answers, self._routing = kept, {}, None
+
+    def get(self, keys: Sequence[str]) -> dict[str, Answer]:
+        """Answers that came with the batch."""
+        return {key: self._kept[key] for key in keys if key in self._kept}
+
+    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
+        """Lay answers by for the way back."""
+        self._answers.update(answers)
+        if routing is not None:
+            self._routing = routing if self._routing is None else self._routing + routing
+
+    def contents(self) -> tuple[dict[str, Answer], RoutingCounts | None]:
+        """All that goes back."""
+        return self._answers, self._routing
+
+
+class Replica:
+    """A model that answers batches.
+
+    Args:
+        spec: Which model, and how it runs.
+        collect_warnings: Whether warnings travel with the results; not where the driver hears them anyway.
+    """
+
+    def __init__(self, spec: ReplicaSpec, *, collect_warnings: bool = True) -> None:
+        self._spec = spec
+        self._collect_warnings = collect_warnings
+        self._outbox = _Outbox()
+        self._lm: MedbenchLM | None = None
+        self._loaded: Loaded | None = None
+        self._stamps: dict[str, tuple[int, int]] = {}
+
+    def load(self) -> Loaded:
+        """Load the model; asked again, say what came of it the first time."""
+        if self._loaded is None:
+            started = time.monotonic()
+            self._stamps = _stamps(self._spec)
+            try:
+                self._lm = _open(self._spec, self._outbox)
+                info, failure = self._lm.get_model_info(), None
+            except Exception as error:  # noqa: BLE001 - whatever it is, the driver is told
+                info, failure = {}, Failure.of(error)
+            self._loaded = Loaded(info, time.monotonic() - started, failure)
+        return self._loaded
+
+    def process(self) -> int:
+        """The worker's process id."""
+        return os.getpid()
+
+    def answer(self, batch: Batch) -> BatchResult | None:
+        """Answer a batch, as far as that is possible; ``None`` in a process that has not loaded the model."""
+        if self._lm is None:
+            return None
+        started = time.monotonic()
+        self._outbox.open(batch.kept)
+        failure = None
+        notices: list[Notice] = []
+        with collected(notices) if self._collect_warnings else nullcontext():
+            try:
+                self._lm.answer(batch.kind, batch.requests, batch.keys)
+            except Exception as error:  # noqa: BLE001 - a device or a tokenizer may raise anything
+                failure = Failure.of(error)
+        if _stamps(self._spec) != self._stamps:  # the weights may be the files themselves
+            changed = "the checkpoint changed while it was in use"
+            return BatchResult({}, None, 0.0, Failure(changed, self._spec.path, "run again with --fresh"))
+        answers, routing = self._outbox.contents()
+        return BatchResult(answers, routing, time.monotonic() - started, failure, tuple(notices))
+
+
+def _stamps(spec: ReplicaSpec) -> dict[str, tuple[int, int]]:
+    """Size and time of change of the files that a worker on a CPU leaves mapped."""
+    folders = [Path(path) for path in (spec.path, spec.base) if path and spec.device == "cpu"]
+    stats = {str(file): file.stat() for folder in folders if folder.is_dir() for file in folder.iterdir()}
+    return {name: (status.st_size, status.st_mtime_ns) for name, status in stats.items()}
+
+
+def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    import torch
+
+    from medbench.models import MedbenchLM, fingerprint, load_model, load_tokenizer
+    from medbench.models.memory import share_memory
+
+    if spec.threads is not None:
+        torch.set_num_threads(spec.threads)
+    share_memory(spec.neighbours)
+    if platform.node() != spec.home:
+        found = fingerprint(spec.path, spec.base, revision=spec.revision, base_revision=spec.base_revision)[
+            "model"
+        ]
+        if found != spec.identity:
+            raise ModelError(
+                "the checkpoint on a worker's machine is not the one that the run was planned with",
+                where=spec.path,
+                hint="copy it anew, or put it where all machines see the same files",
+            )
+    return MedbenchLM(
+        model=load_model(
+            spec.path,
+            spec.base,
+            dtype=spec.dtype,
+            device=spec.device,
+            layout=spec.layout,
+            revision=spec.revision,
+            base_revision=spec.base_revision,
+            mapped=True,
+            spread=spec.split,
+        ),
+        tokenizer=load_tokenizer(
+            spec.path, spec.base, revision=spec.revision, base_revision=spec.base_revision
+        ),
+        max_batch_tokens=spec.max_batch_tokens,
+        store=outbox,
+        routing=spec.routing,
+    )

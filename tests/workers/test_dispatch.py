@@ -1,0 +1,160 @@
+"""The work queue with scripted workers: nothing lost, nothing counted twice, whatever happens to whom."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+from collections.abc import Callable
+
+import pytest
+
+from medbench.errors import ModelError, WorkersError
+from medbench.workers.batches import Batch, cut_batches
+from medbench.workers.dispatch import Answered, Died, Dispatcher, Report
+from medbench.workers.replica import BatchResult, Failure, Loaded
+from tests.workers.requests import ScriptedCrew, answer_all, choices, diligent, keys, mortal
+
+
+def some_batches(tasks: int = 4, documents: int = 100) -> list[Batch]:
+    requests = {
+        "loglikelihood": [r for n in range(tasks) for r in choices(f"task{n}", documents, length=2000)]
+    }
+    return cut_batches(requests, keys(requests), 1)
+
+
+class Record:
+    """Counts what is committed."""
+
+    def __init__(self) -> None:
+        self.keys: Counter[str] = Counter()
+        self.batches: Counter[int] = Counter()
+
+    def __call__(self, batch: Batch, result: BatchResult) -> None:
+        self.keys.update(list(result.answers))
+        self.batches[batch.number] += 1
+
+
+def run(
+    crew: ScriptedCrew, batches: list[Batch], check: Callable[[], None] = lambda: None
+) -> tuple[Dispatcher, Record]:
+    record = Record()
+    dispatcher = Dispatcher(crew, record, check=check, clock=lambda: float(crew.turns))
+    dispatcher.run(batches)
+    return dispatcher, record
+
+
+def everything(batches: list[Batch]) -> Counter[str]:
+    return Counter(key for batch in batches for key in batch.keys)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 64])
+def test_all_is_answered_once_dearest_first(workers: int) -> None:
+    batches = some_batches()
+    crew = ScriptedCrew(workers, diligent)
+    dispatcher, record = run(crew, batches)
+    assert record.keys == everything(batches)
+    assert [batch.number for _, batch in crew.handed_out] == [batch.number for batch in batches]
+    assert not dispatcher.failures
+    assert dispatcher.loaded is not None
+    assert dispatcher.loaded.info == {"model": "scripted"}
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_workers_that_die_at_random_lose_nothing(seed: int) -> None:
+    generator = random.Random(seed)
+    batches = some_batches()
+    crew = ScriptedCrew(3, mortal(generator.random() < 0.3 for _ in range(10**6)))
+    dispatcher, record = run(crew, batches)
+    assert record.keys == everything(batches)
+    assert dispatcher.restarts == len(crew.restarted) > 0
+
+
+def test_a_batch_that_kills_every_worker_fails_its_task_alone() -> None:
+    batches = some_batches(documents=5)  # small tasks: one batch for all
+    assert len(batches) < 4
+
+    def script(worker: int, batch: Batch) -> Report:
+        poisoned = any(request.task_name == "task2" for request in batch.requests)
+        return Died(worker, "out of memory") if poisoned else diligent(worker, batch)
+
+    dispatcher, record = run(ScriptedCrew(4, script), batches)
+    lost = {key for b in batches for key, r in zip(b.keys, b.requests, strict=True) if r.task_name == "task2"}
+    assert set(dispatcher.failures) == lost
+    assert record.keys == Counter({key: n for key, n in everything(batches).items() if key not in lost})
+    assert "out of memory" in dispatcher.failures[min(lost)].what
+
+
+def test_a_request_that_cannot_be_answered_is_named_and_the_others_are_kept() -> None:
+    batches = some_batches(documents=5)
+    bad = batches[0].keys[3]
+
+    def script(worker: int, batch: Batch) -> Report:
+        result = answer_all(batch.only({key: None for key in batch.keys if key != bad}))
+        if bad in batch.keys:
+            return Answered(
+                worker, BatchResult(result.answers, None, 1.0, Failure("not finite", "document 0"))
+            )
+        return Answered(worker, result)
+
+    dispatcher, record = run(ScriptedCrew(2, script), batches)
+    assert dispatcher.failures == {bad: Failure("not finite", "document 0")}
+    assert set(record.keys) == set(everything(batches)) - {bad}
+    assert str(dispatcher.failures[bad].error()) == "not finite\n  in: document 0"
+
+
+def test_a_worker_that_hangs_delays_nobody() -> None:
+    batches = some_batches()
+
+    def script(worker: int, batch: Batch) -> Report | None:
+        return None if worker == 0 else diligent(worker, batch)
+
+    crew = ScriptedCrew(3, script)
+    _, record = run(crew, batches)
+    assert record.keys == everything(batches)
+    assert set(record.batches.values()) == {1}
+    assert Counter(number for number in (b.number for _, b in crew.handed_out)).most_common(1)[0][1] == 2
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    slow, quick, last = some_batches()[:3]
+
+    def script(worker: int, batch: Batch) -> Report | None:
+        # The first worker is late with its batch; the second has a copy by then; a third keeps all waiting.
+        done = {slow.number: crew.turns > 90, quick.number: True, last.number: crew.turns > 100}
+        return diligent(worker, batch) if done[batch.number] else None
+
+    crew = ScriptedCrew(3, script)
+    _, record = run(crew, [slow, quick, last])
+    assert Counter(batch.number for _, batch in crew.handed_out)[slow.number] == 2
+    assert record.keys == everything([slow, quick, last])
+    assert set(record.batches.values()) == {1}
+
+
+def test_workers_that_always_die_end_the_run_with_the_reason() -> None:
+    with pytest.raises(WorkersError, match="no worker is left: killed"):
+        run(ScriptedCrew(2, lambda worker, batch: Died(worker, "killed")), some_batches(1, 2000))
+
+
+def test_a_worker_without_the_checkpoint_is_left_out_and_with_none_left_the_reason_is_given() -> None:
+    broken = Loaded({}, 0.0, Failure("no such checkpoint", "/models/x"))
+    batches = some_batches()
+    crew = ScriptedCrew(2, diligent, [broken])
+    _, record = run(crew, batches)
+    assert record.keys == everything(batches)
+    assert {worker for worker, _ in crew.handed_out} == {1}
+    with pytest.raises(ModelError, match="no such checkpoint"):
+        run(ScriptedCrew(2, diligent, [broken, broken]), batches)
+
+
+def test_a_stop_waits_for_what_is_at_work_and_hands_out_nothing_more() -> None:
+    batches = some_batches()
+    crew = ScriptedCrew(2, lambda worker, batch: None if crew.turns < 9 else diligent(worker, batch))
+    record = Record()
+
+    def check() -> None:
+        if crew.turns > 4:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        Dispatcher(crew, record, check=check).run(batches)
+    assert sum(record.batches.values()) == len(crew.handed_out) == 2

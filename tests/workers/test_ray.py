@@ -1,0 +1,91 @@
+"""Runs of the demo with real Ray workers."""
+
+from __future__ import annotations
+
+import builtins
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+from benchmarks.faults.runs import TASKS, compare, stored_answers
+from medbench.api import Evaluation, evaluate_with_outcome
+from medbench.cli.main import main
+from medbench.errors import WorkersError
+from medbench.runs.store import ResponseStore
+from medbench.workers.cluster import open_cluster
+from medbench.workers.options import WorkerOptions
+
+
+def run(results: Path, folder: Path, **options: Any) -> Evaluation:
+    settings: dict[str, Any] = {"limit": 3, "report": False, "quiet": True, "max_batch_tokens": 320} | options
+    return evaluate_with_outcome(tasks=TASKS, task_folders=[folder], results=results, **settings)
+
+
+def attempts(run: Path) -> list[dict[str, Any]]:
+    listed: list[dict[str, Any]] = json.loads((run / "run.json").read_text(encoding="utf-8"))["attempts"]
+    return listed
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_workers_give_what_one_process_gives_though_one_is_killed(
+    tmp_path: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("medbench.workers.batches._LEAST", 256)
+    alone = run(tmp_path / "alone", tasks).directory
+    undisturbed = run(tmp_path / "undisturbed", tasks, workers=2).directory
+    assert not compare(alone, undisturbed).cells
+    assert stored_answers(alone).keys() == stored_answers(undisturbed).keys()
+    (attempt,) = attempts(undisturbed)
+    assert (attempt["workers"]["workers"], attempt["workers"]["nodes"]) == (2, [{"cpus": 2.0, "gpus": 0.0}])
+    assert attempt["workers"]["restarts"] == 0
+
+    put = ResponseStore.put
+    victims: list[psutil.Process] = []
+
+    def kill_and_put(self: Any, *arguments: Any) -> None:
+        if not victims:
+            victims.extend(child for child in psutil.Process().children(True) if "Replica" in child.name())
+            victims[0].kill()
+        put(self, *arguments)
+
+    monkeypatch.setattr(ResponseStore, "put", kill_and_put)
+    killed = run(tmp_path / "killed", tasks, workers=2).directory
+    assert len(victims) == 2
+    # To the last bit: batches are the same, whoever answers them and however often they are asked.
+    assert compare(undisturbed, killed).largest == 0
+    assert not compare(undisturbed, killed).cells
+    assert _texts(undisturbed) == _texts(killed)
+    assert attempts(killed)[0]["workers"]["restarts"] >= 1
+
+
+def test_without_ray_the_message_says_how_to_get_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    importing = builtins.__import__
+
+    def without_ray(name: str, *arguments: Any, **more: Any) -> Any:
+        if name == "ray":
+            raise ImportError(name)
+        return importing(name, *arguments, **more)
+
+    monkeypatch.delitem(sys.modules, "ray", raising=False)
+    monkeypatch.setattr(builtins, "__import__", without_ray)
+    assert (
+        main(["run", "--tasks", "medqa_us", "--limit", "1", "--workers", "2", "--results", str(tmp_path)])
+        == 2
+    )
+    assert "pip install 'medbench[ray]'" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("two_cores")
+def test_workers_that_do_not_fit_are_refused() -> None:
+    with pytest.raises(WorkersError, match="3 workers do not fit"), open_cluster(WorkerOptions(3), gpu=False):
+        pass
+
+
+def _texts(run: Path) -> dict[str, str]:
+    return {key: answer for key, (answer, _) in stored_answers(run).items()}
