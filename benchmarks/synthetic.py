@@ -36,6 +36,7 @@ class Shape:
 SMALL = Shape(512, 1376, 6, 8)
 # Layers of the 1.8B width; a small vocabulary, since only the layers are compared.
 WIDE = Shape(2048, 5504, 2, 16, vocabulary=1024)
+SHAPES = {"small": SMALL, "1.8B": Shape(2048, 5504, 24, 16), "7B": Shape(4096, 11008, 32, 32)}
 
 
 def build_model(shape: Shape, molora: MoLoRAConfig | None, seed: int = 0) -> PreTrainedModel:

@@ -69,6 +69,8 @@ def evaluate_with_outcome(
     allow_code: bool = False,
     dtype: str | None = None,
     device: str | None = None,
+    quantization: str | None = None,
+    deterministic: bool | None = None,
     max_batch_tokens: int | str | None = None,
     chat_template: bool | None = None,
     system_prompt: str | None = None,
@@ -100,6 +102,8 @@ def evaluate_with_outcome(
         allow_code: Let those folders run their own Python functions.
         dtype: Overrides the definition's number format.
         device: Overrides the definition's device.
+        quantization: Overrides the definition's: ``none``, ``int8`` or ``nf4`` base weights.
+        deterministic: Overrides the definition's: whether arithmetic is to be reproducible.
         max_batch_tokens: Token budget of a batch, or ``auto``.
         chat_template: Overrides the definition's choice.
         system_prompt: Overrides the definition's system prompt.
@@ -147,7 +151,14 @@ def evaluate_with_outcome(
         routing=routing,
         max_batch_tokens=max_batch_tokens,
     )
-    definition = find_model(model, base=base, dtype=dtype, device=device)
+    definition = find_model(
+        model,
+        base=base,
+        dtype=dtype,
+        device=device,
+        quantization=quantization,
+        deterministic=deterministic,
+    )
     plan = make_plan(
         definition,
         list(tasks) or list(DEFAULT_TASKS),

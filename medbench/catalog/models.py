@@ -13,10 +13,11 @@ from medbench.catalog.reading import YamlFile, read_yaml
 from medbench.catalog.tasks import Place
 from medbench.errors import CatalogError
 
-__all__ = ["DTYPES", "LAYOUTS", "ModelDefinition", "find_model", "list_models", "read_model"]
+__all__ = ["DTYPES", "LAYOUTS", "QUANTIZATIONS", "ModelDefinition", "find_model", "list_models", "read_model"]
 
 LAYOUTS = ("auto", "adapter", "merged", "converted", "plain")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
+QUANTIZATIONS = ("none", "int8", "nf4")
 
 _TEXT_KEYS = (
     "model",
@@ -28,12 +29,13 @@ _TEXT_KEYS = (
     "base_revision",
     "dtype",
     "device",
+    "quantization",
     "system_prompt",
     "licence",
     "citation",
     "homepage",
 )
-_KEYS = (*_TEXT_KEYS, "chat_template", "engine")
+_KEYS = (*_TEXT_KEYS, "deterministic", "chat_template", "engine")
 _PACKAGE_PATHS = "medbench/"
 
 
@@ -51,6 +53,8 @@ class ModelDefinition:
         base_revision: Hub revision of the base.
         dtype: Number format of the computation.
         device: Where to compute; ``auto`` takes a GPU where there is one.
+        quantization: Whether the base weights are held in fewer bits: ``none``, ``int8`` or ``nf4``.
+        deterministic: Whether arithmetic is to be reproducible (:mod:`medbench.models.determinism`).
         chat_template: Whether prompts go through the tokenizer's chat template.
         system_prompt: First message of the chat, if any.
         engine: Settings of the engine, such as ``max_batch_tokens``.
@@ -69,6 +73,8 @@ class ModelDefinition:
     base_revision: str | None = None
     dtype: str = "auto"
     device: str = "auto"
+    quantization: str = "none"
+    deterministic: bool = False
     chat_template: bool = False
     system_prompt: str | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
@@ -109,13 +115,14 @@ def _check(file: YamlFile) -> None:
     for key in ("model", "path"):
         if not file.values.get(key):
             raise CatalogError(f"{key!r} is missing", where=str(file.path), hint=f"add a line `{key}: …`")
-    if not isinstance(file.values.get("chat_template", False), bool):
-        raise CatalogError("'chat_template' is neither true nor false", where=place("chat_template"))
+    for key in ("chat_template", "deterministic"):
+        if not isinstance(file.values.get(key, False), bool):
+            raise CatalogError(f"{key!r} is neither true nor false", where=place(key))
     if not isinstance(file.values.get("engine") or {}, dict):
         raise CatalogError(
             "'engine' holds no settings", where=place("engine"), hint="write `engine:` and indented keys"
         )
-    for key, known in (("layout", LAYOUTS), ("dtype", DTYPES)):
+    for key, known in (("layout", LAYOUTS), ("dtype", DTYPES), ("quantization", QUANTIZATIONS)):
         value = file.values.get(key)
         if value is not None and value not in known:
             raise CatalogError(
@@ -164,7 +171,13 @@ def list_models() -> tuple[ModelDefinition, ...]:
 
 
 def find_model(
-    name: str, *, base: str | None = None, dtype: str | None = None, device: str | None = None
+    name: str,
+    *,
+    base: str | None = None,
+    dtype: str | None = None,
+    device: str | None = None,
+    quantization: str | None = None,
+    deterministic: bool | None = None,
 ) -> ModelDefinition:
     """Find the model that a person means.
 
@@ -173,14 +186,26 @@ def find_model(
         base: Replaces the base of the definition.
         dtype: Replaces its number format.
         device: Replaces its device.
+        quantization: Replaces its quantization.
+        deterministic: Replaces its choice of arithmetic.
 
     Raises:
         CatalogError: If there is no such model, or its definition is faulty.
     """
     if dtype is not None and dtype not in DTYPES:
         raise CatalogError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(DTYPES)}")
-    found = _named(name)
-    return replace(found, base=base or found.base, dtype=dtype or found.dtype, device=device or found.device)
+    if quantization is not None and quantization not in QUANTIZATIONS:
+        raise CatalogError(
+            f"unknown quantization {quantization!r}", hint=f"one of {', '.join(QUANTIZATIONS)}"
+        )
+    asked: dict[str, Any] = {
+        "base": base,
+        "dtype": dtype,
+        "device": device,
+        "quantization": quantization,
+        "deterministic": deterministic,
+    }
+    return replace(_named(name), **{key: value for key, value in asked.items() if value not in (None, "")})
 
 
 def _named(name: str) -> ModelDefinition:

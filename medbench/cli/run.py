@@ -64,6 +64,16 @@ def run(
     ] = False,
     dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
+    quantization: Annotated[
+        str | None,
+        typer.Option(help="Base weights in fewer bits: none, int8 or nf4 (needs the extra `quantization`)."),
+    ] = None,
+    deterministic: Annotated[
+        bool | None,
+        typer.Option(
+            "--deterministic/--not-deterministic", help="Reproducible arithmetic, where there is a choice."
+        ),
+    ] = None,
     max_batch_tokens: Annotated[
         str | None, typer.Option(help="Token budget of a batch, or auto. Changes speed, not answers.")
     ] = None,
@@ -126,6 +136,8 @@ def run(
         allow_code=allow_code,
         dtype=dtype,
         device=device,
+        quantization=quantization,
+        deterministic=deterministic,
         max_batch_tokens=_number(max_batch_tokens),
         chat_template=chat_template,
         system_prompt=system_prompt,

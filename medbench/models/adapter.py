@@ -80,7 +80,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         dtype: str = "float32",
         device: str | None = None,
         layout: str = "auto",
-        impl: str = "stacked",
+        impl: str = "auto",
         revision: str | None = None,
         base_revision: str | None = None,
         max_batch_tokens: int | str = "auto",

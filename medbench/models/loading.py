@@ -10,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from medbench.errors import ModelError
+from medbench.models.determinism import prepare_determinism, route_deterministically
 from medbench.models.folder import read_json
 from medbench.models.fused import require_fused
+from medbench.models.impl_choice import choose_impl
 from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
 from medbench.models.molora import Impl, add_molora
+from medbench.models.quantising import quantise, require_quantization
 from medbench.models.skeleton import Skeleton, build_skeleton, foreign_failures
 from medbench.models.spreading import device_map, home_of, install_hooks
 from medbench.models.tensors import LazyTensor
@@ -37,12 +40,14 @@ def load_model(
     dtype: str = "float32",
     device: str = "cpu",
     layout: str = "auto",
-    impl: str = "stacked",
+    impl: str = "auto",
     *,
     revision: str | None = None,
     base_revision: str | None = None,
     mapped: bool = False,
     spread: bool = False,
+    quantization: str = "none",
+    deterministic: bool = False,
 ) -> PreTrainedModel:
     """Load a checkpoint in any layout as a transformers causal language model.
 
@@ -57,12 +62,16 @@ def load_model(
         device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` for a GPU if there is one.
         layout: ``auto``, or the layout that the checkpoint must have: ``adapter``, ``merged``, ``converted``,
             ``plain``.
-        impl: Form of the MoLoRA arithmetic: ``stacked``, ``fused`` (CUDA with triton) or ``loop``.
+        impl: Form of the MoLoRA arithmetic: ``stacked``, ``fused`` (CUDA with triton), ``loop``, or ``auto``
+            for the faster of the first two (:func:`~medbench.models.impl_choice.choose_impl`).
         revision: Revision of ``path`` on the hub.
         base_revision: Revision of ``base`` on the hub.
         mapped: Whether weights on a CPU stay where the files are mapped, as far as the number format is
             theirs: processes that load the same files then hold them once. Nobody may change them meanwhile.
         spread: Whether a model on ``cuda`` is laid over all visible GPUs, layer after layer.
+        quantization: ``int8`` or ``nf4`` holds the base weights in 8 or 4 bits (bitsandbytes); ``none``.
+        deterministic: Ask for reproducible arithmetic (:mod:`medbench.models.determinism`), in this process
+            from now on, and let every router take the lowest index among equal logits.
 
     Returns:
         The model in evaluation mode, its parameters frozen; its mixtures are
@@ -72,21 +81,39 @@ def load_model(
         ModelError: The checkpoint cannot be found or read, does not fit together, or asks for arithmetic that
             medbench refuses.
     """
-    if impl not in get_args(Impl):
-        raise ModelError(f"unknown impl {impl!r}", hint=f"one of {', '.join(get_args(Impl))}")
+    if impl != "auto" and impl not in get_args(Impl):
+        raise ModelError(f"unknown impl {impl!r}", hint=f"auto or one of {', '.join(get_args(Impl))}")
+    if deterministic:
+        prepare_determinism()
     place = _device(device)
     checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
     element = _dtype(dtype, checkpoint)
+    require_quantization(quantization, element)
+    if quantization != "none" and spread:
+        raise ModelError(
+            "quantised weights are not spread over several GPUs", hint="one of quantization and spread"
+        )
     if impl == "fused" and checkpoint.molora is not None:
         require_fused(place, element, checkpoint.molora.num_experts)
     skeleton = build_skeleton(checkpoint.config, element, where=str(checkpoint.model_folder / "config.json"))
-    places = {"": place}
+    quantised = quantization != "none"
+    places = {
+        "": torch.device("cpu") if quantised else place
+    }  # they are quantised on the way to their device
     if spread and place.type == "cuda":
         places = device_map(skeleton.model, element, str(checkpoint.folder))
     if checkpoint.molora is None and not skeleton.mlp:
         model = _load_with_transformers(checkpoint, element, places)
     else:
-        model = _fill(checkpoint, skeleton, element, places, cast("Impl", impl), mapped=mapped)
+        form = cast("Impl", "stacked" if impl == "auto" else impl)
+        model = _fill(checkpoint, skeleton, element, places, form, mapped=mapped)
+    if quantised:
+        quantise(model, quantization, place)
+        nn.Module.to(model, place)
+    if deterministic:
+        route_deterministically(model)
+    if impl == "auto":
+        choose_impl(model)
     model.requires_grad_(False)
     model.train(False)
     return model

@@ -201,8 +201,8 @@ class Recorder:
     ) -> None:
         seen = self._seen
         if seen is None or seen.logits.shape[1] < stop:
-            # The first router of a forward makes room for the tokens that wait and for its own, on its device;
-            # other layers may lie on others.
+            # The first router of a forward makes room for the tokens that wait and for its own, on its
+            # device; other layers may lie on others.
             seen = _Seen(
                 *(
                     part.new_empty(len(self._modules), stop, part.shape[-1])

@@ -25,6 +25,8 @@ def open_model(plan: RunPlan) -> PreTrainedModel:
         layout=definition.layout,
         revision=definition.revision,
         base_revision=definition.base_revision,
+        quantization=definition.quantization,
+        deterministic=definition.deterministic,
     )
 
 

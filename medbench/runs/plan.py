@@ -56,8 +56,16 @@ class RunPlan:
 
     @property
     def answer_identity(self) -> str:
-        """Hash of what gives the answers: weights, tokenizer, template, number format."""
-        return canonical_hash({"model": self.fingerprint["model"], "dtype": self.model.dtype})
+        """Hash of what gives the answers: weights, tokenizer, template, number format, arithmetic."""
+        arithmetic = {
+            key: value
+            for key, value in (
+                ("quantization", self.model.quantization),
+                ("deterministic", self.model.deterministic),
+            )
+            if value not in ("none", False)
+        }
+        return canonical_hash({"model": self.fingerprint["model"], "dtype": self.model.dtype, **arithmetic})
 
     @property
     def plan_hash(self) -> str:

@@ -41,6 +41,8 @@ class ReplicaSpec:
         identity: Digest of the checkpoint that the run was planned with.
         max_batch_tokens: Tokens per forward, or ``auto``.
         routing: What is recorded of the routers.
+        quantization: Of the base weights.
+        deterministic: Whether arithmetic is to be reproducible.
         threads: Of a worker's arithmetic on a CPU; ``None``: torch's own choice.
         neighbours: Workers that may share a machine, and its memory.
         split: Whether the model's layers are spread over all GPUs that a worker sees.
@@ -57,6 +59,8 @@ class ReplicaSpec:
     identity: str
     max_batch_tokens: int | str
     routing: str
+    quantization: str = "none"
+    deterministic: bool = False
     threads: int | None = None
     neighbours: int = 1
     split: bool = False
@@ -240,6 +244,8 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
             revision=spec.revision,
             base_revision=spec.base_revision,
             mapped=True,
+            quantization=spec.quantization,
+            deterministic=spec.deterministic,
             spread=spec.split,
         ),
         tokenizer=load_tokenizer(
