@@ -1,9 +1,9 @@
 """How near the engine comes to what the machine can do: ``python -m benchmarks.ceilings``.
 
 Two ceilings are measured first: the largest rate of multiplications that one matrix product reaches, and the
-rate at which memory is read. Prefill is held against the first, decoding against whichever of the two bounds it
-(reading all weights and the keys and values of every row once a step). Then the forms of the MoLoRA arithmetic
-against each other. ``--device cuda --dtype bfloat16 --shape 1.8B`` for a GPU.
+rate at which memory is read. Prefill is held against the first, decoding against whichever of the two bounds
+it (reading all weights and the keys and values of every row once a step), for each form of the MoLoRA
+arithmetic. ``--device cuda --dtype bfloat16 --shape 1.8B --rows 256`` for a GPU.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import time
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, cast, get_args
 
 import torch
@@ -51,10 +52,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
             console.print(f"{impl}: {error.what}")
             continue
         engine = Engine(model, routing="off", max_batch_tokens=options.rows * _PROMPT)
-        prefill = _median(options.rounds, lambda e=engine: e.score([(p, [1]) for p in prompts]))
+        prefill = _median(options.rounds, partial(engine.score, [(prompt, [1]) for prompt in prompts]))
         # Decoding alone is what further tokens take on top of the first.
-        first = _median(options.rounds, lambda e=engine: e.generate(prompts, 1))
-        all_steps = _median(options.rounds, lambda e=engine: e.generate(prompts, 1 + options.steps))
+        first = _median(options.rounds, partial(engine.generate, prompts, 1))
+        all_steps = _median(options.rounds, partial(engine.generate, prompts, 1 + options.steps))
         tokens, steps = options.rows * _PROMPT, options.rows * options.steps
         _row(table, f"{impl}: prefill", tokens / prefill, rate / _flops(model, shape, _PROMPT // 2))
         held = _PROMPT + options.steps // 2
