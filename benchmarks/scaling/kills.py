@@ -14,9 +14,7 @@ from benchmarks.faults.runs import Process, compare, run_folder, stored_answers
 
 __all__ = ["torment"]
 
-_TASKS = (
-    "medqa_us_cot,medmcqa_cot,cmexam_single_cot,cmexam_multiple_cot,promptcblue_cmeee_v2,medqa_us,medmcqa"
-)
+_TASKS = "medqa_us_cot,medmcqa_cot,cmexam_cot,pubmedqa_cot,promptcblue_cmeee_v2,medqa_us,medmcqa"
 _PAUSE = (2.0, 9.0)  # seconds between two kills; a worker takes some to be back
 
 

@@ -8,6 +8,8 @@ from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 
+import psutil
+
 import medbench.demo
 from benchmarks.scaling.warm import WarmCrew
 from medbench.catalog.paths import definitions_folder
@@ -25,7 +27,7 @@ from medbench.workers.replica import BatchResult, ReplicaSpec
 
 __all__ = ["Round", "race"]
 
-_TASKS = ("medqa_us_cot", "medmcqa_cot", "cmexam_single_cot")
+_TASKS = ("medqa_us_cot", "medmcqa_cot", "cmexam_cot", "pubmedqa_cot")
 
 
 @dataclass(frozen=True)
@@ -36,18 +38,27 @@ class Round:
         requests: Of the job.
         one: Seconds of one worker.
         two: Seconds of two.
+        processor_one: Processor seconds of one.
+        processor_two: Processor seconds of the busier of two.
         same: Whether the answers are equal, to the last bit.
     """
 
     requests: int
     one: float
     two: float
+    processor_one: float
+    processor_two: float
     same: bool
 
     @property
     def ratio(self) -> float:
         """How many times faster two are."""
         return self.one / self.two
+
+    @property
+    def processor_ratio(self) -> float:
+        """The same by processor time, which others at work on the machine hardly touch."""
+        return self.processor_one / self.processor_two
 
 
 def race(checkpoint: Path | None, rounds: int, repeats: int) -> list[Round]:
@@ -68,19 +79,24 @@ def race(checkpoint: Path | None, rounds: int, repeats: int) -> list[Round]:
     with open_cluster(WorkerOptions(2), gpu=False) as placement:
         actors = RayCrew(spec, placement)
         with closing(WarmCrew(actors)) as crew:
-            for core, process in zip(sorted(os.sched_getaffinity(0)), actors.processes(), strict=False):
+            pids = actors.processes()
+            for core, process in zip(sorted(os.sched_getaffinity(0)), pids, strict=False):
                 _pin(process, core)
             batches = cut_batches(requests, keys, 2)
-            _time(crew, 2, batches)
+            _time(crew, 2, batches, pids)
             found = []
             for _ in range(rounds):
-                one, first = _time(crew, 1, batches)
-                two, second = _time(crew, 2, batches)
-                found.append(Round(sum(map(len, keys.values())), one, two, first == second))
+                one, used, first = _time(crew, 1, batches, pids)
+                two, used_by_two, second = _time(crew, 2, batches, pids)
+                requests_asked = sum(map(len, keys.values()))
+                found.append(Round(requests_asked, one, two, max(used), max(used_by_two), first == second))
     return found
 
 
-def _time(crew: WarmCrew, workers: int, batches: list[Batch]) -> tuple[float, dict[str, Answer]]:
+def _time(
+    crew: WarmCrew, workers: int, batches: list[Batch], pids: list[int]
+) -> tuple[float, list[float], dict[str, Answer]]:
+    """Seconds, processor seconds of each worker, and the answers."""
     answers: dict[str, Answer] = {}
 
     def commit(batch: Batch, result: BatchResult) -> None:
@@ -88,9 +104,17 @@ def _time(crew: WarmCrew, workers: int, batches: list[Batch]) -> tuple[float, di
         answers.update(result.answers)
 
     crew.at_work = workers
+    before = [_used(process) for process in pids]
     started = time.perf_counter()
     Dispatcher(crew, commit).run(batches)
-    return time.perf_counter() - started, answers
+    seconds = time.perf_counter() - started
+    used = [_used(process) - earlier for process, earlier in zip(pids, before, strict=True)]
+    return seconds, used, answers
+
+
+def _used(process: int) -> float:
+    times = psutil.Process(process).cpu_times()
+    return float(times.user + times.system)
 
 
 def _pin(process: int, core: int) -> None:
