@@ -21,13 +21,15 @@ from torch import Tensor
 from medbench.errors import ModelError
 from medbench.models.molora import MoLoRALinear, molora_linears
 from medbench.models.routing_counts import PHASES, RoutingCounts, RoutingLabel
+from medbench.models.token_traces import Traces
+from medbench.models.tracer import Tracer
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["LEVELS", "Owned", "Recorder", "RoutingCounts"]
 
-LEVELS = ("off", "tasks", "documents")
+LEVELS = ("off", "tasks", "documents", "tokens")
 
 # Elements of the [modules, tokens, experts, experts] products formed at once.
 _CHUNK_ELEMENTS = 2**22
@@ -45,6 +47,8 @@ class Owned(NamedTuple):
         start: First token in the pack.
         stop: One past the last.
         times: How often each counts.
+        prefix: Whose tokens they follow, where those were computed once for several owners.
+        grows: Whether they follow what the owner has gathered in this phase.
     """
 
     owner: Hashable
@@ -52,6 +56,8 @@ class Owned(NamedTuple):
     start: int
     stop: int
     times: int = 1
+    prefix: Hashable = None
+    grows: bool = False
 
 
 class Recorder:
@@ -59,7 +65,8 @@ class Recorder:
 
     Args:
         model: The model whose mixtures are observed; one without routers records nothing.
-        level: ``tasks`` adds up a task's documents, ``documents`` keeps them apart, ``off`` records nothing.
+        level: ``tasks`` adds up a task's documents, ``documents`` keeps them apart, ``tokens`` keeps the
+            choices of single tokens besides, ``off`` records nothing.
         near_tie: Logit margin between ranks k and k + 1 below which a choice counts as nearly tied.
 
     Raises:
@@ -85,6 +92,13 @@ class Recorder:
         self._projections = tuple(dict.fromkeys(str(module.projection) for module in self._modules))
         if len(self._layers) * len(self._projections) != len(self._modules):
             raise ModelError("not every layer has the same routed projections; they cannot be recorded")
+        self._tracer: Tracer | None = None
+        if level == "tokens" and self._modules:
+            ((experts, _),) = self._shapes
+            if experts > 256:
+                raise ModelError("single tokens are recorded of routers with 256 experts at most")
+            routers = [(module.layer, str(module.projection)) for module in self._modules]
+            self._tracer = Tracer(routers, experts)
 
     @property
     def active(self) -> bool:
@@ -93,15 +107,22 @@ class Recorder:
 
     def label(self, label: RoutingLabel) -> RoutingLabel:
         """The label under which a document's tokens are counted at this level."""
-        return label if self.level == "documents" else (label[0], -1)
+        return (label[0], -1) if self.level == "tasks" else label
 
-    def observe(self, forward: Callable[[], Tensor], owned: Iterable[Owned], tokens: int) -> Tensor:
+    def observe(
+        self,
+        forward: Callable[[], Tensor],
+        owned: Iterable[Owned],
+        ids: Sequence[int],
+        positions: Sequence[int],
+    ) -> Tensor:
         """Run a forward and count its tokens.
 
         Args:
             forward: Runs the model on N tokens.
             owned: Which of them count for whom.
-            tokens: N.
+            ids: The N tokens.
+            positions: Their places in their texts.
 
         Returns:
             What ``forward`` returns. If it raises, nothing is counted.
@@ -116,7 +137,7 @@ class Recorder:
         finally:
             for module in self._modules:
                 module.observer = None
-        self._count(list(owned), tokens)
+        self._count([part for part in owned if part.stop > part.start], ids, positions)
         self._seen = {}
         return result
 
@@ -135,6 +156,8 @@ class Recorder:
 
     def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
         """Count what these owners have gathered under their labels; the owners are forgotten."""
+        if self._tracer:
+            self._tracer.release({owner: self.label(label) for owner, label in owners.items()})
         held = [(key, label) for key, label in self._held(owners)]
         if not held or self._sums is None:
             return
@@ -152,10 +175,15 @@ class Recorder:
         self._rows = {}
         self._free = []
         self._sums = None
+        if self._tracer:
+            self._tracer.clear()
 
     def discard(self, owners: Iterable[Hashable]) -> None:
         """Forget what these owners have gathered."""
-        rows = [self._rows.pop(key) for key, _ in self._held(dict.fromkeys(owners, ("", -1)))]
+        forgotten: dict[Hashable, RoutingLabel] = dict.fromkeys(owners, ("", -1))
+        if self._tracer:
+            self._tracer.discard(forgotten)
+        rows = [self._rows.pop(key) for key, _ in self._held(forgotten)]
         if rows:
             self._clear(rows)
 
@@ -163,6 +191,10 @@ class Recorder:
         """Return the counts released since the last call, and start anew."""
         done, self._done = self._done, RoutingCounts()
         return done
+
+    def drain_traces(self) -> Traces | None:
+        """Return the choices of the tokens released since the last call, if any were kept."""
+        return self._tracer.drain() if self._tracer else None
 
     def _keep(self, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
         self._seen[module] = (logits, choice, weights)
@@ -196,13 +228,15 @@ class Recorder:
         row = self._rows[key] = self._free.pop()
         return row
 
-    def _count(self, owned: Sequence[Owned], tokens: int) -> None:
-        owned = [part for part in owned if part.stop > part.start]
+    def _count(self, owned: Sequence[Owned], ids: Sequence[int], positions: Sequence[int]) -> None:
         if not owned:
             return
+        tokens = len(ids)
         logits = torch.stack([self._seen[module][0] for module in self._modules])
         choice = torch.stack([self._seen[module][1] for module in self._modules])
         weights = torch.stack([self._seen[module][2] for module in self._modules])
+        if self._tracer:
+            self._tracer.keep(choice, weights, owned, ids, positions)
         modules, _, experts = logits.shape
         if self._sums is None:
             width = experts * experts + 3 * experts + 3

@@ -35,6 +35,7 @@ from medbench.runs.rescoring import copy_answers, find_answered
 from medbench.runs.scores import group_rows, main_metric, task_rows
 from medbench.runs.store import ResponseStore, StoreError
 from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
+from medbench.runs.traces import write_vocabulary
 from medbench.runs.writing import total_routing, write_tables
 
 if TYPE_CHECKING:
@@ -224,6 +225,9 @@ def _evaluate(
             scored.extend(rows)
         routing = total_routing(store.routing()) if plan.settings.routing != "off" else None
         model_info = lm.get_model_info()
+        directory.vocabulary.unlink(missing_ok=True)
+        if plan.settings.routing == "tokens":
+            write_vocabulary(directory, store, lm.tokenizer, [result.name for result in finished])
     if not finished:
         raise RunError(
             "no task could be evaluated",
