@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import MedbenchError, RunError
 from medbench.runs.directory import RunDirectory, find_run, new_run
-from medbench.runs.files import read_json
+from medbench.runs.files import read_json, write_json
 from medbench.runs.harness import (
     TaskResult,
     evaluate_task,
@@ -35,7 +35,7 @@ from medbench.runs.rescoring import copy_answers, find_answered
 from medbench.runs.scores import group_rows, main_metric, task_rows
 from medbench.runs.store import ResponseStore, StoreError
 from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
-from medbench.runs.traces import write_vocabulary
+from medbench.runs.traces import traced_vocabulary
 from medbench.runs.writing import total_routing, write_tables
 
 if TYPE_CHECKING:
@@ -225,9 +225,9 @@ def _evaluate(
             scored.extend(rows)
         routing = total_routing(store.routing()) if plan.settings.routing != "off" else None
         model_info = lm.get_model_info()
-        directory.vocabulary.unlink(missing_ok=True)
+        vocabulary = None
         if plan.settings.routing == "tokens":
-            write_vocabulary(directory, store, lm.tokenizer, [result.name for result in finished])
+            vocabulary = traced_vocabulary(store, lm.tokenizer, [result.name for result in finished])
     if not finished:
         raise RunError(
             "no task could be evaluated",
@@ -237,6 +237,8 @@ def _evaluate(
     scored.extend(group_rows(plan.groups, scored))
     directory.clear_tables()
     write_harness_files(directory.harness, finished, model_info)
+    if vocabulary is not None:
+        write_json(directory.vocabulary, vocabulary)
     write_tables(directory, samples, scored, routing)
     return failures, {
         "failures": failures,

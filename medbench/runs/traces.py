@@ -19,13 +19,13 @@ from medbench.errors import ModelError, RunError
 from medbench.models.routing_counts import PHASES
 from medbench.models.token_traces import Traces
 from medbench.runs.directory import RunDirectory
-from medbench.runs.files import read_json, replacing, write_json
+from medbench.runs.files import read_json, replacing
 from medbench.runs.plan import RunPlan
 
 if TYPE_CHECKING:
     from medbench.runs.store import ResponseStore
 
-__all__ = ["PHASES", "Traces", "read_traces", "run_traces", "save_traces", "trace", "write_vocabulary"]
+__all__ = ["PHASES", "Traces", "read_traces", "run_traces", "save_traces", "trace", "traced_vocabulary"]
 
 
 def save_traces(traces: Traces, path: Path) -> None:
@@ -102,18 +102,16 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
         raise RunError(f"the traces cannot be read: {error}", where=str(path)) from error
 
 
-def write_vocabulary(
-    directory: RunDirectory, store: ResponseStore, tokenizer: Any, tasks: Iterable[str]
-) -> None:
-    """Write which tasks were traced and what their tokens stand for: analysis has no tokenizer."""
+def traced_vocabulary(store: ResponseStore, tokenizer: Any, tasks: Iterable[str]) -> dict[str, Any] | None:
+    """What ``vocabulary.json`` says: which tasks were traced, and what their tokens stand for.
+
+    Analysis has no tokenizer. ``None`` if nothing was traced.
+    """
     seen = [np.unique(part.tokens) for part in store.traces()]
     if not seen:
-        return
+        return None
     texts, special = _words(tokenizer, np.unique(np.concatenate(seen)).tolist())
-    write_json(
-        directory.vocabulary,
-        {"tasks": sorted(tasks), "texts": texts, "special": sorted(special)},
-    )
+    return {"tasks": sorted(tasks), "texts": texts, "special": sorted(special)}
 
 
 def _words(tokenizer: Any, tokens: Iterable[int]) -> tuple[dict[int, str], frozenset[int]]:
