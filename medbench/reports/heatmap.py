@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-__all__ = ["Cell", "expert_map", "layer_lines", "pair_maps", "value_map"]
+__all__ = ["Cell", "expert_map", "layer_lines", "pair_maps", "scatter", "value_map"]
 
 _CELL = 18
 _LEFT, _TOP, _GAP = 34, 34, 30
@@ -224,6 +224,41 @@ def pair_maps(
                     f"{_percent(share)}</title></rect>"
                 )
     return Markup("".join(parts) + "</svg>")  # noqa: S704 - all texts in it were escaped above
+
+
+def scatter(points: Sequence[tuple[float, float, str]], *, x: str, y: str, name: str) -> Markup:
+    """Draw points in a frame from the least to the largest x, and from 0 to the largest y.
+
+    Args:
+        points: x, y and what is said of the point on hovering.
+        x: Name of the horizontal axis.
+        y: Name of the vertical axis.
+        name: What is drawn, for readers who cannot see it.
+    """
+    width, height, left, bottom = 420, 260, 48, 40
+    low, right = min(point[0] for point in points), max(point[0] for point in points)
+    most = max(point[1] for point in points)
+    across = (width - left - 20) / max(1e-9, right - low)
+    up = (height - bottom - 20) / max(1e-9, most)
+    base = height - bottom
+    dots = "".join(
+        f'<circle class="dot" cx="{left + (a - low) * across:.1f}" cy="{base - b * up:.1f}" r="3">'
+        f"<title>{escape(title)}</title></circle>"
+        for a, b, title in points
+    )
+    return Markup(  # noqa: S704 - all texts in it were escaped
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(name)}">'
+        f'<line class="axis" x1="{left}" y1="{base}" x2="{width - 10}" y2="{base}"/>'
+        f'<line class="axis" x1="{left}" y1="10" x2="{left}" y2="{base}"/>'
+        f'<text class="soft" x="{left}" y="{base + 15}">{low:.2f}</text>'
+        f'<text class="soft" x="{width - 10}" y="{base + 15}" text-anchor="end">{right:.2f}</text>'
+        f'<text class="soft" x="{(left + width) / 2}" y="{base + 30}" text-anchor="middle">{escape(x)}</text>'
+        f'<text class="soft" x="{left - 6}" y="{base}" text-anchor="end">0</text>'
+        f'<text class="soft" x="{left - 6}" y="24" text-anchor="end">{most:.1f}</text>'
+        f'<text class="soft" x="{left + 8}" y="14">{escape(y)}</text>'
+        f'<g class="k0">{dots}</g></svg>'
+    )
 
 
 def _room(text: str) -> float:

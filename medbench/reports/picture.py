@@ -156,6 +156,7 @@ def _rules() -> str:
         f".soft{{fill:{c['soft']}}}.head{{font-size:16px;font-weight:600}}"
         f".cell{{stroke:{c['paper']};stroke-width:1}}.framed{{fill:none;stroke:{c['ink']};stroke-width:2}}"
         f".inside.dark{{fill:{c['paper']}}}.blank{{fill:{c['line']}}}"
+        f".axis{{stroke:{c['soft']}}}"
         f".diagonal{{stroke:{c['soft']};stroke-dasharray:4 3}}.line{{fill:none;stroke-width:1.5}}{lines}"
     )
 

@@ -11,6 +11,7 @@ from medbench.reports.picture import Picture, png, standalone
 from medbench.reports.section import Section, system_names
 from medbench.reports.sections.routing import routing
 from medbench.reports.sections.routing_pairs import routing_pairs
+from medbench.reports.sections.routing_scores import routing_scores
 from medbench.reports.sections.routing_tasks import change_picture, routing_tasks
 from medbench.reports.sections.routing_worth import ablations, specialised
 
@@ -25,6 +26,7 @@ def routing_sections(runs: Runs, systems: list[str] | None = None) -> list[Secti
         routing_pairs(runs, names),
         specialised(runs, names),
         routing_tasks(runs, names),
+        routing_scores(runs, names),
         ablations(runs),
     ]
     return [section for section in found if section is not None]
