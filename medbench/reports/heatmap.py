@@ -12,6 +12,7 @@ __all__ = ["Cell", "expert_map", "layer_lines", "pair_maps", "scatter", "value_m
 _CELL = 18
 _LEFT, _TOP, _GAP = 34, 34, 30
 _DASHES = ("none", "6 3", "2 2")
+_TITLED = 400  # points: more need no title each, which would only swell the page
 
 
 def expert_map(
@@ -243,7 +244,8 @@ def scatter(points: Sequence[tuple[float, float, str]], *, x: str, y: str, name:
     base = height - bottom
     dots = "".join(
         f'<circle class="dot" cx="{left + (a - low) * across:.1f}" cy="{base - b * up:.1f}" r="3">'
-        f"<title>{escape(title)}</title></circle>"
+        + (f"<title>{escape(title)}</title>" if len(points) <= _TITLED else "")
+        + "</circle>"
         for a, b, title in points
     )
     return Markup(  # noqa: S704 - all texts in it were escaped
@@ -257,7 +259,7 @@ def scatter(points: Sequence[tuple[float, float, str]], *, x: str, y: str, name:
         f'<text class="soft" x="{left - 6}" y="{base}" text-anchor="end">0</text>'
         f'<text class="soft" x="{left - 6}" y="24" text-anchor="end">{most:.1f}</text>'
         f'<text class="soft" x="{left + 8}" y="14">{escape(y)}</text>'
-        f'<g class="k0">{dots}</g></svg>'
+        f'<g class="k0" opacity="0.5">{dots}</g></svg>'
     )
 
 
