@@ -142,8 +142,8 @@ def _by_document(traces: Traces, values: Any) -> Floats:
     np.cumsum(values, axis=1, out=total[:, 1:])
     number = {label: place for place, label in enumerate(dict.fromkeys(traces.documents))}
     found = np.zeros((len(values), len(number)))
-    owner = [number[label] for label in traces.documents]
-    np.add.at(found, (slice(None), owner), np.diff(total[:, traces.offsets], axis=1))
+    owner = np.array([number[label] for label in traces.documents], np.intp)
+    np.add.at(found.T, owner, np.diff(total[:, traces.offsets], axis=1).T)
     return found
 
 

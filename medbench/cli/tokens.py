@@ -100,25 +100,25 @@ def scores(
     if earlier is not None:
         sides = [_one(later, run), _one(load_runs(earlier), earlier)]
         gains = shared_gains(sides[0], sides[1], phase=phase)
+    tables: tuple[pd.DataFrame, pd.DataFrame] | None = None
     try:
-        verdicts, loads = _verdicts(later)
+        tables = _verdicts(later)
     except AnalysisError as error:
         if gains is None:
             raise
-        verdicts = loads = None
         say(f"note: {error}", err=True)
     if as_json:
         print_json(
             {
-                "verdicts": None if verdicts is None else as_records(verdicts),
-                "loads": None if loads is None else as_records(loads),
+                "verdicts": None if tables is None else as_records(tables[0]),
+                "loads": None if tables is None else as_records(tables[1]),
                 "gains": None if gains is None else {**gains._asdict(), "pairs": as_records(gains.pairs)},
             }
         )
         return
-    if verdicts is not None and loads is not None:
-        show_table(verdicts_table(verdicts), "text", None)
-        show_table(loads_table(loads), "text", None)
+    if tables is not None:
+        show_table(verdicts_table(tables[0]), "text", None)
+        show_table(loads_table(tables[1]), "text", None)
     if gains is not None:
         show_table(gains_table(gains), "text", None)
 

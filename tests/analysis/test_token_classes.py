@@ -124,9 +124,9 @@ def test_vocabulary_is_ranked_by_a_slow_count(
             assert mine["tokens"].tolist() == [-row[1] for row in ranked[:top]]
             assert mine["rank"].tolist() == list(range(1, len(mine) + 1))
             facts = {token: (served, owners) for _, _, token, served, owners in ranked}
-            for row in mine.itertuples():
-                assert facts[row.token] == (row.count, row.documents)
-                assert row.text == WORDS[row.token]
+            for row in mine.to_dict("records"):
+                assert facts[row["token"]] == (row["count"], row["documents"])
+                assert row["text"] == WORDS[row["token"]]
 
 
 def test_choices_at_random_have_no_lift() -> None:
@@ -159,8 +159,9 @@ def test_two_disjoint_groups_are_found_beyond_doubt() -> None:
     found = class_specialisation(traces).set_index(["projection", "expert", "class"])
     for expert in range(4):
         own, other = ("han", "latin") if expert < 2 else ("latin", "han")
-        assert found.loc[("gate", expert, own), ["rate", "lift", "lift_low"]].tolist() == [1, 2, 2]
-        assert found.loc[("gate", expert, other), ["rate", "lift", "lift_high"]].tolist() == [0, 0, 0]
+        for kind, figures in ((own, [1, 2, 2, 2]), (other, [0, 0, 0, 0])):
+            row = found.loc[("gate", expert, kind)]
+            assert [row[name] for name in ("rate", "lift", "lift_low", "lift_high")] == figures
     words = vocabulary_specialisation(traces, top=1).set_index(["projection", "expert"])
     assert [words.loc[("up", expert), "text"] for expert in range(4)] == ["药", "药", " the", " the"]
 

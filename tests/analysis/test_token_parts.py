@@ -61,27 +61,27 @@ def test_borders_and_counts_follow_from_comparing_prompts(
     assert [PARTS[code] if code >= 0 else None for code in found.tolist()] == expected
     frame = part_routing(traces)
     owner = np.repeat(np.arange(len(texts)), np.diff(traces.offsets)).tolist()
-    for row in frame.itertuples():
-        m = ("gate", "up").index(row.projection)
+    for row in frame.to_dict("records"):
+        m, expert = ("gate", "up").index(row["projection"]), row["expert"]
         mine = [
             t
             for t, part in enumerate(expected)
-            if part == row.phase and traces.documents[owner[t]] == (row.task, row.document)
+            if part == row["phase"] and traces.documents[owner[t]] == (row["task"], row["document"])
         ]
         sets = [traces.choice[m, t].tolist() for t in mine]
-        assert row.tokens == len(mine) > 0
-        assert row.count == sum(row.expert in chosen for chosen in sets)
-        assert row.top1 == sum(row.expert == chosen[0] for chosen in sets)
-        assert list(row.coactive) == [
-            sum(row.expert in chosen and other in chosen for chosen in sets) for other in range(4)
+        assert row["tokens"] == len(mine) > 0
+        assert row["count"] == sum(expert in chosen for chosen in sets)
+        assert row["top1"] == sum(expert == chosen[0] for chosen in sets)
+        assert list(row["coactive"]) == [
+            sum(expert in chosen and other in chosen for chosen in sets) for other in range(4)
         ]
         gates = [
             gate / 255
             for t, chosen in zip(mine, sets, strict=True)
-            for expert, gate in zip(chosen, traces.gate[m, t].tolist(), strict=True)
-            if expert == row.expert
+            for one, gate in zip(chosen, traces.gate[m, t].tolist(), strict=True)
+            if one == expert
         ]
-        assert row.mass == pytest.approx(sum(gates))
+        assert row["mass"] == pytest.approx(sum(gates))
     assert frame["tokens"].sum() == 8 * sum(part is not None for part in expected)
 
 
@@ -96,7 +96,7 @@ def test_template_and_content_of_two_groups_of_experts() -> None:
     summary = router_summary(frame, ["phase"]).set_index(["phase", "metric"])
     assert summary.loc[("content", "effective_experts"), "value"] == pytest.approx(2)
     assert summary.loc[("content", "dead_experts"), "value"] == 2
-    assert np.isnan(summary.loc[("content", "token_entropy"), "value"])
+    assert summary["value"].isna().loc[("content", "token_entropy")]
     alike = task_similarity(frame.assign(task=frame["phase"]))
     pair = alike[alike["task"] != alike["other"]].iloc[0]
     assert pair["similarity"] == pytest.approx(0)
@@ -118,8 +118,9 @@ def test_repetition_keeps_phases_and_pieces_apart() -> None:
     texts = [(("t", 0), 0, 0, [1, 2]), (("t", 0), 1, 2, [3, 4, 5]), (("t", 0), 1, 2, [6])]
     choice = [[0, 1], [2, 3], [2, 3], [2, 3], [3, 2], [3, 2]]
     found = repetition(make_traces(texts, choice=choice)).set_index(["phase", "projection", "metric"])
-    assert found.loc[("prompt", "gate", "any"), ["value", "pairs"]].tolist() == [0, 1]
+    values = found["value"].to_dict() | {(*key, "n"): n for key, n in found["pairs"].to_dict().items()}
+    assert (values["prompt", "gate", "any"], values["prompt", "gate", "any", "n"]) == (0, 1)
     # The option of one token has no neighbour; neither has the first generated token.
-    assert found.loc[("generated", "gate", "any"), ["value", "pairs"]].tolist() == [1, 2]
-    assert found.loc[("generated", "up", "top1"), "value"] == 0.5
-    assert found.loc[("generated", "up", "top1"), "chance"] == 0.25
+    assert (values["generated", "gate", "any"], values["generated", "gate", "any", "n"]) == (1, 2)
+    assert values["generated", "up", "top1"] == 0.5
+    assert found["chance"].to_dict()["generated", "up", "top1"] == 0.25

@@ -72,12 +72,12 @@ def test_pairs_show_the_shares_of_the_frame(tmp_path: Path) -> None:
     }
     frame = coactivation(runs.routing(), ["layer", "projection"])
     assert len(drawn) == len(frame) == 9 * 12
-    for row in frame.itertuples():
-        key = (f"{row.projection} {row.layer}", row.other, row.expert)
-        assert drawn[key] == pytest.approx(100 * row.share, abs=0.051)
+    for row in frame.to_dict("records"):
+        key = (f"{row['projection']} {row['layer']}", row["other"], row["expert"])
+        assert drawn[key] == pytest.approx(100 * row["share"], abs=0.051)
     assert "chance (33.3%)" in picture.reading
     assert "随机水平（33.3%）" in picture.reading_zh
-    best = frame.loc[frame["share"].idxmax()]
+    best = frame.nlargest(1, "share").iloc[0]
     assert f"{100 * best['share']:.0f}% of the tokens of expert {best['expert']}" in picture.reading
 
 
@@ -99,6 +99,7 @@ def test_every_picture_is_read_in_both_languages_with_its_chance(tmp_path: Path)
         "entropy",
         "similarity",
         "change",
+        "verdicts",
     }
     for picture in pictures:
         assert re.search("chance|ignores its input|no change", picture.reading), picture.name

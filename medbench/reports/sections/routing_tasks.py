@@ -93,7 +93,7 @@ def _entropy(rows: pd.DataFrame, system: str) -> Picture:
     lines = {str(name): table[name].astype(float).tolist() for name in names}
     layers = [int(layer) for layer in table.index]
     top = float(rows["chance"].max())
-    least = rows.loc[rows["value"].idxmin()]
+    least = rows.nsmallest(1, "value").iloc[0]
     return Picture(
         name=f"entropy-{stem(system)}",
         title=f"Entropy of the routers of {system}",
@@ -143,7 +143,8 @@ def _similarity(pairs: pd.DataFrame, system: str) -> Picture | None:
         for i in order
     ]
     others = pairs[pairs["task"] != pairs["other"]]
-    near, far = others.loc[others["similarity"].idxmax()], others.loc[others["similarity"].idxmin()]
+    near = others.nlargest(1, "similarity").iloc[0]
+    far = others.nsmallest(1, "similarity").iloc[0]
     half = float(pairs["split_half"].mean())
     chance = f"two halves of one task reach {half:.3f}" if known(half) else "1 is equal loads"
     chance_zh = f"同一任务的两半为 {half:.3f}" if known(half) else "1 表示负载相同"
@@ -211,7 +212,7 @@ def change_picture(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str
         float(values.get((p, layer, e), 0.0)) for p in projections for layer in layers for e in range(experts)
     ]
     reach = max(0.01, max(abs(number) for number in numbers))
-    most = frame.loc[frame["difference"].abs().idxmax()]
+    most = frame.iloc[int(np.argmax(np.abs(frame["difference"].to_numpy(dtype=np.float64))))]
     change = f"{100 * most['difference']:+.1f}".replace("-", "−")
     return Picture(
         name=f"change-{stem(names[0])}-{stem(names[1])}",

@@ -66,7 +66,7 @@ def _specialised(frame: pd.DataFrame, system: str, draws: int) -> Picture:
                 )
             ]
         )
-    most = across.loc[across["rate"].idxmax()]
+    most = across.nlargest(1, "rate").iloc[0]
     level, rate = f"{100 * chance:.0f}%", f"{100 * most['rate']:.0f}%"
     return Picture(
         name=f"kinds-{stem(system)}",
@@ -128,7 +128,7 @@ def _ablation(folder: Path) -> Picture:
     reach = max(0.05, float(frame["change"].abs().max()))
     left_out = f" The first {_MOST} of {len(variants)} variants." if len(variants) > _MOST else ""
     sizes = ", ".join(f"{kind} {at[variants[0], kind]['n']}" for kind in kinds)
-    least = frame.loc[frame["change"].idxmin()]
+    least = frame.nsmallest(1, "change").iloc[0]
     change = signed_text(least["change"])
     return Picture(
         name=f"ablation-{stem(folder.parent.name)}-{stem(folder.name)}",
