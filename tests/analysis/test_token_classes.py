@@ -160,8 +160,8 @@ def test_two_disjoint_groups_are_found_beyond_doubt() -> None:
     for expert in range(4):
         own, other = ("han", "latin") if expert < 2 else ("latin", "han")
         for kind, figures in ((own, [1, 2, 2, 2]), (other, [0, 0, 0, 0])):
-            row = found.loc[("gate", expert, kind)]
-            assert [row[name] for name in ("rate", "lift", "lift_low", "lift_high")] == figures
+            names = ("rate", "lift", "lift_low", "lift_high")
+            assert [found[name].to_dict()["gate", expert, kind] for name in names] == figures
     words = vocabulary_specialisation(traces, top=1).set_index(["projection", "expert"])
     assert [words.loc[("up", expert), "text"] for expert in range(4)] == ["药", "药", " the", " the"]
 

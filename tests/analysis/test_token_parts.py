@@ -118,9 +118,9 @@ def test_repetition_keeps_phases_and_pieces_apart() -> None:
     texts = [(("t", 0), 0, 0, [1, 2]), (("t", 0), 1, 2, [3, 4, 5]), (("t", 0), 1, 2, [6])]
     choice = [[0, 1], [2, 3], [2, 3], [2, 3], [3, 2], [3, 2]]
     found = repetition(make_traces(texts, choice=choice)).set_index(["phase", "projection", "metric"])
-    values = found["value"].to_dict() | {(*key, "n"): n for key, n in found["pairs"].to_dict().items()}
-    assert (values["prompt", "gate", "any"], values["prompt", "gate", "any", "n"]) == (0, 1)
+    values, pairs = found["value"].to_dict(), found["pairs"].to_dict()
+    assert (values["prompt", "gate", "any"], pairs["prompt", "gate", "any"]) == (0, 1)
     # The option of one token has no neighbour; neither has the first generated token.
-    assert (values["generated", "gate", "any"], values["generated", "gate", "any", "n"]) == (1, 2)
+    assert (values["generated", "gate", "any"], pairs["generated", "gate", "any"]) == (1, 2)
     assert values["generated", "up", "top1"] == 0.5
     assert found["chance"].to_dict()["generated", "up", "top1"] == 0.25
