@@ -68,18 +68,19 @@ def write_pictures(sections: Sequence[Section], folder: Path, form: str) -> list
     pictures = [picture for section in sections for picture in section.pictures]
     if not pictures:
         raise ReportError("there is no routing to draw", hint="only models with routers record any")
+    drawn = [
+        (folder / f"{name}.{form}", png(picture) if form == "png" else standalone(picture).encode("utf-8"))
+        for name, picture in _named(pictures)
+    ]
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        written = []
-        for name, picture in _named(pictures):
-            path = folder / f"{name}.{form}"
-            path.write_bytes(png(picture) if form == "png" else standalone(picture).encode("utf-8"))
-            written.append(path)
+        for path, content in drawn:
+            path.write_bytes(content)
     except OSError as error:
         raise ReportError(
             f"the pictures cannot be written: {error.strerror or error}", where=str(folder)
         ) from error
-    return written
+    return [path for path, _ in drawn]
 
 
 def _named(pictures: Iterable[Picture]) -> list[tuple[str, Picture]]:
