@@ -107,7 +107,7 @@ def evaluate_with_outcome(
         max_batch_tokens: Token budget of a batch, or ``auto``.
         chat_template: Overrides the definition's choice.
         system_prompt: Overrides the definition's system prompt.
-        routing: ``off``, ``tasks`` or ``documents``.
+        routing: ``off``, ``tasks``, ``documents`` or ``tokens``.
         shuffle_options: Seed that permutes the options of exam questions.
         circular: Ask exam questions in every rotation of their options.
         seed: Seeds few-shot sampling and the harness.

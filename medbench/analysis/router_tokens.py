@@ -10,7 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medbench.errors import AnalysisError
-from medbench.runs.traces import Traces
+from medbench.runs.traces import PHASES, Traces
 from medbench.statistics.resampling import bootstrap_totals
 
 __all__ = ["checkpoint_agreement", "repetition", "repetition_chance"]
@@ -53,7 +53,8 @@ def checkpoint_agreement(first: Traces, second: Traces, *, seed: int = 0, draws:
     sums = np.dstack([_by_document(first, same), _by_document(first, top1)])
     chance = k / experts
     rows = []
-    for (layer, projection), own, drawn in _resampled(first, sums, np.diff(first.offsets), seed, draws):
+    tokens = _by_document(first, np.ones((1, len(first.tokens))))[0]
+    for (layer, projection), own, drawn in _resampled(first, sums, tokens, seed, draws):
         kappa = (own[0] - chance) / (1 - chance)
         low, high = (np.nanquantile(drawn[:, 0], _LEVELS) - chance) / (1 - chance)
         rows.append(
@@ -68,7 +69,7 @@ def checkpoint_agreement(first: Traces, second: Traces, *, seed: int = 0, draws:
                 "top1": own[1],
                 "top1_chance": 1 / experts,
                 "tokens": len(first.tokens),
-                "documents": len(first.documents),
+                "documents": len(set(first.documents)),
             }
         )
     return pd.DataFrame(rows)
@@ -77,14 +78,29 @@ def checkpoint_agreement(first: Traces, second: Traces, *, seed: int = 0, draws:
 def repetition(traces: Traces, *, seed: int = 0, draws: int = 1_000) -> pd.DataFrame:
     """How often a token shares experts with the token before it.
 
+    Neighbours lie within one piece of text: the first generated token has no neighbour, nor has that of an
+    option.
+
     Returns:
-        A row per layer, projection and ``metric``: ``any`` = P(S_t ∩ S_{t+1} ≠ ∅) and ``top1`` = P(the first
-        experts are equal), over neighbours within a prompt: ``value`` with ``low`` and ``high`` (bootstrap
-        over documents), ``chance`` (:func:`repetition_chance`; 1 / E), ``pairs``.
+        A row per phase, layer, projection and ``metric``: ``any`` = P(S_t ∩ S_{t+1} ≠ ∅) and ``top1`` = P(the
+        first experts are equal): ``value`` with ``low`` and ``high`` (bootstrap over documents), ``chance``
+        (:func:`repetition_chance`; 1 / E), ``pairs``.
 
     Raises:
-        AnalysisError: No prompt has two tokens.
+        AnalysisError: No piece of text has two tokens.
     """
+    parts = []
+    for phase, name in enumerate(PHASES):
+        mine = traces.select(traces.phases == phase)
+        if (np.diff(mine.offsets) > 1).any():
+            parts.append(_repetition(mine, seed, draws).assign(phase=name))
+    if not parts:
+        raise AnalysisError("no text has two tokens", where=traces.model)
+    found = pd.concat(parts, ignore_index=True)
+    return found[["phase", *(name for name in found.columns if name != "phase")]]
+
+
+def _repetition(traces: Traces, seed: int, draws: int) -> pd.DataFrame:
     experts, k = traces.num_experts, traces.choice.shape[2]
     follows = np.ones(len(traces.tokens), dtype=bool)
     follows[traces.offsets[:-1][np.diff(traces.offsets) > 0]] = False  # the first token follows nothing
@@ -95,8 +111,6 @@ def repetition(traces: Traces, *, seed: int = 0, draws: int = 1_000) -> pd.DataF
     equal[:, 1:] = before[..., 0] == after[..., 0]
     sums = np.dstack([_by_document(traces, shares & follows), _by_document(traces, equal & follows)])
     pairs = _by_document(traces, follows[None])[0]
-    if not pairs.sum():
-        raise AnalysisError("no prompt has two tokens", where=traces.model)
     chances = {"any": repetition_chance(experts, k), "top1": 1 / experts}
     rows = []
     for (layer, projection), own, drawn in _resampled(traces, sums, pairs, seed, draws):
@@ -123,10 +137,13 @@ def repetition_chance(experts: int, top_k: int) -> float:
 
 
 def _by_document(traces: Traces, values: Any) -> Floats:
-    """Sums over the tokens of each document: ``[M, T]`` to ``[M, D]``."""
+    """Sums over the tokens of each document: ``[M, T]`` to ``[M, documents]``, whatever its pieces."""
     total = np.zeros((len(values), len(traces.tokens) + 1))
     np.cumsum(values, axis=1, out=total[:, 1:])
-    found: Floats = np.diff(total[:, traces.offsets], axis=1)
+    number = {label: place for place, label in enumerate(dict.fromkeys(traces.documents))}
+    found = np.zeros((len(values), len(number)))
+    owner = np.array([number[label] for label in traces.documents], np.intp)
+    np.add.at(found.T, owner, np.diff(total[:, traces.offsets], axis=1).T)
     return found
 
 

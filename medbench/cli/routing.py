@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medbench.cli.ablate import ablate
-from medbench.cli.output import print_json
+from medbench.cli.output import print_json, say
+from medbench.cli.tokens import scores, tokens
 from medbench.cli.traces import agree, kinds, trace
+
+if TYPE_CHECKING:
+    from medbench.reports.section import Section
 
 __all__ = ["app", "register"]
 
@@ -18,7 +23,7 @@ app = typer.Typer(help="What the experts of a mixture of LoRA experts did.", no_
 
 def register(parent: typer.Typer) -> None:
     """Add the command group to ``parent``."""
-    for command in (kinds, ablate, trace, agree):
+    for command in (kinds, ablate, trace, agree, tokens, scores):
         app.command(command.__name__)(command)
     parent.add_typer(app, name="routing")
 
@@ -32,17 +37,33 @@ def show(
     form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
+    html: Annotated[
+        Path | None, typer.Option(help="Write a page with all pictures of routing there.")
+    ] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Write every picture into this folder, as PNG (medbench[plots]).")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="Likewise as SVG, which needs nothing more.")] = None,
 ) -> None:
     """Balance and decidedness of the routers, each figure beside its chance level."""
     from medbench.analysis.routing import router_summary
     from medbench.cli.tables import as_records, load, show_table
+    from medbench.reports.page import sampled_note
     from medbench.reports.results import routing_table
 
-    frame = router_summary(load(runs).routing(), _columns(by))
+    found = load(runs)
+    frame = router_summary(found.routing(), _columns(by))
     if as_json:
         print_json(as_records(frame))
-        return
-    show_table(routing_table(frame), form, output)
+    else:
+        show_table(routing_table(frame), form, output)
+    if html or png or svg:
+        from medbench.reports.routing_page import routing_sections
+
+        title = f"Routing of {', '.join(found.models)}"
+        _draw(
+            routing_sections(found), title, html=html, png=png, svg=svg, sampled=sampled_note(found.scores())
+        )
 
 
 @app.command("similarity")
@@ -73,18 +94,56 @@ def compare(
     form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    html: Annotated[Path | None, typer.Option(help="Write a page with the picture there.")] = None,
+    png: Annotated[
+        Path | None, typer.Option(help="Write the picture into this folder, as PNG (medbench[plots]).")
+    ] = None,
+    svg: Annotated[Path | None, typer.Option(help="Likewise as SVG, which needs nothing more.")] = None,
 ) -> None:
     """How the load of each expert differs between two checkpoints."""
+    import pandas as pd
+
     from medbench.analysis import load_runs
     from medbench.analysis.routing import load_difference
     from medbench.cli.tables import as_records, show_table
+    from medbench.reports.page import sampled_note
     from medbench.reports.results import load_difference_table
 
-    frame = load_difference(load_runs(first).routing(), load_runs(second).routing(), _columns(by))
+    one, other = load_runs(first), load_runs(second)
+    frame = load_difference(one.routing(), other.routing(), _columns(by))
     if as_json:
         print_json(as_records(frame))
-        return
-    show_table(load_difference_table(frame), form, output)
+    else:
+        show_table(load_difference_table(frame), form, output)
+    if html or png or svg:
+        from medbench.reports.routing_page import change_section
+
+        scores = pd.concat([one.scores(), other.scores()])
+        sections = [change_section(one, other)]
+        _draw(sections, "Routing compared", html=html, png=png, svg=svg, sampled=sampled_note(scores))
+
+
+def _draw(
+    sections: Sequence[Section],
+    title: str,
+    *,
+    html: Path | None,
+    png: Path | None,
+    svg: Path | None,
+    sampled: str,
+) -> None:
+    """Write the pictures as they were asked for, and say on standard error where they lie."""
+    from medbench.reports.page import render_sections, write_page
+    from medbench.reports.routing_page import write_pictures
+
+    written = []
+    if html is not None:
+        written.append(write_page(render_sections(sections, title=title, sampled=sampled), html))
+    for folder, form in ((png, "png"), (svg, "svg")):
+        if folder is not None:
+            written += write_pictures(sections, folder, form)
+    for path in written:
+        say(str(path), err=True)
 
 
 def _columns(by: str) -> list[str]:

@@ -85,7 +85,7 @@ def run(
         str | None, typer.Option(help="Override the system prompt; '' for none.")
     ] = None,
     routing: Annotated[
-        str, typer.Option(help="Router statistics to record: off, tasks or documents.")
+        str, typer.Option(help="Router statistics to record: off, tasks, documents or tokens.")
     ] = "tasks",
     shuffle_options: Annotated[
         int | None, typer.Option(metavar="SEED", help="Permute the options of exam questions.")

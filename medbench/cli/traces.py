@@ -20,19 +20,26 @@ def kinds(
     across: Annotated[
         bool, typer.Option("--across/--each", help="Mean over all routers, or router by router.")
     ] = True,
-    phase: Annotated[str | None, typer.Option(help="Only prompt or only generated tokens.")] = None,
+    phase: Annotated[
+        str | None,
+        typer.Option(
+            help="Only prompt or only generated tokens; template or content of runs with --routing tokens."
+        ),
+    ] = None,
     form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rates as JSON.")] = False,
 ) -> None:
     """How often the tokens of each kind of task choose each expert, beside chance."""
     from medbench.analysis.specialisation import regroup, specialisation, task_groups
+    from medbench.analysis.token_parts import part_counts
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.results import specialisation_table
 
     found = load(runs)
     groups = task_groups(found, [name.strip() for name in by.split(",") if name.strip()])
-    frame = specialisation(regroup(found.routing(), groups), across_routers=across, phase=phase)
+    routing = part_counts(found) if phase in ("template", "content") else found.routing()
+    frame = specialisation(regroup(routing, groups), across_routers=across, phase=phase)
     if as_json:
         print_json(as_records(frame))
         return
@@ -67,6 +74,7 @@ def trace(
     from medbench.api import trace as run_trace
     from medbench.cli.tables import as_records, show_table
     from medbench.reports.results import repetition_table
+    from medbench.runs.traces import save_traces
 
     traces = run_trace(
         model=model,
@@ -76,7 +84,7 @@ def trace(
         data_source=source,
         quiet=as_json,
     )
-    traces.save(output)
+    save_traces(traces, output)
     frame = repetition(traces)
     if as_json:
         print_json(as_records(frame))
@@ -86,8 +94,8 @@ def trace(
 
 
 def agree(
-    first: Annotated[Path, typer.Argument(help="Trace of one checkpoint.")],
-    second: Annotated[Path, typer.Argument(help="Trace of the other, on the same tasks.")],
+    first: Annotated[Path, typer.Argument(help="Trace of one checkpoint, or its run.")],
+    second: Annotated[Path, typer.Argument(help="Trace or run of the other, on the same tasks.")],
     form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
@@ -98,7 +106,7 @@ def agree(
     from medbench.reports.results import agreement_table
     from medbench.runs.traces import read_traces
 
-    frame = checkpoint_agreement(read_traces(first), read_traces(second))
+    frame = checkpoint_agreement(read_traces(first).prompts(), read_traces(second).prompts())
     if as_json:
         print_json(as_records(frame))
         return

@@ -56,7 +56,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         base_revision: Likewise.
         max_batch_tokens: Tokens per forward, or ``auto``.
         store: Where answers are kept; ``None``: in memory.
-        routing: What to record of the routers: ``tasks``, ``documents`` or ``off``.
+        routing: What to record of the routers: ``tasks``, ``documents``, ``tokens`` or ``off``.
         seed: Seed of sampling.
         progress: Called after each stored batch with the share of the requests answered (0 to 1); may raise
             to stop.
@@ -223,7 +223,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         def ready(batch: Mapping[int, Answer], kept: Mapping[str, Answer]) -> None:
             named = {names[index]: answer for index, answer in batch.items()}
             routing: RoutingCounts = self.engine.routing()
-            self._store.put({**named, **kept}, routing or None)
+            self._store.put({**named, **kept}, routing or None, self.engine.traces())
             answers.update(named)
             for index, answer in batch.items():
                 request = missing[names[index]]
@@ -232,7 +232,9 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
                 self._progress(len(answers) / len(set(keys)))
 
         if missing:
-            self.engine.routing()  # what an earlier, failed call left behind belongs to no stored answer
+            # What an earlier, failed call left behind belongs to no stored answer.
+            self.engine.routing()
+            self.engine.traces()
             self._compute[kind](list(missing.values()), names, ready)
         elif self._progress is not None:
             self._progress(1.0)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from medbench.errors import ModelError
 from medbench.models.responses import Response
 from medbench.models.routing_counts import RoutingCounts
+from medbench.models.token_traces import Traces
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -83,8 +84,13 @@ class AnswerStore(Protocol):
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers that are known, by key."""
 
-    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
-        """Keep a batch of answers and the router counts of the forwards that gave them: all or nothing."""
+    def put(
+        self,
+        answers: Mapping[str, Answer],
+        routing: RoutingCounts | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        """Keep a batch of answers and what routers did in the forwards that gave them: all or nothing."""
 
 
 class MemoryStore:
@@ -93,20 +99,32 @@ class MemoryStore:
     def __init__(self) -> None:
         self._answers: dict[str, Answer] = {}
         self._routing = RoutingCounts()
+        self._traces: list[Traces] = []
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers that are known, by key."""
         return {key: self._answers[key] for key in keys if key in self._answers}
 
-    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
-        """Keep answers and add up router counts."""
+    def put(
+        self,
+        answers: Mapping[str, Answer],
+        routing: RoutingCounts | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        """Keep answers and traces, and add up router counts."""
         self._answers.update(answers)
+        if traces is not None:
+            self._traces.append(traces)
         if routing is not None:
             self._routing = self._routing + routing
 
     def routing(self) -> RoutingCounts:
         """All router counts so far."""
         return self._routing
+
+    def traces(self) -> list[Traces]:
+        """What routers chose token by token, batch by batch."""
+        return self._traces
 
 
 def request_key(

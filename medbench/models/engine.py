@@ -22,6 +22,7 @@ from medbench.models.routing_counts import RoutingCounts, RoutingLabel
 from medbench.models.sampling import Sampler, Sampling
 from medbench.models.scoring_pass import Score, ScoreCallback, ScoringPass
 from medbench.models.stopping import StopStrings
+from medbench.models.token_traces import Traces
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
@@ -47,7 +48,7 @@ class Engine:
         pad_token_id: The model's padding token. Nothing is padded; a prompt may still contain it.
         max_batch_tokens: Tokens per forward, or ``auto`` to go by the free memory. Changes the speed, not the
             answers.
-        routing: What to record of the routers: ``tasks``, ``documents`` or ``off``.
+        routing: What to record of the routers: ``tasks``, ``documents``, ``tokens`` or ``off``.
         max_rows: Sequences that generate side by side; ``None``: 64 on a CPU, 256 elsewhere.
         share_prefixes: Whether what several requests begin with is computed once.
 
@@ -194,6 +195,10 @@ class Engine:
     def routing(self) -> RoutingCounts:
         """Router counts of the requests answered since the last call; the count starts anew."""
         return self._recorder.drain()
+
+    def traces(self) -> Traces | None:
+        """What routers chose for the tokens of those requests, where ``routing`` is ``tokens``; likewise."""
+        return self._recorder.drain_traces()
 
     def _check(self, index: int, context: Sequence[int], more: int, others: Sequence[int]) -> None:
         where = f"request {index}"

@@ -107,9 +107,10 @@ class _Row:
         """Who counts tokens ``first`` to ``last`` of the row, standing at ``start`` in the pack."""
         border = min(max(len(self.request.prompt), first), last)
         first_new = min(max(self.counted, first), last)
-        yield Owned(self.index, 0, start + first_new - first, start + border - first)
+        prefix = self.prefix if not self.counted else None
+        yield Owned(self.index, 0, start + first_new - first, start + border - first, 1, prefix, grows=True)
         begin = max(first_new, border)
-        yield Owned(self.index, 1, start + begin - first, start + last - first)
+        yield Owned(self.index, 1, start + begin - first, start + last - first, grows=True)
 
 
 class GenerationPass:
@@ -274,14 +275,16 @@ class GenerationPass:
             )
         pack = Pack(segments, self._decode_block(longest) if working else None)
         hidden = self._run(ids, positions, pack, owned)
-        chosen = self._choose(hidden[torch.tensor(ends, device=device)], rows)
-        for row in admitted:
+        for row in rows:
             if row.prefix and not row.counted:
                 self._recorder.share(row.prefix, {row.index: 1})
+            # Before anything else can fail: what was counted must not count again.
+            row.counted = len(row.tokens)
+        chosen = self._choose(hidden[torch.tensor(ends, device=device)], rows)
         self._leave(admitted)
         self._active = rows
         for row in rows:
-            row.length = row.counted = len(row.tokens)
+            row.length = len(row.tokens)
         return self._settle(rows, chosen)
 
     def _decode_block(self, longest: int) -> DecodeBlock:
@@ -297,7 +300,7 @@ class GenerationPass:
         device = self._model.device
         tokens = torch.tensor(ids, device=device)
         places = torch.tensor(positions, device=device)
-        return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, len(ids))
+        return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, ids, positions)
 
     def _fill(self, prefixes: Iterable[_Prefix]) -> None:
         """Compute the keys of prefixes."""

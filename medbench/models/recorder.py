@@ -23,13 +23,15 @@ from torch import Tensor
 from medbench.errors import ModelError
 from medbench.models.molora import MoLoRALinear, molora_linears
 from medbench.models.routing_counts import PHASES, RoutingCounts, RoutingLabel
+from medbench.models.token_traces import Traces
+from medbench.models.tracer import Tracer
 
 if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["LEVELS", "Owned", "Recorder", "RoutingCounts"]
 
-LEVELS = ("off", "tasks", "documents")
+LEVELS = ("off", "tasks", "documents", "tokens")
 
 # Elements of the [modules, tokens, experts, experts] products formed at once.
 _CHUNK_ELEMENTS = 2**22
@@ -47,6 +49,8 @@ class Owned(NamedTuple):
         start: First token in the pack.
         stop: One past the last.
         times: How often each counts.
+        prefix: Whose tokens they follow, where those were computed once for several owners.
+        grows: Whether they follow what the owner has gathered in this phase.
     """
 
     owner: Hashable
@@ -54,6 +58,8 @@ class Owned(NamedTuple):
     start: int
     stop: int
     times: int = 1
+    prefix: Hashable = None
+    grows: bool = False
 
 
 class _Seen(NamedTuple):
@@ -77,7 +83,8 @@ class Recorder:
 
     Args:
         model: The model whose mixtures are observed; one without routers records nothing.
-        level: ``tasks`` adds up a task's documents, ``documents`` keeps them apart, ``off`` records nothing.
+        level: ``tasks`` adds up a task's documents, ``documents`` keeps them apart, ``tokens`` keeps the
+            choices of single tokens besides, ``off`` records nothing.
         near_tie: Logit margin between ranks k and k + 1 below which a choice counts as nearly tied.
 
     Raises:
@@ -95,7 +102,8 @@ class Recorder:
         self._places = {module: place for place, module in enumerate(self._modules)}
         self._seen: _Seen | None = None
         self._waiting: list[Owned] = []
-        self._waiting_tokens = 0
+        self._ids: list[int] = []
+        self._positions: list[int] = []
         self._rows: dict[tuple[Hashable, int], int] = {}
         self._free: list[int] = []
         self._sums: Tensor | None = None
@@ -106,6 +114,13 @@ class Recorder:
         self._projections = tuple(dict.fromkeys(str(module.projection) for module in self._modules))
         if len(self._layers) * len(self._projections) != len(self._modules):
             raise ModelError("not every layer has the same routed projections; they cannot be recorded")
+        self._tracer: Tracer | None = None
+        if level == "tokens" and self._modules:
+            ((experts, _),) = self._shapes
+            if experts > 256:
+                raise ModelError("single tokens are recorded of routers with 256 experts at most")
+            routers = [(module.layer, str(module.projection)) for module in self._modules]
+            self._tracer = Tracer(routers, experts)
 
     @property
     def active(self) -> bool:
@@ -114,23 +129,30 @@ class Recorder:
 
     def label(self, label: RoutingLabel) -> RoutingLabel:
         """The label under which a document's tokens are counted at this level."""
-        return label if self.level == "documents" else (label[0], -1)
+        return (label[0], -1) if self.level == "tasks" else label
 
-    def observe(self, forward: Callable[[], Tensor], owned: Iterable[Owned], tokens: int) -> Tensor:
+    def observe(
+        self,
+        forward: Callable[[], Tensor],
+        owned: Iterable[Owned],
+        ids: Sequence[int],
+        positions: Sequence[int],
+    ) -> Tensor:
         """Run a forward and count its tokens.
 
         Args:
             forward: Runs the model on N tokens.
             owned: Which of them count for whom.
-            tokens: N.
+            ids: The N tokens.
+            positions: Their places in their texts.
 
         Returns:
             What ``forward`` returns. If it raises, nothing is counted.
         """
         if not self._modules:
             return forward()
-        start = self._waiting_tokens
-        keep = partial(self._keep, start, start + tokens)
+        start = len(self._ids)
+        keep = partial(self._keep, start, start + len(ids))
         for module in self._modules:
             module.observer = keep
         try:
@@ -143,8 +165,9 @@ class Recorder:
             for part in owned
             if part.stop > part.start
         ]
-        self._waiting_tokens += tokens
-        if self._waiting_tokens >= _WAITING_TOKENS:
+        self._ids += ids
+        self._positions += positions
+        if len(self._ids) >= _WAITING_TOKENS:
             self._count()
         return result
 
@@ -165,6 +188,8 @@ class Recorder:
     def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
         """Count what these owners have gathered under their labels; the owners are forgotten."""
         self._count()
+        if self._tracer:
+            self._tracer.release({owner: self.label(label) for owner, label in owners.items()})
         held = [(key, label) for key, label in self._held(owners)]
         if not held or self._sums is None:
             return
@@ -179,15 +204,20 @@ class Recorder:
 
     def clear(self) -> None:
         """Forget what owners have gathered and was not released."""
-        self._waiting, self._waiting_tokens = [], 0
+        self._take_waiting()
         self._rows = {}
         self._free = []
         self._sums = None
+        if self._tracer:
+            self._tracer.clear()
 
     def discard(self, owners: Iterable[Hashable]) -> None:
         """Forget what these owners have gathered."""
         self._count()
-        rows = [self._rows.pop(key) for key, _ in self._held(dict.fromkeys(owners, ("", -1)))]
+        forgotten: dict[Hashable, RoutingLabel] = dict.fromkeys(owners, ("", -1))
+        if self._tracer:
+            self._tracer.discard(forgotten)
+        rows = [self._rows.pop(key) for key, _ in self._held(forgotten)]
         if rows:
             self._clear(rows)
 
@@ -195,6 +225,10 @@ class Recorder:
         """Return the counts released since the last call, and start anew."""
         done, self._done = self._done, RoutingCounts()
         return done
+
+    def drain_traces(self) -> Traces | None:
+        """Return the choices of the tokens released since the last call, if any were kept."""
+        return self._tracer.drain() if self._tracer else None
 
     def _keep(
         self, start: int, stop: int, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor
@@ -247,13 +281,21 @@ class Recorder:
         row = self._rows[key] = self._free.pop()
         return row
 
+    def _take_waiting(self) -> tuple[list[Owned], list[int], list[int]]:
+        """What waits, as of one forward; it waits no longer."""
+        waiting = self._waiting, self._ids, self._positions
+        self._waiting, self._ids, self._positions = [], [], []
+        return waiting
+
     def _count(self) -> None:
         """Add what waits to the sums of its owners."""
-        owned, tokens = self._waiting, self._waiting_tokens
-        self._waiting, self._waiting_tokens = [], 0
+        owned, ids, positions = self._take_waiting()
         if not owned or self._seen is None:
             return
+        tokens = len(ids)
         logits, choice, weights = (part[:, :tokens] for part in self._seen)
+        if self._tracer:
+            self._tracer.keep(choice, weights, owned, ids, positions)
         modules, _, experts = logits.shape
         if self._sums is None:
             width = experts * experts + 3 * experts + 3

@@ -231,7 +231,10 @@ class ScoringPass:
             ids += family.context[past:]
             positions += range(past, past + context)
             asking = self._owners(family.indices(), labels, owners)
-            owned += [Owned(owner, 0, start, start + context, times) for owner, times in asking.items()]
+            owned += [
+                Owned(owner, 0, start, start + context, times, family.prefix)
+                for owner, times in asking.items()
+            ]
             if family.prefix:
                 shares.setdefault(family.prefix, Counter()).update(asking)
             for option, asked in family.options.items():
@@ -329,7 +332,7 @@ class ScoringPass:
         tokens = torch.tensor(ids, device=device)
         places = torch.tensor(positions, device=device)
         pack = Pack(segments)
-        return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, len(ids))
+        return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, ids, positions)
 
     def _score(
         self,

@@ -7,10 +7,12 @@ from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
-__all__ = ["Cell", "expert_map", "layer_lines", "value_map"]
+__all__ = ["Cell", "expert_map", "layer_lines", "pair_maps", "scatter", "value_map"]
 
 _CELL = 18
 _LEFT, _TOP, _GAP = 34, 34, 30
+_DASHES = ("none", "6 3", "2 2")
+_TITLED = 400  # points: more need no title each, which would only swell the page
 
 
 def expert_map(
@@ -102,8 +104,16 @@ def layer_lines(
             f"{layers[i]}: {value:.3f}</title></circle>"
             for i, value in enumerate(values)
         )
-        label = f'<text x="{width - right + 6}" y="{y(0) - 26 + 13 * index}">— {escape(projection)}</text>'
-        parts.append(f'<g class="k{index}"><polyline class="line" points="{points}"/>{dots}{label}</g>')
+        # Dashes tell the lines apart where colours do not.
+        dash = f'stroke-dasharray="{_DASHES[index % len(_DASHES)]}"'
+        end, low = width - right + 6, round(y(0) - 26 + 13 * index, 1)
+        label = (
+            f'<line class="line" {dash} x1="{end}" y1="{low - 4}" x2="{end + 18}" y2="{low - 4}"/>'
+            f'<text x="{end + 22}" y="{low}">{escape(projection)}</text>'
+        )
+        parts.append(
+            f'<g class="k{index}"><polyline class="line" {dash} points="{points}"/>{dots}{label}</g>'
+        )
     return Markup("".join(parts) + "</svg>")  # noqa: S704 - all texts in it were escaped above
 
 
@@ -143,7 +153,8 @@ def value_map(
         name: What is drawn, for readers who cannot see it.
     """
     left, high, top = 12 + max(map(_room, rows)), 24, 34
-    wide = round(max(44, 10 + max(map(_room, columns))))
+    texts = [*columns, *(cell.text for row in cells for cell in row)]
+    wide = round(max(30, 10 + max(map(_room, texts))))
     width, height = round(left + wide * len(columns) + 4), top + high * len(rows) + 4
     parts = [
         f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
@@ -158,11 +169,12 @@ def value_map(
         parts.append(f'<text x="{left - 6:.1f}" y="{y + 16}" text-anchor="end">{escape(row)}</text>')
         for j, cell in enumerate(cells[i]):
             x = round(left + j * wide, 1)
-            dark = " dark" if abs(cell.value - middle) > 0.6 * reach else ""
+            dark = " dark" if abs(cell.value - middle) > 0.75 * reach else ""
             box = f'x="{x}" y="{y}" width="{wide}" height="{high}" rx="2"'
             parts.append(
                 f'<rect class="cell" {box} style="{_fill(cell.value, middle, reach)}">'
-                f"<title>{escape(cell.title)}</title></rect>"
+                + (f"<title>{escape(cell.title)}</title>" if cell.title else "")
+                + "</rect>"
                 f'<text class="inside{dark}" x="{x + wide / 2}" y="{y + 16}" text-anchor="middle">'
                 f"{escape(cell.text)}</text>"
             )
@@ -170,6 +182,85 @@ def value_map(
                 frames.append(f'<rect class="framed" {box}/>')
     # Frames last, so that no neighbour covers them.
     return Markup("".join(parts + frames) + "</svg>")  # noqa: S704 - all texts in it were escaped above
+
+
+def pair_maps(
+    blocks: Mapping[str, Sequence[Sequence[float]]], *, columns: int, middle: float, top: float, name: str
+) -> Markup:
+    """Draw for each router which experts are chosen together: rows and columns are its experts.
+
+    Args:
+        blocks: ``[E][E]`` shares by the router's name; the diagonal is left blank.
+        columns: Blocks side by side.
+        middle: What the neutral colour stands for: chance.
+        top: Share at which the colour above chance is full; below it that is 0.
+        name: What is drawn, for readers who cannot see it.
+    """
+    cell, gap, head = 15, 30, 34
+    experts = len(next(iter(blocks.values())))
+    step, high = experts * cell + gap, experts * cell + head + 10
+    rows = -(-len(blocks) // columns)
+    width, height = 20 + min(columns, len(blocks)) * step, rows * high
+    parts = [
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(name)}: a block per router, its rows and columns are experts">'
+    ]
+    for number, (title, shares) in enumerate(blocks.items()):
+        left, up = 20 + number % columns * step, number // columns * high + head
+        parts.append(f'<text x="{left}" y="{up - 20}">{escape(title)}</text>')
+        for i, row in enumerate(shares):
+            middle_of = i * cell + cell / 2
+            parts.append(
+                f'<text class="soft" x="{left + middle_of}" y="{up - 5}" text-anchor="middle">{i}</text>'
+                f'<text class="soft" x="{left - 5}" y="{up + middle_of + 4}" text-anchor="end">{i}</text>'
+            )
+            for j, share in enumerate(row):
+                box = f'x="{left + j * cell}" y="{up + i * cell}" width="{cell}" height="{cell}" rx="2"'
+                if i == j or share != share:  # NaN: the expert was never chosen
+                    parts.append(f'<rect class="cell blank" {box}/>')
+                    continue
+                fill = _fill(share, middle, middle if share < middle else top - middle)
+                parts.append(
+                    f'<rect class="cell" {box} style="{fill}"><title>{escape(title)}: {j} beside {i} '
+                    f"{_percent(share)}</title></rect>"
+                )
+    return Markup("".join(parts) + "</svg>")  # noqa: S704 - all texts in it were escaped above
+
+
+def scatter(points: Sequence[tuple[float, float, str]], *, x: str, y: str, name: str) -> Markup:
+    """Draw points in a frame from the least to the largest x, and from 0 to the largest y.
+
+    Args:
+        points: x, y and what is said of the point on hovering.
+        x: Name of the horizontal axis.
+        y: Name of the vertical axis.
+        name: What is drawn, for readers who cannot see it.
+    """
+    width, height, left, bottom = 420, 260, 48, 40
+    low, right = min(point[0] for point in points), max(point[0] for point in points)
+    most = max(point[1] for point in points)
+    across = (width - left - 20) / max(1e-9, right - low)
+    up = (height - bottom - 20) / max(1e-9, most)
+    base = height - bottom
+    dots = "".join(
+        f'<circle class="dot" cx="{left + (a - low) * across:.1f}" cy="{base - b * up:.1f}" r="3">'
+        + (f"<title>{escape(title)}</title>" if len(points) <= _TITLED else "")
+        + "</circle>"
+        for a, b, title in points
+    )
+    return Markup(  # noqa: S704 - all texts in it were escaped
+        f'<svg width="{width}" height="{height}" viewBox="0 0 {width} {height}" role="img" '
+        f'aria-label="{escape(name)}">'
+        f'<line class="axis" x1="{left}" y1="{base}" x2="{width - 10}" y2="{base}"/>'
+        f'<line class="axis" x1="{left}" y1="10" x2="{left}" y2="{base}"/>'
+        f'<text class="soft" x="{left}" y="{base + 15}">{low:.2f}</text>'
+        f'<text class="soft" x="{width - 10}" y="{base + 15}" text-anchor="end">{right:.2f}</text>'
+        f'<text class="soft" x="{(left + width) / 2}" y="{base + 30}" text-anchor="middle">{escape(x)}</text>'
+        f'<text class="soft" x="{left - 6}" y="{base}" text-anchor="end">0</text>'
+        f'<text class="soft" x="{left - 6}" y="24" text-anchor="end">{most:.1f}</text>'
+        f'<text class="soft" x="{left + 8}" y="14">{escape(y)}</text>'
+        f'<g class="k0" opacity="0.5">{dots}</g></svg>'
+    )
 
 
 def _room(text: str) -> float:

@@ -15,18 +15,16 @@ from markupsafe import Markup
 
 from medbench.analysis import Problem, Runs
 from medbench.errors import ReportError
+from medbench.reports.routing_page import routing_sections
 from medbench.reports.section import Section, system_names
 from medbench.reports.sections.answers import calibration_section, confusion_section, rates_section
 from medbench.reports.sections.differences import differences
 from medbench.reports.sections.documents import documents
 from medbench.reports.sections.provenance import provenance
-from medbench.reports.sections.routing import routing
-from medbench.reports.sections.routing_tasks import routing_tasks
-from medbench.reports.sections.routing_worth import ablations, specialised
 from medbench.reports.sections.scores import bars, overview
 from medbench.version import __version__
 
-__all__ = ["render_report", "render_sections", "write_page", "write_report"]
+__all__ = ["render_report", "render_sections", "sampled_note", "write_page", "write_report"]
 
 
 def write_report(
@@ -84,7 +82,7 @@ def render_report(runs: Runs, *, title: str | None = None, baseline: str | None 
         sections,
         title=title or _title(runs),
         subtitle=_subtitle(runs, scores),
-        sampled=_sampled(scores),
+        sampled=sampled_note(scores),
         problems=runs.problems,
     )
 
@@ -143,10 +141,7 @@ def _sections(
         calibration_section(runs, systems),
         confusion_section(runs, systems),
         documents(runs, systems),
-        routing(runs, systems),
-        specialised(runs, systems),
-        routing_tasks(runs, systems),
-        ablations(runs),
+        *routing_sections(runs, systems),
         provenance(runs, scores, systems),
     ]
 
@@ -171,7 +166,8 @@ def _subtitle(runs: Runs, scores: pd.DataFrame) -> str:
     return f"{names}{' · ' if names else ''}{len(runs)} run{'s' * (len(runs) > 1)} · {tasks} tasks{when}"
 
 
-def _sampled(scores: pd.DataFrame) -> str:
+def sampled_note(scores: pd.DataFrame) -> str:
+    """Which scores come from bundled samples, as a warning; empty if none does."""
     tasks = scores[scores["kind"] == "task"]
     marked = tasks.loc[tasks["data_source"] == "samples", "task"].astype(str).unique()
     if not len(marked):

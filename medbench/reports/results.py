@@ -210,6 +210,7 @@ def repetition_table(frame: pd.DataFrame) -> TextTable:
     """The rows of :func:`medbench.analysis.router_tokens.repetition`."""
     rows = [
         [
+            str(row["phase"]),
             str(row["layer"]),
             str(row["projection"]),
             str(row["metric"]),
@@ -219,9 +220,9 @@ def repetition_table(frame: pd.DataFrame) -> TextTable:
         ]
         for row in frame.to_dict("records")
     ]
-    headers = ["layer", "projection", "metric", "value", "95% interval", "chance"]
+    headers = ["phase", "layer", "projection", "metric", "value", "95% interval", "chance"]
     notes = ["any: neighbouring tokens have an expert in common; top1: their first experts are equal."]
-    return TextTable(headers, rows, [False] * 3 + [True] * 3, notes, "Repetition of experts along the text")
+    return TextTable(headers, rows, [False] * 4 + [True] * 3, notes, "Repetition of experts along the text")
 
 
 def agreement_table(frame: pd.DataFrame) -> TextTable:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from medbench.analysis import Runs
+from medbench.reports.picture import Picture
 
-__all__ = ["Section", "system_names"]
+__all__ = ["Section", "stem", "system_names"]
 
 
 @dataclass(frozen=True)
@@ -22,6 +24,7 @@ class Section:
         template: Template of the body, given ``data``.
         data: What the template shows.
         payloads: Packed data for the script, by element id.
+        pictures: Those of its drawings that can stand alone.
     """
 
     id: str
@@ -30,9 +33,15 @@ class Section:
     template: str
     data: Any
     payloads: Mapping[str, str] = field(default_factory=dict)
+    pictures: Sequence[Picture] = ()
 
 
 def system_names(runs: Runs) -> list[str]:
     """A name for each run: the model's, with the run id where a model has several."""
     models = [run.model for run in runs]
     return [run.model if models.count(run.model) == 1 else f"{run.model} · {run.run}" for run in runs]
+
+
+def stem(name: str) -> str:
+    """A name as part of a file's name."""
+    return re.sub(r"[^\w.]+", "-", name).strip("-.") or "model"

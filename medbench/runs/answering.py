@@ -117,7 +117,7 @@ def answer_with_workers(
 
         def commit(batch: Batch, result: BatchResult) -> None:
             nonlocal answered
-            store.put(result.answers, result.routing)
+            store.put(result.answers, result.routing, result.traces)
             warnings.add(result.notices)
             answered += sum(key in result.answers for key in batch.keys)
             listener.advance(answered / max(1, total))

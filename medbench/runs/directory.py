@@ -56,6 +56,11 @@ class RunDirectory:
         return self.path / "routing.parquet"
 
     @property
+    def vocabulary(self) -> Path:
+        """``vocabulary.json``: which tasks were traced, and what their tokens stand for."""
+        return self.path / "vocabulary.json"
+
+    @property
     def harness(self) -> Path:
         """The folder for lm-eval's own results and samples."""
         return self.path / "lm_eval"
@@ -103,7 +108,7 @@ class RunDirectory:
 
     def clear_tables(self) -> None:
         """Remove an earlier attempt's tables, the scores first: without them a run counts as unfinished."""
-        for table in (self.scores, self.samples, self.routing):
+        for table in (self.scores, self.samples, self.routing, self.vocabulary):
             table.unlink(missing_ok=True)
         if self.harness.is_dir():
             shutil.rmtree(self.harness)

@@ -14,7 +14,7 @@ from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import MedbenchError, RunError
 from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
 from medbench.runs.directory import RunDirectory, find_run, new_run
-from medbench.runs.files import read_json
+from medbench.runs.files import read_json, write_json
 from medbench.runs.harness import (
     TaskResult,
     evaluate_task,
@@ -34,6 +34,7 @@ from medbench.runs.rescoring import copy_answers, find_answered
 from medbench.runs.scores import group_rows, main_metric, task_rows
 from medbench.runs.store import ResponseStore, StoreError
 from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
+from medbench.runs.traces import traced_vocabulary
 from medbench.runs.writing import total_routing, write_tables
 
 if TYPE_CHECKING:
@@ -232,6 +233,9 @@ def _evaluate(
             scored.extend(rows)
         routing = total_routing(store.routing()) if plan.settings.routing != "off" else None
         model_info = lm.get_model_info()
+        vocabulary = None
+        if plan.settings.routing == "tokens":
+            vocabulary = traced_vocabulary(store, lm.tokenizer, [result.name for result in finished])
     if not finished:
         raise RunError(
             "no task could be evaluated",
@@ -241,6 +245,8 @@ def _evaluate(
     scored.extend(group_rows(plan.groups, scored))
     directory.clear_tables()
     write_harness_files(directory.harness, finished, model_info)
+    if vocabulary is not None:
+        write_json(directory.vocabulary, vocabulary)
     write_tables(directory, samples, scored, routing)
     return failures, {
         "failures": failures,

@@ -12,7 +12,7 @@ from medbench.errors import RunError
 
 __all__ = ["RunSettings", "canonical_hash"]
 
-ROUTING_LEVELS = ("off", "tasks", "documents")
+ROUTING_LEVELS = ("off", "tasks", "documents", "tokens")
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class RunSettings:
         chat_template: Whether prompts go through the model's chat template; ``None`` leaves it to the model's
             definition.
         system_prompt: Overrides the system prompt of the model's definition; an empty string means none.
-        routing: What is recorded of the routers: ``off``, ``tasks`` or ``documents``.
+        routing: What is recorded of the routers: ``off``, ``tasks``, ``documents`` or ``tokens``.
         max_batch_tokens: Token budget of a batch, or ``auto``; changes the speed, not the answers.
     """
 

@@ -2,8 +2,8 @@
 
 One SQLite file in WAL mode per run. A row of ``answers`` is keyed by the request (task, document, arguments,
 seed; see :mod:`medbench.models.answers`), and the file as a whole belongs to one model fingerprint, so that
-no model is ever given another's answers. The router counts of a batch are appended in the transaction of its
-answers: whatever moment the process dies at, both are there or neither is.
+no model is ever given another's answers. The router counts and traces of a batch are appended in the
+transaction of its answers: whatever moment the process dies at, all are there or none is.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from medbench.errors import RunError
 if TYPE_CHECKING:
     from medbench.models.answers import Answer
     from medbench.models.routing_counts import RoutingCounts
+    from medbench.models.token_traces import Traces
 
 __all__ = ["ResponseStore", "StoreError"]
 
@@ -33,6 +34,9 @@ CREATE TABLE IF NOT EXISTS answers (
 ) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS routing (
     batch INTEGER PRIMARY KEY, counts BLOB NOT NULL, checksum INTEGER NOT NULL
+);
+CREATE TABLE IF NOT EXISTS traces (
+    batch INTEGER PRIMARY KEY, trace BLOB NOT NULL, checksum INTEGER NOT NULL
 );
 """
 # What the machine may fail at without the file being at fault.
@@ -94,8 +98,13 @@ class ResponseStore:
                 found[key] = Answer.from_json(json.loads(text))
         return found
 
-    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
-        """Store a batch of answers and the router counts of the forwards that gave them, in one transaction.
+    def put(
+        self,
+        answers: Mapping[str, Answer],
+        routing: RoutingCounts | None = None,
+        traces: Traces | None = None,
+    ) -> None:
+        """Store a batch of answers and what routers did in the forwards that gave them, in one transaction.
 
         Raises:
             StoreError: The disk is full or the file cannot be written; nothing of the batch was stored.
@@ -106,11 +115,13 @@ class ResponseStore:
         try:
             with self._connection:
                 self._connection.executemany("INSERT OR REPLACE INTO answers VALUES (?, ?, ?, ?)", rows)
-                if routing is not None:
-                    blob = routing.to_bytes()
-                    self._connection.execute(
-                        "INSERT INTO routing (counts, checksum) VALUES (?, ?)", (blob, _checksum(blob))
-                    )
+                for table, column, part in (("routing", "counts", routing), ("traces", "trace", traces)):
+                    if part is not None:
+                        blob = part.to_bytes()
+                        self._connection.execute(
+                            f"INSERT INTO {table} ({column}, checksum) VALUES (?, ?)",  # noqa: S608 - named above
+                            (blob, _checksum(blob)),
+                        )
         except sqlite3.Error as error:
             raise _failure(self.path, error) from error
 
@@ -123,6 +134,13 @@ class ResponseStore:
 
         for (blob,) in self._connection.execute("SELECT counts FROM routing ORDER BY checksum, batch"):
             yield RoutingCounts.from_bytes(blob)
+
+    def traces(self) -> Iterable[Traces]:
+        """Yield the traces of every committed batch."""
+        from medbench.models.token_traces import Traces
+
+        for (blob,) in self._connection.execute("SELECT trace FROM traces ORDER BY batch"):
+            yield Traces.from_bytes(blob)
 
     def __len__(self) -> int:
         return int(self._connection.execute("SELECT COUNT(*) FROM answers").fetchone()[0])
@@ -166,9 +184,11 @@ def _verify_rows(connection: sqlite3.Connection) -> None:
     for key, text, checksum in connection.execute("SELECT key, answer, checksum FROM answers"):
         if not isinstance(text, str) or _checksum(f"{key}{text}") != checksum:
             raise sqlite3.DatabaseError(f"checksum of answer {key}")
-    for batch, blob, checksum in connection.execute("SELECT batch, counts, checksum FROM routing"):
-        if not isinstance(blob, bytes) or _checksum(blob) != checksum:
-            raise sqlite3.DatabaseError(f"checksum of routing batch {batch}")
+    for table, column in (("routing", "counts"), ("traces", "trace")):
+        query = f"SELECT batch, {column}, checksum FROM {table}"  # noqa: S608 - named above
+        for batch, blob, checksum in connection.execute(query):
+            if not isinstance(blob, bytes) or _checksum(blob) != checksum:
+                raise sqlite3.DatabaseError(f"checksum of {table} batch {batch}")
 
 
 def _checksum(content: str | bytes) -> int:

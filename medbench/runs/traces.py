@@ -1,103 +1,125 @@
-"""Traces: what every router chose for every token of the prompts of some tasks.
+"""Traces: what every router chose for every token, of a run or of the prompts of some tasks.
 
 A trace holds k bytes of choices and k bytes of gate weights per token and linear, and four bytes of token id
-per token. Two checkpoints traced on the same tasks saw the same tokens and can be compared choice by choice.
+per token. Two checkpoints traced on the same tasks saw the same prompts and can be compared choice by choice.
 """
 
 from __future__ import annotations
 
-import json
-import zipfile
-from collections.abc import Callable
-from dataclasses import dataclass
+import sqlite3
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import closing, contextmanager
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from medbench.errors import RunError
-from medbench.runs.files import replacing
+from medbench.errors import ModelError, RunError
+from medbench.models.routing_counts import PHASES
+from medbench.models.token_traces import Traces
+from medbench.runs.directory import RunDirectory
+from medbench.runs.files import read_json, replacing
 from medbench.runs.plan import RunPlan
 
-__all__ = ["Traces", "read_traces", "trace"]
+if TYPE_CHECKING:
+    from medbench.runs.store import ResponseStore
+
+__all__ = ["PHASES", "Traces", "read_traces", "run_traces", "save_traces", "trace", "traced_vocabulary"]
 
 
-@dataclass(frozen=True)
-class Traces:
-    """Choices of M routers for the T tokens of D prompts.
-
-    Attributes:
-        model: Name of the model.
-        routers: The M routers: (layer, projection).
-        num_experts: E.
-        documents: The D prompts: (task, place of the document in it).
-        offsets: [D + 1] where each prompt begins among the tokens, and where the last ends.
-        tokens: [T] token ids.
-        choice: [M, T, k] experts chosen, best first.
-        gate: [M, T, k] their gate weights in units of 1/255.
-    """
-
-    model: str
-    routers: tuple[tuple[int, str], ...]
-    num_experts: int
-    documents: tuple[tuple[str, int], ...]
-    offsets: NDArray[np.int64]
-    tokens: NDArray[np.int32]
-    choice: NDArray[np.uint8]
-    gate: NDArray[np.uint8]
-
-    def save(self, path: Path) -> None:
-        """Write a compressed NumPy archive, without pickles."""
-        head = {
-            "model": self.model,
-            "routers": self.routers,
-            "num_experts": self.num_experts,
-            "documents": self.documents,
-        }
-        text = np.frombuffer(json.dumps(head, ensure_ascii=False).encode("utf-8"), np.uint8)
-        with replacing(path) as temporary, temporary.open("wb") as file:
-            np.savez_compressed(
-                file,
-                head=text,
-                offsets=self.offsets,
-                tokens=self.tokens,
-                choice=self.choice,
-                gate=self.gate,
-            )
+def save_traces(traces: Traces, path: Path) -> None:
+    """Write a compressed NumPy archive, without pickles."""
+    with replacing(path) as temporary:
+        temporary.write_bytes(traces.to_bytes())
 
 
 def read_traces(path: Path) -> Traces:
-    """Read what :meth:`Traces.save` wrote.
+    """Read what :func:`save_traces` wrote, or the traces of a run directory.
 
     Raises:
-        RunError: The file is something else, or damaged.
+        RunError: The file is something else, or damaged; or the run has no traces.
     """
+    if path.is_dir():
+        return run_traces(path)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            head: Any = json.loads(archive["head"].tobytes().decode("utf-8"))
-            found = Traces(
-                model=str(head["model"]),
-                routers=tuple((int(layer), str(name)) for layer, name in head["routers"]),
-                num_experts=int(head["num_experts"]),
-                documents=tuple((str(task), int(place)) for task, place in head["documents"]),
-                offsets=archive["offsets"],
-                tokens=archive["tokens"],
-                choice=archive["choice"],
-                gate=archive["gate"],
-            )
-        shape = (len(found.routers), len(found.tokens), found.choice.shape[2])
-        whole = found.choice.shape == found.gate.shape == shape and found.choice.dtype == np.uint8
-        places = np.asarray(found.offsets, dtype=np.int64)
-        if not whole or (found.choice.size and int(found.choice.max()) >= found.num_experts):
-            raise ValueError("the choices do not fit the tokens")
-        if len(places) != len(found.documents) + 1 or (np.diff([0, *places, len(found.tokens)]) < 0).any():
-            raise ValueError("the documents do not fit the tokens")
-    except (OSError, ValueError, KeyError, TypeError, IndexError, EOFError, zipfile.BadZipFile) as error:
+        return Traces.from_bytes(path.read_bytes())
+    except (OSError, ModelError) as error:
         raise RunError(
             f"the trace cannot be read: {error}", where=str(path), hint="`medbench routing trace` makes one"
         ) from error
-    return found
+
+
+def run_traces(folder: Path, tasks: Collection[str] | None = None) -> Traces:
+    """The traces of a finished run, by task, document, phase and place.
+
+    In memory: T tokens of M routers take 2 k M T bytes, such as 288 MB for a million tokens of 72 routers.
+
+    Args:
+        folder: The run directory.
+        tasks: Only these tasks.
+
+    Raises:
+        RunError: The run did not record single tokens, or its response store cannot be read.
+    """
+    directory = RunDirectory(folder)
+    missing = RunError(
+        "this run has no traces",
+        where=str(folder),
+        hint="run a model with routers with --routing tokens; responses.sqlite holds the traces",
+    )
+    if not directory.vocabulary.exists() or not directory.responses.exists():
+        raise missing
+    words: Any = read_json(directory.vocabulary)
+    manifest: Any = read_json(directory.manifest)
+    wanted = set(words["tasks"]) if tasks is None else set(words["tasks"]) & set(tasks)
+    parts = []
+    with _reader(directory.responses) as connection:
+        for (blob,) in connection.execute("SELECT trace FROM traces ORDER BY batch"):
+            part = Traces.from_bytes(blob)
+            keep = np.array([task in wanted for task, _ in part.documents], dtype=bool)
+            if keep.any():
+                parts.append(part.select(keep))
+    if not parts:
+        raise missing
+    return replace(
+        Traces.join(parts).ordered(),
+        model=str(manifest.get("model", "")),
+        texts={int(token): str(text) for token, text in words["texts"].items()},
+        special=frozenset(int(token) for token in words["special"]),
+    )
+
+
+@contextmanager
+def _reader(path: Path) -> Iterator[sqlite3.Connection]:
+    # Nobody writes to a finished run; SQLite wants to write beside a file in WAL mode unless it is told so.
+    settled = not path.with_name(f"{path.name}-wal").exists()
+    try:
+        address = f"{path.resolve().as_uri()}?{'immutable=1' if settled else 'mode=ro'}"
+        with closing(sqlite3.connect(address, uri=True)) as connection:
+            yield connection
+    except (sqlite3.Error, ModelError) as error:
+        raise RunError(f"the traces cannot be read: {error}", where=str(path)) from error
+
+
+def traced_vocabulary(store: ResponseStore, tokenizer: Any, tasks: Iterable[str]) -> dict[str, Any] | None:
+    """What ``vocabulary.json`` says: which tasks were traced, and what their tokens stand for.
+
+    Analysis has no tokenizer. ``None`` if nothing was traced.
+    """
+    seen = [np.unique(part.tokens) for part in store.traces()]
+    if not seen:
+        return None
+    texts, special = _words(tokenizer, np.unique(np.concatenate(seen)).tolist())
+    return {"tasks": sorted(tasks), "texts": texts, "special": sorted(special)}
+
+
+def _words(tokenizer: Any, tokens: Iterable[int]) -> tuple[dict[int, str], frozenset[int]]:
+    """The texts of tokens, and which of them are marks and no text."""
+    marks = {int(number) for number, token in tokenizer.added_tokens_decoder.items() if token.special}
+    wanted = list(tokens)
+    texts = {token: str(tokenizer.decode([token], clean_up_tokenization_spaces=False)) for token in wanted}
+    return texts, frozenset(marks & set(wanted))
 
 
 def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> Traces:
@@ -128,17 +150,23 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
             prompts.setdefault((str(instance.task_name), int(instance.doc_id)), instance.args[0])
     if not prompts:
         raise RunError("no task could be loaded", hint="\n".join(map(reason, broken.values())))
-    texts = [lm.tok_encode(prompt)[-lm.max_length :] or [lm.prefix_token_id] for prompt in prompts.values()]
-    message(f"{len(texts)} prompts, {sum(map(len, texts)):,} tokens")
-    found = list(router_choices(model, texts, max_batch_tokens=lm.engine.max_batch_tokens))
+    encoded = [lm.tok_encode(prompt)[-lm.max_length :] or [lm.prefix_token_id] for prompt in prompts.values()]
+    message(f"{len(encoded)} prompts, {sum(map(len, encoded)):,} tokens")
+    found = list(router_choices(model, encoded, max_batch_tokens=lm.engine.max_batch_tokens))
     modules = [module for module in molora_linears(model) if module.num_experts > 1]
+    tokens = np.concatenate([np.asarray(text, np.int32) for text in encoded])
+    texts, special = _words(lm.tokenizer, np.unique(tokens).tolist())
     return Traces(
         model=plan.model.model,
         routers=tuple((module.layer, str(module.projection)) for module in modules),
         num_experts=modules[0].num_experts,
         documents=tuple(prompts),
-        offsets=np.cumsum([0, *map(len, texts)], dtype=np.int64),
-        tokens=np.concatenate([np.asarray(text, np.int32) for text in texts]),
+        phases=np.zeros(len(encoded), np.uint8),
+        starts=np.zeros(len(encoded), np.int32),
+        offsets=np.cumsum([0, *map(len, encoded)], dtype=np.int64),
+        tokens=tokens,
         choice=np.concatenate([part.choice for part in found], axis=1),
         gate=np.concatenate([part.gate for part in found], axis=1),
+        texts=texts,
+        special=special,
     )

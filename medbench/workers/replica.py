@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from medbench.models import MedbenchLM
     from medbench.models.answers import Answer
     from medbench.models.routing_counts import RoutingCounts
+    from medbench.models.token_traces import Traces
     from medbench.workers.batches import Batch
 
 __all__ = ["BatchResult", "Failure", "Loaded", "Replica", "ReplicaSpec"]
@@ -118,6 +119,7 @@ class BatchResult:
         seconds: How long it took.
         failure: Why the rest of the batch has no answer.
         notices: Warnings on the way.
+        traces: What routers chose token by token, where that is recorded.
     """
 
     answers: Mapping[str, Answer]
@@ -125,6 +127,7 @@ class BatchResult:
     seconds: float
     failure: Failure | None = None
     notices: Sequence[Notice] = ()
+    traces: Traces | None = None
 
 
 class _Outbox:
@@ -134,24 +137,34 @@ class _Outbox:
         self._kept: Mapping[str, Answer] = {}
         self._answers: dict[str, Answer] = {}
         self._routing: RoutingCounts | None = None
+        self._traces: list[Traces] = []
 
     def open(self, kept: Mapping[str, Answer]) -> None:
         """Begin a batch."""
-        self._kept, self._answers, self._routing = kept, {}, None
+        self._kept, self._answers, self._routing, self._traces = kept, {}, None, []
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Answers that came with the batch."""
         return {key: self._kept[key] for key in keys if key in self._kept}
 
-    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
+    def put(
+        self,
+        answers: Mapping[str, Answer],
+        routing: RoutingCounts | None = None,
+        traces: Traces | None = None,
+    ) -> None:
         """Lay answers by for the way back."""
         self._answers.update(answers)
+        if traces is not None:
+            self._traces.append(traces)
         if routing is not None:
             self._routing = routing if self._routing is None else self._routing + routing
 
-    def contents(self) -> tuple[dict[str, Answer], RoutingCounts | None]:
+    def contents(self) -> tuple[dict[str, Answer], RoutingCounts | None, Traces | None]:
         """All that goes back."""
-        return self._answers, self._routing
+        from medbench.models.token_traces import Traces
+
+        return self._answers, self._routing, Traces.join(self._traces) if self._traces else None
 
 
 class Replica:
@@ -203,8 +216,8 @@ class Replica:
         if _stamps(self._spec) != self._stamps:  # the weights may be the files themselves
             changed = "the checkpoint changed while it was in use"
             return BatchResult({}, None, 0.0, Failure(changed, self._spec.path, "run again with --fresh"))
-        answers, routing = self._outbox.contents()
-        return BatchResult(answers, routing, time.monotonic() - started, failure, tuple(notices))
+        answers, routing, traces = self._outbox.contents()
+        return BatchResult(answers, routing, time.monotonic() - started, failure, tuple(notices), traces)
 
 
 def _stamps(spec: ReplicaSpec) -> dict[str, tuple[int, int]]:

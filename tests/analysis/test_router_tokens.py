@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from medbench.analysis.router_tokens import checkpoint_agreement, repetition, repetition_chance
 from medbench.errors import AnalysisError, RunError
-from medbench.runs.traces import Traces, read_traces
+from medbench.runs.traces import Traces, read_traces, save_traces
 
 
 def _traces(seed: int, experts: int = 4, k: int = 2, lengths: tuple[int, ...] = (5, 1, 7)) -> Traces:
@@ -25,6 +25,8 @@ def _traces(seed: int, experts: int = 4, k: int = 2, lengths: tuple[int, ...] = 
         routers=((0, "gate"), (1, "up")),
         num_experts=experts,
         documents=tuple(("task", i) for i in range(len(lengths))),
+        phases=np.zeros(len(lengths), np.uint8),
+        starts=np.zeros(len(lengths), np.int32),
         offsets=np.cumsum([0, *lengths]).astype(np.int64),
         tokens=np.arange(tokens, dtype=np.int32),
         choice=choice,
@@ -116,13 +118,13 @@ def test_what_cannot_be_compared_is_refused() -> None:
 
 def test_traces_come_back_and_damage_is_refused(tmp_path: Path) -> None:
     traces = _traces(3)
-    traces.save(tmp_path / "t.npz")
+    save_traces(traces, tmp_path / "t.npz")
     back = read_traces(tmp_path / "t.npz")
     assert (back.documents, back.routers, back.model) == (traces.documents, traces.routers, traces.model)
     for name in ("offsets", "tokens", "choice", "gate"):
         assert np.array_equal(getattr(back, name), getattr(traces, name))
-    replace(traces, num_experts=2).save(tmp_path / "wrong.npz")
-    replace(traces, offsets=traces.offsets[:-1]).save(tmp_path / "short.npz")
+    save_traces(replace(traces, num_experts=2), tmp_path / "wrong.npz")
+    save_traces(replace(traces, offsets=traces.offsets[:-1]), tmp_path / "short.npz")
     (tmp_path / "cut.npz").write_bytes((tmp_path / "t.npz").read_bytes()[:200])
     (tmp_path / "text.npz").write_text("no archive")
     for name in ("wrong", "short", "cut", "text", "absent"):

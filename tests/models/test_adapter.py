@@ -13,6 +13,7 @@ from lm_eval.models.huggingface import HFLM
 
 from medbench.errors import ModelError
 from medbench.models import Answer, MedbenchLM, MemoryStore, Response, RoutingCounts
+from medbench.models.token_traces import Traces
 from tests.models.engines import tiny_model, tiny_tokenizer
 
 if TYPE_CHECKING:
@@ -96,12 +97,17 @@ class _Recording(MemoryStore):
         self.batches: list[int] = []
         self._left = fail_after
 
-    def put(self, answers: Mapping[str, Answer], routing: RoutingCounts | None = None) -> None:
+    def put(
+        self,
+        answers: Mapping[str, Answer],
+        routing: RoutingCounts | None = None,
+        traces: Traces | None = None,
+    ) -> None:
         if self._left is not None:
             if not self._left:
                 raise KeyboardInterrupt
             self._left -= 1
-        super().put(answers, routing)
+        super().put(answers, routing, traces)
         self.batches.append(len(answers))
 
     def unlimited(self) -> _Recording:
@@ -133,13 +139,14 @@ def test_a_run_that_breaks_off_goes_on_without_loss(model: PreTrainedModel, kind
         doc=_DOC,
     )
     whole = _Recording()
-    expected = getattr(_lm(model, store=whole, max_batch_tokens=80), method)(requests)
+    settings: dict[str, Any] = {"max_batch_tokens": 80, "routing": "tokens"}
+    expected = getattr(_lm(model, store=whole, **settings), method)(requests)
     assert len(whole.batches) > 1
     for broken_after in range(len(whole.batches)):
         store = _Recording(broken_after)
         with pytest.raises(KeyboardInterrupt):
-            getattr(_lm(model, store=store, max_batch_tokens=80), method)(requests)
-        resumed = getattr(_lm(model, store=store.unlimited(), max_batch_tokens=80), method)(requests)
+            getattr(_lm(model, store=store, **settings), method)(requests)
+        resumed = getattr(_lm(model, store=store.unlimited(), **settings), method)(requests)
         if method == "generate_until":
             assert resumed == expected
         else:
@@ -149,6 +156,10 @@ def test_a_run_that_breaks_off_goes_on_without_loss(model: PreTrainedModel, kind
         order = [counts.labels.index(label) for label in reference.labels]
         assert (counts.tokens[order] == reference.tokens).all()
         assert (counts.count[order] == reference.count).all()
+        traced, once = (Traces.join(kept.traces()).ordered() for kept in (store, whole))
+        assert traced.documents == once.documents
+        assert traced.tokens.tolist() == once.tokens.tolist()
+        assert traced.starts.tolist() == once.starts.tolist()
 
 
 def test_known_answers_are_not_computed_again(model: PreTrainedModel) -> None:

@@ -59,6 +59,7 @@ def test_all_sections_are_there(page: Path) -> None:
         "confusion",
         "documents",
         "routing",
+        "routing-pairs",
         "routing-kinds",
         "routing-tasks",
         "provenance",

@@ -119,4 +119,4 @@ def test_without_documents_nothing_is_framed(tmp_path: Path, routing: Any) -> No
         assert section is None
     else:
         assert section is not None
-        assert "framed" not in section.data["figures"][0]["svg"]
+        assert "framed" not in section.data["figures"][0].svg

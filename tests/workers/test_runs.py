@@ -14,6 +14,7 @@ from benchmarks.faults.runs import TASKS, compare, run_folder, stored_answers
 from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.runs import answering
 from medbench.runs.store import ResponseStore
+from medbench.runs.traces import run_traces
 from tests.workers.requests import OneProcessCrew
 
 
@@ -118,3 +119,12 @@ def test_a_prompt_that_is_cut_is_warned_of_as_in_one_process(
     )
     assert len(alone) > 1
     assert together == alone
+
+
+def test_traces_are_the_same_with_workers(tmp_path: Path, tasks: Path) -> None:
+    alone = run_traces(run(tmp_path / "alone", tasks, routing="tokens").directory)
+    found = run_traces(run(tmp_path / "two", tasks, routing="tokens", workers=2).directory)
+    assert found.documents == alone.documents
+    assert found.tokens.tolist() == alone.tokens.tolist()
+    assert found.choice.tolist() == alone.choice.tolist()
+    assert found.texts == alone.texts

@@ -5,13 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-from markupsafe import Markup
 
 from medbench.analysis import Runs
 from medbench.analysis.router_cells import Cells, cells
 from medbench.reports.heatmap import expert_map
 from medbench.reports.payload import pack
-from medbench.reports.section import Section
+from medbench.reports.picture import Picture, Ramp
+from medbench.reports.section import Section, stem
 
 __all__ = ["routing"]
 
@@ -38,6 +38,7 @@ def routing(runs: Runs, systems: list[str]) -> Section | None:
         template="routing.html.j2",
         data={"figures": figures},
         payloads={"routing-data": pack(payload)},
+        pictures=[figure["picture"] for figure in figures],
     )
 
 
@@ -62,25 +63,32 @@ def _figure(counted: Cells, system: str) -> tuple[dict[str, Any], dict[str, Any]
                 loads[f"{i}/{j}"] = _loads(counted.select(keep), order)
     chance = 1 / int(counted.experts.max())
     top_k = float(np.nanmean(counted.top_k))
-    return {
-        "system": system,
-        "caption": f"{width} experts, {top_k:.0f} chosen per token, {len(layers)} layers. "
-        f"Chance level: {100 * chance:.1f}% of the choices for every expert.",
+    shares = [value / 10_000 for value in loads["0/0"]]
+    busiest = int(np.argmax(shares))
+    (projection, layer), expert = order[busiest // width], busiest % width
+    most, level = f"{100 * shares[busiest]:.1f}%", f"{100 * chance:.1f}%"
+    picture = Picture(
+        name=f"load-{stem(system)}",
+        title=f"Expert load of {system}",
+        caption=f"{width} experts, {top_k:.0f} chosen per token, {len(layers)} layers. "
+        f"Chance level: {level} of the choices for every expert.",
+        reading=f"Orange experts receive more of the choices than chance ({level}), blue ones less. "
+        "Over all "
+        f"tokens the busiest is {projection}, layer {layer}, expert {expert}: {most}.",
+        reading_zh=f"橙色专家得到的选择多于随机水平（{level}），蓝色少于随机水平。在全部词元上，最忙的是"
+        f"第 {layer} 层 "
+        f"{projection} 的专家 {expert}：{most}。",
+        svg=expert_map(
+            projections, layers, width, shares, middle=chance, reach=chance, name=f"Expert load of {system}"
+        ),
+        ramp=Ramp("0%", f"chance, {level}", f"≥ {200 * chance:.0f}%"),
+    )
+    figure = {
+        "picture": picture,
         "tasks": tasks,
         "phases": ["all tokens" if phase == _ALL else phase for phase in phases],
-        "svg": expert_map(
-            projections,
-            layers,
-            width,
-            [value / 10_000 for value in loads["0/0"]],
-            middle=chance,
-            reach=chance,
-            name="Expert load",
-        ),
-        "legend": Markup(
-            '<p class="ramp"><span>0%</span><i></i><span>≥ {}%</span><span>middle: chance, {}%</span></p>'
-        ).format(f"{200 * chance:.0f}", f"{100 * chance:.1f}"),
-    }, {"chance": chance, "loads": loads}
+    }
+    return figure, {"chance": chance, "loads": loads}
 
 
 def _loads(selected: Cells, order: list[tuple[str, int]]) -> list[int]:

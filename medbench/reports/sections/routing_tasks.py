@@ -6,16 +6,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from markupsafe import Markup
 
 from medbench.analysis import Runs
 from medbench.analysis.routing import load_difference, router_summary, task_similarity
 from medbench.errors import AnalysisError
 from medbench.reports.formats import known
-from medbench.reports.heatmap import expert_map, layer_lines
-from medbench.reports.section import Section
+from medbench.reports.heatmap import Cell, expert_map, layer_lines, value_map
+from medbench.reports.picture import Picture, Ramp
+from medbench.reports.section import Section, stem
 
-__all__ = ["routing_tasks"]
+__all__ = ["change_picture", "routing_tasks"]
 
 # Beyond so many tasks, cells are too many to explain each.
 _TITLED = 16
@@ -40,14 +40,19 @@ def routing_tasks(runs: Runs, systems: list[str], *, draws: int = 200) -> Sectio
     if not frames:
         return None
     blocks = [_block(system, frame, draws) for system, frame in frames.items()]
+    change = _change(frames)
+    pictures = [picture for block in blocks for picture in block["pictures"]]
     return Section(
         id="routing-tasks",
         title="Routing by task",
-        lead="Means over all routers of the model, chance levels in the heading. Mutual information says how "
-        "much a token decides which experts serve it; similarity compares the expert loads of two tasks (1: "
+        lead="Means over all routers of the model, chance levels in the heading. Mutual information "
+        "says how "
+        "much a token decides which experts serve it; similarity compares the expert loads of two tasks "
+        "(1: "
         "equal). Intervals resample documents and need runs that recorded them (--routing documents).",
         template="routing_tasks.html.j2",
-        data={"blocks": blocks, "metrics": list(_METRICS.values()), "change": _change(frames)},
+        data={"blocks": blocks, "metrics": list(_METRICS.values()), "change": change},
+        pictures=pictures if change is None else [*pictures, change],
     )
 
 
@@ -58,6 +63,8 @@ def _block(system: str, frame: pd.DataFrame, draws: int) -> dict[str, Any]:
         rows.setdefault(str(row["task"]), {})[str(row["metric"])] = row
     chance = {name: _number(next(iter(rows.values()))[name]["chance"]) for name in _METRICS}
     layers = router_summary(frame, ["layer", "projection"], draws=draws)
+    entropy = _entropy(layers[layers["metric"] == "token_entropy"], system)
+    similarity = _similarity(task_similarity(frame, draws=draws), system)
     return {
         "system": system,
         "chance": [chance[name] for name in _METRICS],
@@ -65,8 +72,7 @@ def _block(system: str, frame: pd.DataFrame, draws: int) -> dict[str, Any]:
             {"task": task, "cells": [_cell(values[name]) for name in _METRICS]}
             for task, values in sorted(rows.items())
         ],
-        "entropy": _entropy(layers[layers["metric"] == "token_entropy"]),
-        "similarity": _similarity(task_similarity(frame, draws=draws)),
+        "pictures": [entropy] if similarity is None else [entropy, similarity],
     }
 
 
@@ -79,17 +85,30 @@ def _number(value: float) -> str:
     return f"{value:.2f}"
 
 
-def _entropy(rows: pd.DataFrame) -> Markup:
+def _entropy(rows: pd.DataFrame, system: str) -> Picture:
     table = rows.pivot(index="layer", columns="projection", values="value").sort_index()
     names = [name for name in ("gate", "up", "down") if name in table] + sorted(
         {str(name) for name in table} - {"gate", "up", "down"}
     )
     lines = {str(name): table[name].astype(float).tolist() for name in names}
     layers = [int(layer) for layer in table.index]
-    return layer_lines(lines, layers, top=float(rows["chance"].max()), name="Entropy of the routers in nats")
+    top = float(rows["chance"].max())
+    least = rows.nsmallest(1, "value").iloc[0]
+    return Picture(
+        name=f"entropy-{stem(system)}",
+        title=f"Entropy of the routers of {system}",
+        caption="Mean over tokens, by layer, in nats.",
+        reading=f"Lower is more decided; a router that ignores its input has {top:.2f} (dashed). The "
+        "most decided "
+        f"is {least['projection']} in layer {least['layer']}: {least['value']:.2f}.",
+        reading_zh=f"越低表示路由越果断；不看输入的路由器为 {top:.2f}（虚线）。最果断的是第 "
+        f"{least['layer']} 层的 "
+        f"{least['projection']}：{least['value']:.2f}。",
+        svg=layer_lines(lines, layers, top=top, name="Entropy of the routers in nats"),
+    )
 
 
-def _similarity(pairs: pd.DataFrame) -> dict[str, Any] | None:
+def _similarity(pairs: pd.DataFrame, system: str) -> Picture | None:
     """The matrix of similarities with tasks that are routed alike side by side."""
     tasks = list(pairs.loc[pairs["task"] == pairs["other"], "task"])
     if len(tasks) < 2:
@@ -111,21 +130,44 @@ def _similarity(pairs: pd.DataFrame) -> dict[str, Any] | None:
         title[i][j] = title[j][i] = ", ".join(parts)
     order = _leaves(matrix)
     lowest = float(matrix.min())
-    rows = [
-        {
-            "task": tasks[i],
-            "cells": [
-                (
-                    "–" if i == j else f"{matrix[i, j]:.{3 if few else 2}f}".lstrip("0"),
-                    round(100 * (matrix[i, j] - lowest) / max(1e-9, 1 - lowest)),
-                    title[i][j],
-                )
-                for j in order
-            ],
-        }
+    digits = 3 if few else 2
+    cells = [
+        [
+            Cell(lowest, "–", "", framed=False)
+            if i == j
+            else Cell(
+                float(matrix[i, j]), f"{matrix[i, j]:.{digits}f}".lstrip("0"), title[i][j], framed=False
+            )
+            for j in order
+        ]
         for i in order
     ]
-    return {"tasks": [tasks[i] for i in order], "rows": rows}
+    others = pairs[pairs["task"] != pairs["other"]]
+    near = others.nlargest(1, "similarity").iloc[0]
+    far = others.nsmallest(1, "similarity").iloc[0]
+    half = float(pairs["split_half"].mean())
+    chance = f"two halves of one task reach {half:.3f}" if known(half) else "1 is equal loads"
+    chance_zh = f"同一任务的两半为 {half:.3f}" if known(half) else "1 表示负载相同"
+    return Picture(
+        name=f"similarity-{stem(system)}",
+        title=f"Similarity of the tasks in {system}",
+        caption="1 − Jensen-Shannon divergence of the expert loads, mean over routers; neighbours are alike.",
+        reading=f"Darker tasks share experts; chance: {chance}. Most alike: {near['task']} and "
+        f"{near['other']}, "
+        f"{near['similarity']:.3f}; least: {far['task']} and {far['other']}, {far['similarity']:.3f}.",
+        reading_zh=f"颜色越深，两个任务共用的专家越多；参照水平：{chance_zh}。最相似：{near['task']} 与 "
+        f"{near['other']}"
+        f"（{near['similarity']:.3f}）；最不相似：{far['task']} 与 "
+        f"{far['other']}（{far['similarity']:.3f}）。",
+        svg=value_map(
+            [f"{number} {tasks[i]}" for number, i in enumerate(order, start=1)],
+            [str(number) for number in range(1, len(order) + 1)],
+            cells,
+            middle=lowest,
+            reach=max(1e-9, 1 - lowest),
+            name=f"Similarity of tasks in {system}",
+        ),
+    )
 
 
 def _leaves(matrix: Any) -> list[int]:
@@ -138,16 +180,30 @@ def _leaves(matrix: Any) -> list[int]:
     return [int(leaf) for leaf in leaves_list(tree)]
 
 
-def _change(frames: dict[str, pd.DataFrame]) -> dict[str, Any] | None:
+def _change(frames: dict[str, pd.DataFrame]) -> Picture | None:
     """The difference of the loads of the last and the first model with routers of the same shape."""
     systems = list(frames)
     if len(systems) < 2:
         return None
     first, last = systems[0], systems[-1]
     try:
-        frame = load_difference(frames[last], frames[first], ["layer", "projection"])
+        return change_picture(frames[last], frames[first], (last, first))
     except AnalysisError:
         return None  # checkpoints of different shape have no experts in common
+
+
+def change_picture(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> Picture:
+    """The expert loads of one checkpoint minus those of another.
+
+    Args:
+        one: ``runs.routing()`` of one run.
+        other: That of the other.
+        names: What they are called.
+
+    Raises:
+        AnalysisError: They have no routers in common.
+    """
+    frame = load_difference(one, other, ["layer", "projection"])
     projections = [name for name in ("gate", "up", "down") if name in set(frame["projection"])]
     layers = sorted(int(layer) for layer in frame["layer"].unique())
     experts = int(frame["expert"].max()) + 1
@@ -156,7 +212,19 @@ def _change(frames: dict[str, pd.DataFrame]) -> dict[str, Any] | None:
         float(values.get((p, layer, e), 0.0)) for p in projections for layer in layers for e in range(experts)
     ]
     reach = max(0.01, max(abs(number) for number in numbers))
-    drawing = expert_map(
-        projections, layers, experts, numbers, middle=0, reach=reach, name="Difference of expert loads"
+    most = frame.iloc[int(np.argmax(np.abs(frame["difference"].to_numpy(dtype=np.float64))))]
+    change = f"{100 * most['difference']:+.1f}".replace("-", "−")
+    return Picture(
+        name=f"change-{stem(names[0])}-{stem(names[1])}",
+        title=f"{names[0]} − {names[1]}",
+        caption="Difference of the expert loads over all tasks, in points of the share.",
+        reading="Pale is no change (0); orange experts do more in the first of the two, blue ones less. "
+        "Largest: "
+        f"{most['projection']}, layer {most['layer']}, expert {most['expert']}: {change}.",
+        reading_zh="浅色表示没有变化（0）；橙色专家在前者中承担更多，蓝色更少。变化最大：第 "
+        f"{most['layer']} 层 {most['projection']} 的专家 {most['expert']}：{change} 个百分点。",
+        svg=expert_map(
+            projections, layers, experts, numbers, middle=0, reach=reach, name="Difference of expert loads"
+        ),
+        ramp=Ramp(f"−{100 * reach:.1f}", "no change", f"+{100 * reach:.1f}"),
     )
-    return {"first": first, "last": last, "svg": drawing, "reach": f"{100 * reach:.1f}"}

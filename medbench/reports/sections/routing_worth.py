@@ -13,7 +13,8 @@ from medbench.analysis.ablation import ablation_contrasts, find_ablations, read_
 from medbench.analysis.specialisation import regroup, specialisation, task_groups
 from medbench.reports.formats import interval_text, known, score_text, signed_text
 from medbench.reports.heatmap import Cell, value_map
-from medbench.reports.section import Section
+from medbench.reports.picture import Picture
+from medbench.reports.section import Section, stem
 
 __all__ = ["ablation_section", "ablations", "specialised"]
 
@@ -37,14 +38,16 @@ def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section 
         id="routing-kinds",
         title="Experts by kind of task",
         lead="Share of the tokens of a kind of task (language and family) that choose an expert: orange is "
-        "more than chance, blue less. A frame marks rates whose 95% interval, over resampled documents, lies "
+        "more than chance, blue less. A frame marks rates whose 95% interval, over resampled documents, "
+        "lies "
         "above chance (runs with --routing documents).",
-        template="value_maps.html.j2",
+        template="pictures.html.j2",
         data={"figures": figures},
+        pictures=figures,
     )
 
 
-def _specialised(frame: pd.DataFrame, system: str, draws: int) -> dict[str, Any]:
+def _specialised(frame: pd.DataFrame, system: str, draws: int) -> Picture:
     across = specialisation(frame, across_routers=True, draws=draws)
     each = specialisation(frame, draws=draws)
     chance = float(across["chance"].iloc[0])
@@ -63,10 +66,21 @@ def _specialised(frame: pd.DataFrame, system: str, draws: int) -> dict[str, Any]
                 )
             ]
         )
-    return {
-        "caption": f"{system} · means over all routers, expert by expert; the last column counts the experts "
-        f"of single routers whose interval lies above chance. Chance: {100 * chance:.0f}% of the tokens.",
-        "svg": value_map(
+    most = across.nlargest(1, "rate").iloc[0]
+    level, rate = f"{100 * chance:.0f}%", f"{100 * most['rate']:.0f}%"
+    return Picture(
+        name=f"kinds-{stem(system)}",
+        title=f"Experts by kind of task in {system}",
+        caption="Means over all routers, expert by expert; the last column counts the experts of single "
+        "routers "
+        f"whose interval lies above chance. Chance: {level} of the tokens.",
+        reading=f"Orange is more than chance ({level}), blue less; framed rates are above it beyond "
+        "doubt (95%). "
+        f"Strongest: {most['task']}, expert {most['expert']}: {rate} of the tokens.",
+        reading_zh=f"橙色高于随机水平（{level}），蓝色低于随机水平；带框者在 95% 水平上确实高于随机。最"
+        f"强的偏好：{most['task']} "
+        f"的词元有 {rate} 选择专家 {most['expert']}。",
+        svg=value_map(
             rows,
             [*(str(expert) for expert in experts), "beyond"],
             cells,
@@ -74,7 +88,7 @@ def _specialised(frame: pd.DataFrame, system: str, draws: int) -> dict[str, Any]
             reach=max(chance, 1 - chance) / 2,
             name=f"Share of tokens that choose each expert, {system}: rows are kinds of tasks",
         ),
-    }
+    )
 
 
 def _rate_cell(where: str, row: Any, chance: float) -> Cell:
@@ -91,18 +105,21 @@ def ablations(runs: Runs) -> Section | None:
 
 def ablation_section(folders: Sequence[Path]) -> Section:
     """What each kind of task loses when experts are taken away."""
+    figures = [_ablation(folder) for folder in folders]
     return Section(
         id="ablation",
         title="What experts are worth",
-        lead="Change of the mean score of a kind's documents when routers are changed, in points: blue is a "
+        lead="Change of the mean score of a kind's documents when routers are changed, in points: blue "
+        "is a "
         "loss, orange a gain, 0 is no effect. A frame marks kinds that lose more than all others do: the "
         "95% interval of the difference, over resampled documents, lies below 0.",
-        template="value_maps.html.j2",
-        data={"figures": [_ablation(folder) for folder in folders]},
+        template="pictures.html.j2",
+        data={"figures": figures},
+        pictures=figures,
     )
 
 
-def _ablation(folder: Path) -> dict[str, Any]:
+def _ablation(folder: Path) -> Picture:
     frame = ablation_contrasts(read_ablation(folder))
     variants = list(frame["variant"].unique())
     kinds = sorted(frame["kind"].unique())
@@ -111,9 +128,19 @@ def _ablation(folder: Path) -> dict[str, Any]:
     reach = max(0.05, float(frame["change"].abs().max()))
     left_out = f" The first {_MOST} of {len(variants)} variants." if len(variants) > _MOST else ""
     sizes = ", ".join(f"{kind} {at[variants[0], kind]['n']}" for kind in kinds)
-    return {
-        "caption": f"{folder.parent.name} · documents: {sizes}.{left_out}",
-        "svg": value_map(
+    least = frame.nsmallest(1, "change").iloc[0]
+    change = signed_text(least["change"])
+    return Picture(
+        name=f"ablation-{stem(folder.parent.name)}-{stem(folder.name)}",
+        title=f"Ablations of {folder.parent.name}",
+        caption=f"Documents: {sizes}.{left_out}",
+        reading="Blue is a loss in points, orange a gain; without an effect 0. Framed kinds lose more "
+        "than all "
+        f"others do (95%). Largest loss: {least['variant']}, {least['kind']}: {change}.",
+        reading_zh="蓝色为损失（百分点），橙色为提高；没有影响时为 0。带框的类别比其他类别损失更多"
+        "（95%）。损失最大："
+        f"{least['variant']}，{least['kind']}：{change}。",
+        svg=value_map(
             shown,
             kinds,
             [[_change_cell(at[variant, kind]) for kind in kinds] for variant in shown],
@@ -121,7 +148,7 @@ def _ablation(folder: Path) -> dict[str, Any]:
             reach=reach,
             name=f"Change of the score when routers are changed, {folder.parent.name}: rows are variants",
         ),
-    }
+    )
 
 
 def _change_cell(row: dict[Any, Any]) -> Cell:

@@ -1,0 +1,143 @@
+"""``medbench routing tokens`` and ``scores``: experts token by token, and beside the answers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from medbench.cli.output import print_json, say
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from medbench.analysis import Runs
+    from medbench.reports.tables import TextTable
+    from medbench.runs.traces import Traces
+
+__all__ = ["scores", "tokens"]
+
+
+def tokens(
+    source: Annotated[Path, typer.Argument(help="Run with --routing tokens, or a trace.")],
+    show: Annotated[
+        str, typer.Option(help="What to show: classes, vocabulary, parts or repetition.")
+    ] = "classes",
+    phase: Annotated[
+        str | None, typer.Option(help="Only prompt or generated tokens, of classes and vocabulary.")
+    ] = None,
+    top: Annotated[int, typer.Option(help="Items of the vocabulary per expert.")] = 5,
+    least: Annotated[int, typer.Option(help="Tokens that an item has at least.")] = 20,
+    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Which classes of tokens and which words experts serve, template beside content, and repetition."""
+    from medbench.analysis.router_tokens import repetition
+    from medbench.analysis.token_classes import class_specialisation, vocabulary_specialisation
+    from medbench.cli.tables import as_records, show_table
+    from medbench.errors import AnalysisError
+    from medbench.reports.results import repetition_table
+    from medbench.reports.token_tables import classes_table, vocabulary_table
+    from medbench.runs.traces import read_traces
+
+    shown = ("classes", "vocabulary", "parts", "repetition")
+    if show not in shown:
+        raise AnalysisError(f"there is nothing called {show!r} to show", hint=", ".join(shown))
+    traces = read_traces(source)
+    if show == "parts":
+        table, rows = _parts(traces)
+    else:
+        if show == "classes":
+            frame = class_specialisation(traces, phase=phase)
+            table = classes_table(frame)
+        elif show == "vocabulary":
+            frame = vocabulary_specialisation(traces, top=top, least=least, phase=phase)
+            table = vocabulary_table(frame)
+        else:
+            frame = repetition(traces)
+            table = repetition_table(frame)
+        rows = as_records(frame)
+    if as_json:
+        print_json(rows)
+        return
+    show_table(table, form, output)
+
+
+def _parts(traces: Traces) -> tuple[TextTable, Any]:
+    from medbench.analysis.routing import router_summary, task_similarity
+    from medbench.analysis.token_parts import part_routing
+    from medbench.cli.tables import as_records
+    from medbench.reports.token_tables import parts_table
+
+    frame = part_routing(traces).assign(model=traces.model, run="")
+    summary = router_summary(frame, ["phase"])
+    # The documents of all tasks are apart already; the parts take the place of the tasks.
+    numbers = frame.groupby(["task", "document"], sort=True).ngroup()
+    similarity = task_similarity(frame.assign(task=frame["phase"], document=numbers))
+    rows = {"metrics": as_records(summary), "similarity": as_records(similarity)}
+    return parts_table(summary, similarity), rows
+
+
+def scores(
+    run: Annotated[str, typer.Argument(help="Run directory.")],
+    earlier: Annotated[
+        str | None, typer.Argument(help="Run of an earlier checkpoint on the same tasks, for the gains.")
+    ] = None,
+    phase: Annotated[str | None, typer.Option(help="Gains: only prompt or only generated tokens.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+) -> None:
+    """Whether right answers are routed differently, and whether tasks that share experts share gains."""
+    from medbench.analysis import load_runs
+    from medbench.analysis.routing_scores import shared_gains
+    from medbench.cli.tables import as_records, show_table
+    from medbench.errors import AnalysisError
+    from medbench.reports.token_tables import gains_table, loads_table, verdicts_table
+
+    later = load_runs(run)
+    gains = None
+    if earlier is not None:
+        sides = [_one(later, run), _one(load_runs(earlier), earlier)]
+        gains = shared_gains(sides[0], sides[1], phase=phase)
+    tables: tuple[pd.DataFrame, pd.DataFrame] | None = None
+    try:
+        tables = _verdicts(later)
+    except AnalysisError as error:
+        if gains is None:
+            raise
+        say(f"note: {error}", err=True)
+    if as_json:
+        print_json(
+            {
+                "verdicts": None if tables is None else as_records(tables[0]),
+                "loads": None if tables is None else as_records(tables[1]),
+                "gains": None if gains is None else {**gains._asdict(), "pairs": as_records(gains.pairs)},
+            }
+        )
+        return
+    if tables is not None:
+        show_table(verdicts_table(tables[0]), "text", None)
+        show_table(loads_table(tables[1]), "text", None)
+    if gains is not None:
+        show_table(gains_table(gains), "text", None)
+
+
+def _verdicts(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
+    from medbench.analysis.routing_answers import loads_by_verdict, routing_by_verdict
+    from medbench.errors import AnalysisError
+
+    verdicts = routing_by_verdict(runs)
+    if verdicts.empty:
+        raise AnalysisError("no task has both right and wrong documents")
+    return verdicts, loads_by_verdict(runs)
+
+
+def _one(runs: Runs, where: str) -> Any:
+    from medbench.errors import AnalysisError
+
+    if len(runs) != 1:
+        raise AnalysisError(
+            f"{len(runs)} runs lie here; one is needed", where=where, hint="give a run directory"
+        )
+    return next(iter(runs))
