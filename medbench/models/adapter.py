@@ -58,8 +58,8 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         store: Where answers are kept; ``None``: in memory.
         routing: What to record of the routers: ``tasks``, ``documents``, ``tokens`` or ``off``.
         seed: Seed of sampling.
-        progress: Called after each stored batch with the share of the requests answered (0 to 1); may raise
-            to stop.
+        progress: Called after each stored batch with the share of the requests answered (0 to 1) and the
+            tokens run since the last call; may raise to stop.
         system_prompt: System message of chats that have none.
         max_gen_toks: New tokens where a task does not say.
         max_length: Tokens of prompt and answer together; ``None``: what the model takes.
@@ -87,7 +87,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         store: AnswerStore | None = None,
         routing: str = "tasks",
         seed: int = 1234,
-        progress: Callable[[float], None] | None = None,
+        progress: Callable[[float, int], None] | None = None,
         system_prompt: str | None = None,
         max_gen_toks: int = 256,
         max_length: int | None = None,
@@ -121,6 +121,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         self._store: AnswerStore = store if store is not None else MemoryStore()
         self._seed = seed
         self._progress = progress
+        self._told = self.engine.tokens  # tokens that ``progress`` has heard of
         self._system_prompt = system_prompt
         self._encoder = Encoder(tokenizer, self.prefix_token_id, add_bos_token)
         self._generator = Generator(self.engine, tokenizer, self._encoder, self.max_length, max_gen_toks)
@@ -228,17 +229,21 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             for index, answer in batch.items():
                 request = missing[names[index]]
                 self.cache_hook.add_partial(kind, request.args, answer.as_lm_eval(kind))
-            if self._progress is not None:
-                self._progress(len(answers) / len(set(keys)))
+            self._tell(len(answers) / len(set(keys)))
 
         if missing:
             # What an earlier, failed call left behind belongs to no stored answer.
             self.engine.routing()
             self.engine.traces()
             self._compute[kind](list(missing.values()), names, ready)
-        elif self._progress is not None:
-            self._progress(1.0)
+        else:
+            self._tell(1.0)
         return [answers[key] for key in keys]
+
+    def _tell(self, fraction: float) -> None:
+        if self._progress is not None:
+            tokens, self._told = self.engine.tokens - self._told, self.engine.tokens
+            self._progress(fraction, tokens)
 
     def _answers(self, kind: str, requests: Sequence[Instance]) -> list[Any]:
         answers = self.answer(kind, requests, request_keys(kind, requests, self._seed))

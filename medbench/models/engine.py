@@ -81,6 +81,11 @@ class Engine:
         """Tokens the model takes at most, ``None`` if it does not say."""
         return self._packed.max_length
 
+    @property
+    def tokens(self) -> int:
+        """Tokens run through the model so far; a shared prefix counts once."""
+        return self._packed.tokens
+
     @torch.inference_mode()
     def score(
         self,

@@ -30,6 +30,9 @@ class PackedModel:
     Raises:
         ModelError: The engine cannot run this architecture: packed, it does not compute what it computes by
             itself.
+
+    Attributes:
+        tokens: Tokens run so far, prompts and generated ones together.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -45,7 +48,9 @@ class PackedModel:
             raise ModelError("the model has no language model head", where=where)
         self._head_device = next(self.head.parameters()).device
         self._tall = self.device.type == "cpu" and type(self.head) is nn.Linear and self.head.bias is None
+        self.tokens = 0
         self._verify(where)
+        self.tokens = 0  # those of the check do not count
 
     @property
     def device(self) -> torch.device:
@@ -83,6 +88,7 @@ class PackedModel:
                 pack=pack,
                 return_dict=True,
             )
+        self.tokens += len(ids)
         states: Tensor = output.last_hidden_state
         return states[0].to(self.device)
 

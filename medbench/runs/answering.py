@@ -120,7 +120,7 @@ def answer_with_workers(
             store.put(result.answers, result.routing, result.traces)
             warnings.add(result.notices)
             answered += sum(key in result.answers for key in batch.keys)
-            listener.advance(answered / max(1, total))
+            listener.advance(answered / max(1, total), result.tokens)
 
         dispatcher = Dispatcher(crew, commit, check=stop.check, warn=_LOG.warning)
         try:
@@ -226,8 +226,8 @@ def _open_model(
 ) -> MedbenchLM:
     from medbench.models import MedbenchLM
 
-    def after_batch(fraction: float) -> None:
-        listener.advance(fraction)
+    def after_batch(fraction: float, tokens: int) -> None:
+        listener.advance(fraction, tokens)
         stop.check()
 
     listener.message(f"loading {plan.model.model}")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections import deque
 from types import TracebackType
 from typing import Protocol
 
@@ -23,6 +25,9 @@ from medbench.errors import printable
 __all__ = ["ConsoleProgress", "ProgressListener", "SilentProgress"]
 
 
+_WINDOW = 30.0  # seconds that a pace looks back
+
+
 class ProgressListener(Protocol):
     """Hears how far a run has come."""
 
@@ -32,8 +37,8 @@ class ProgressListener(Protocol):
     def stage(self, name: str, documents: int) -> None:
         """A part of the work that covers this many documents starts."""
 
-    def advance(self, fraction: float) -> None:
-        """This share (0 to 1) of the stage's requests has been answered."""
+    def advance(self, fraction: float, tokens: int = 0) -> None:
+        """This share (0 to 1) of the stage's requests has been answered; so many tokens were run for that."""
 
     def message(self, text: str) -> None:
         """Something worth saying happened."""
@@ -51,7 +56,7 @@ class SilentProgress:
     def stage(self, name: str, documents: int) -> None:
         """Ignore the stage."""
 
-    def advance(self, fraction: float) -> None:
+    def advance(self, fraction: float, tokens: int = 0) -> None:
         """Ignore the advance."""
 
     def message(self, text: str) -> None:
@@ -61,15 +66,37 @@ class SilentProgress:
         """Ignore the end."""
 
 
+class _Pace:
+    """How many a second, over the last half minute."""
+
+    def __init__(self) -> None:
+        self._seen: deque[tuple[float, int]] = deque()
+
+    def add(self, count: int) -> None:
+        """So many more, now."""
+        self._seen.append((time.monotonic(), count))
+        while self._seen[-1][0] - self._seen[0][0] > _WINDOW:
+            self._seen.popleft()
+
+    def __str__(self) -> str:
+        (started, before), *_ = self._seen
+        span = self._seen[-1][0] - started
+        # What came with the first entry was counted before it.
+        return f"{(sum(count for _, count in self._seen) - before) / span:,.0f}" if span > 0 else ""
+
+
 class _PaceColumn(ProgressColumn):
-    """Documents per second, over the last half minute."""
+    """Documents and tokens per second."""
 
     def render(self, task: Task) -> Text:
         """The pace, once there is one."""
         pace = task.finished_speed or task.speed
-        return Text(
-            "" if not pace else f"{pace:.1f} documents/s" if pace < 100 else f"{pace:.0f} documents/s"
-        )
+        parts = []
+        if pace:
+            parts.append(f"{pace:.1f} documents/s" if pace < 100 else f"{pace:.0f} documents/s")
+        if task.fields["tokens"]:
+            parts.append(f"{task.fields['tokens']} tokens/s")
+        return Text(", ".join(parts))
 
 
 class ConsoleProgress:
@@ -93,7 +120,8 @@ class ConsoleProgress:
             transient=True,
             disable=not console.is_terminal,
         )
-        self._bar = self._progress.add_task("starting", total=None)
+        self._bar = self._progress.add_task("starting", total=None, tokens="")
+        self._pace = _Pace()
         self._done = 0
         self._documents = 0
         self._total = 0
@@ -102,6 +130,7 @@ class ConsoleProgress:
         """Show the bar."""
         self._total = documents
         self._progress.update(self._bar, total=documents)
+        self._pace.add(0)
         self._progress.start()
 
     def stage(self, name: str, documents: int) -> None:
@@ -112,9 +141,11 @@ class ConsoleProgress:
         if not self._console.is_terminal:
             self.message(f"{name}: {documents} documents, {self._done} of {self._total} done before")
 
-    def advance(self, fraction: float) -> None:
+    def advance(self, fraction: float, tokens: int = 0) -> None:
         """Move the bar within the stage."""
-        self._progress.update(self._bar, completed=round(self._done + fraction * self._documents))
+        self._pace.add(tokens)
+        completed = round(self._done + fraction * self._documents)
+        self._progress.update(self._bar, completed=completed, tokens=str(self._pace))
 
     def message(self, text: str) -> None:
         """Print above the bar."""

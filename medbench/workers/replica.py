@@ -120,6 +120,7 @@ class BatchResult:
         failure: Why the rest of the batch has no answer.
         notices: Warnings on the way.
         traces: What routers chose token by token, where that is recorded.
+        tokens: How many ran through the model.
     """
 
     answers: Mapping[str, Answer]
@@ -128,6 +129,7 @@ class BatchResult:
     failure: Failure | None = None
     notices: Sequence[Notice] = ()
     traces: Traces | None = None
+    tokens: int = 0
 
 
 class _Outbox:
@@ -206,6 +208,7 @@ class Replica:
             return None
         started = time.monotonic()
         self._outbox.open(batch.kept)
+        before = self._lm.engine.tokens
         failure = None
         notices: list[Notice] = []
         with collected(notices) if self._collect_warnings else nullcontext():
@@ -217,7 +220,15 @@ class Replica:
             changed = "the checkpoint changed while it was in use"
             return BatchResult({}, None, 0.0, Failure(changed, self._spec.path, "run again with --fresh"))
         answers, routing, traces = self._outbox.contents()
-        return BatchResult(answers, routing, time.monotonic() - started, failure, tuple(notices), traces)
+        return BatchResult(
+            answers,
+            routing,
+            time.monotonic() - started,
+            failure,
+            tuple(notices),
+            traces,
+            self._lm.engine.tokens - before,
+        )
 
 
 def _stamps(spec: ReplicaSpec) -> dict[str, tuple[int, int]]:

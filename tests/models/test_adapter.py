@@ -165,9 +165,11 @@ def test_a_run_that_breaks_off_goes_on_without_loss(model: PreTrainedModel, kind
 def test_known_answers_are_not_computed_again(model: PreTrainedModel) -> None:
     store = _Recording()
     requests = _ask("loglikelihood", [(text, " A") for text in _TEXTS])
-    shares: list[float] = []
-    first = _lm(model, store=store, progress=shares.append).loglikelihood(requests)
-    assert shares[-1] == 1.0
+    told: list[tuple[float, int]] = []
+    lm = _lm(model, store=store, progress=lambda share, tokens: told.append((share, tokens)))
+    first = lm.loglikelihood(requests)
+    assert told[-1][0] == 1.0
+    assert sum(tokens for _, tokens in told) == lm.engine.tokens > 0
     batches = list(store.batches)
     assert _lm(model, store=store).loglikelihood(requests) == first
     assert store.batches == batches
