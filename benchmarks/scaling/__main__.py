@@ -152,7 +152,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--rounds", type=int, default=3, help="of speed")
     parser.add_argument("--repeats", type=int, default=4, help="of every document, for speed")
     parser.add_argument("--requests", type=int, default=1_000_000, help="of feed; a tenth of them of ray")
-    parser.add_argument("--pace", type=float, default=10_000.0, help="tokens/s of a simulated worker")
+    parser.add_argument("--pace", type=float, default=3_000.0, help="tokens/s of a simulated worker")
     parser.add_argument("--delay", type=float, default=0.02, help="seconds between two batches of a worker")
     parser.add_argument("--kills", type=int, default=12, help="of workers")
     parser.add_argument("--seed", type=int, default=1)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -83,23 +83,20 @@ class _Committer:
 
 def feed(requests: Mapping[str, Sequence[Instance]], workers: int) -> Feed:
     """Workers that answer at once: how fast the driver is."""
-    return _feed(requests, workers, lambda clock: StubCrew(workers, clock))
+    clock = Clock()
+    return _feed(requests, StubCrew(workers, clock), workers, clock)
 
 
 def simulate(
     requests: Mapping[str, Sequence[Instance]], workers: int, *, pace: float, delay: float, spread: float
 ) -> Feed:
-    """Workers of a stated pace, by a clock that skips their time but not the driver's."""
-    return _feed(
-        requests,
-        workers,
-        lambda clock: StubCrew(workers, clock, pace=pace, delay=delay, spread=spread),
-    )
+    """Workers of a stated pace, by a clock that skips their time but not the driver's (of the processor)."""
+    clock = Clock(time.process_time)
+    crew = StubCrew(workers, clock, pace=pace, delay=delay, spread=spread)
+    return _feed(requests, crew, workers, clock)
 
 
-def _feed(
-    requests: Mapping[str, Sequence[Instance]], workers: int, make: Callable[[Clock], StubCrew]
-) -> Feed:
+def _feed(requests: Mapping[str, Sequence[Instance]], crew: StubCrew, workers: int, clock: Clock) -> Feed:
     started = time.perf_counter()
     keys = {kind: request_keys(kind, instances, 0) for kind, instances in requests.items()}
     batches = cut_batches(requests, keys, workers)
@@ -112,8 +109,6 @@ def _feed(
         ResponseStore(Path(folder) / "responses.sqlite", model="stub") as store,
     ):
         commit = _Committer(store, total)
-        clock = Clock()
-        crew = make(clock)
         began = clock()
         Dispatcher(crew, commit, clock=clock).run(batches)
         seconds = clock() - began

@@ -52,11 +52,13 @@ def torment(folder: Path, kills: int, seed: int) -> Mapping[str, object]:
         half = (found["workers killed"] + kills) // 2
         found["workers killed"] += _kill_workers(process, generator, half - found["workers killed"])
         kept: dict[str, tuple[str, float]] = {}
+        while process.running and not _answers(results):
+            time.sleep(0.2)
         if process.running:
             process.send(signal.SIGKILL)
             process.wait()
             found["drivers killed"] += 1
-            kept = stored_answers(run_folder(results))
+            kept = _answers(results)
             found["answers kept when a driver died"] += len(kept)
             process = _start(results)
             found["workers killed"] += _kill_workers(process, generator, kills - found["workers killed"])
@@ -76,6 +78,13 @@ def _start(results: Path) -> Process:
     results.mkdir(parents=True, exist_ok=True)
     words = ["run", "--tasks", _TASKS, "--workers", "2", "--no-report", "--results", str(results)]
     return Process(words, results.with_suffix(".out"))
+
+
+def _answers(results: Path) -> dict[str, tuple[str, float]]:
+    """What a run has stored so far."""
+    if not any(results.glob("*/*/responses.sqlite")):
+        return {}
+    return stored_answers(run_folder(results))
 
 
 def _kill_workers(process: Process, generator: random.Random, count: int) -> int:
