@@ -84,6 +84,8 @@ def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
     cluster: Any = ray
     ours = not ray.is_initialized()
     if ours:
+        if options.address is None:
+            _lock()
         _connect(ray, options)
     try:
         nodes = tuple(
@@ -96,6 +98,22 @@ def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
     finally:
         if ours:
             ray.shutdown()
+
+
+def _lock() -> None:
+    """Let nobody else into the cluster that is about to be started.
+
+    Ray listens on every interface of the machine, and whoever reaches it may run code. A token of this process,
+    which its children inherit, keeps others out; a choice that was made in the environment stays.
+    """
+    if "RAY_AUTH_MODE" not in os.environ:
+        os.environ["RAY_AUTH_MODE"] = "token"
+        os.environ["RAY_AUTH_TOKEN"] = _token()
+
+
+@lru_cache(maxsize=1)
+def _token() -> str:
+    return secrets.token_hex(32)
 
 
 def _connect(ray: Any, options: WorkerOptions) -> None:
@@ -111,21 +129,42 @@ def _connect(ray: Any, options: WorkerOptions) -> None:
             "object_store_memory": _OBJECT_STORE,
         }
     else:
+        _knock(options.address)
         settings["address"] = options.address
     # Ray sets handlers of its own; a run has its own way to stop.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**settings)
-    except (ConnectionError, OSError, RuntimeError, ValueError, TimeoutError) as error:
-        raise WorkersError(
-            f"the Ray cluster cannot be used: {str(error).strip().splitlines()[0]}",
-            where=f"--ray-address {options.address}" if options.address else "this machine",
-            hint="`ray status` says whether it runs; `ray start --head` starts one",
-        ) from error
+    except (ray.exceptions.RayError, OSError, RuntimeError, ValueError) as error:
+        raise _unusable(options.address, str(error)) from error
     finally:
         for number, handler in handlers.items():
             if signal.getsignal(number) is not handler:
                 signal.signal(number, handler)
+
+
+def _knock(address: str) -> None:
+    """Find out at once whether anybody listens: Ray itself would wait for minutes and hear no Ctrl-C.
+
+    Raises:
+        WorkersError: Nobody does.
+    """
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdigit():
+        return  # `auto`, or what Ray refuses by itself
+    try:
+        socket.create_connection((host, int(port)), timeout=_KNOCK).close()
+    except (OSError, OverflowError) as error:
+        raise _unusable(address, str(error)) from error
+
+
+def _unusable(address: str | None, why: str) -> WorkersError:
+    lines = why.strip().splitlines() or ["no reason was given"]
+    return WorkersError(
+        f"the Ray cluster cannot be used: {lines[0]}",
+        where=f"--ray-address {address}" if address else "this machine",
+        hint="`ray status` says whether it runs; `ray start --head` starts one",
+    )
 
 
 def place(nodes: Sequence[Node], options: WorkerOptions, *, gpu: bool) -> tuple[int, int, int]:
