@@ -11,7 +11,9 @@ from medbench.runs.settings import RunSettings
 
 if TYPE_CHECKING:
     from medbench.analysis import Runs
+    from medbench.catalog import ModelDefinition
     from medbench.runs.ablation import AblationOutcome
+    from medbench.runs.plan import RunPlan
     from medbench.runs.traces import Traces
     from medbench.workers.options import WorkerOptions
 
@@ -134,9 +136,7 @@ def evaluate_with_outcome(
     crew = _workers(workers, ray_address, gpus_per_worker)
     from medbench.analysis import load_runs
     from medbench.catalog import find_model
-    from medbench.checks.definitions import refuse_misread
     from medbench.runs.execution import execute
-    from medbench.runs.plan import make_plan
 
     settings = RunSettings(
         limit=limit,
@@ -152,25 +152,10 @@ def evaluate_with_outcome(
         max_batch_tokens=max_batch_tokens,
     )
     definition = find_model(
-        model,
-        base=base,
-        dtype=dtype,
-        device=device,
-        quantization=quantization,
-        deterministic=deterministic,
+        model, base=base, dtype=dtype, device=device, quantization=quantization, deterministic=deterministic
     )
-    plan = make_plan(
-        definition,
-        list(tasks) or list(DEFAULT_TASKS),
-        task_folders=[Path(folder) for folder in task_folders],
-        settings=settings,
-        allow_code=allow_code,
-    )
-    for task in plan.tasks:
-        if not task.shipped:
-            refuse_misread(task)
     outcome = execute(
-        plan,
+        _plan(settings, definition, tasks, task_folders, allow_code=allow_code),
         Path(results),
         fresh=fresh,
         rescore=rescore,
@@ -240,10 +225,8 @@ def ablate(
         MedbenchError: The input is at fault; the message says what to do.
     """
     from medbench.catalog import find_model
-    from medbench.checks.definitions import refuse_misread
     from medbench.models import parse_ablation
     from medbench.runs.ablation import ablate as run_ablation
-    from medbench.runs.plan import make_plan
 
     chosen = None if variants is None else [parse_ablation(text) for text in variants]
     settings = RunSettings(
@@ -254,16 +237,8 @@ def ablate(
         data_source=data_source,
         routing="off",
     )
-    plan = make_plan(
-        find_model(model, base=base, dtype=dtype, device=device),
-        list(tasks) or list(DEFAULT_TASKS),
-        task_folders=[Path(folder) for folder in task_folders],
-        settings=settings,
-        allow_code=allow_code,
-    )
-    for task in plan.tasks:
-        if not task.shipped:
-            refuse_misread(task)
+    definition = find_model(model, base=base, dtype=dtype, device=device)
+    plan = _plan(settings, definition, tasks, task_folders, allow_code=allow_code)
     return run_ablation(plan, chosen, Path(results), where=sweep, progress=None if quiet else _progress())
 
 
@@ -294,7 +269,6 @@ def trace(
         MedbenchError: The input is at fault; the message says what to do.
     """
     from medbench.catalog import find_model
-    from medbench.runs.plan import make_plan
     from medbench.runs.traces import trace as run_trace
 
     settings = RunSettings(
@@ -304,10 +278,33 @@ def trace(
         data_source=data_source,
         routing="off",
     )
-    plan = make_plan(
-        find_model(model, base=base), list(tasks) or list(DEFAULT_TASKS), task_folders=(), settings=settings
-    )
+    plan = _plan(settings, find_model(model, base=base), tasks)
     return run_trace(plan, **({} if quiet else {"message": _progress().message}))
+
+
+def _plan(
+    settings: RunSettings,
+    model: ModelDefinition,
+    tasks: Sequence[str],
+    task_folders: Sequence[str | Path] = (),
+    *,
+    allow_code: bool = False,
+) -> RunPlan:
+    """Plan the tasks, all bundled ones if none is named; refuse one from outside that would be misread."""
+    from medbench.checks.definitions import refuse_misread
+    from medbench.runs.plan import make_plan
+
+    plan = make_plan(
+        model,
+        list(tasks) or list(DEFAULT_TASKS),
+        task_folders=[Path(folder) for folder in task_folders],
+        settings=settings,
+        allow_code=allow_code,
+    )
+    for task in plan.tasks:
+        if not task.shipped:
+            refuse_misread(task)
+    return plan
 
 
 def _workers(count: int | str | None, address: str | None, gpus: int) -> WorkerOptions | None:

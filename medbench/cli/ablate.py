@@ -7,6 +7,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medbench.cli.options import (
+    AllowCode,
+    Base,
+    DataDir,
+    Device,
+    Dtype,
+    Format,
+    Limit,
+    Model,
+    NumFewshot,
+    Source,
+    Tasks,
+    TasksDir,
+    split_names,
+)
 from medbench.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -18,18 +33,8 @@ __all__ = ["ablate"]
 
 
 def ablate(
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="Name of a model definition, a YAML file, or a checkpoint folder."
-        ),
-    ] = "demo",
-    tasks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tasks", "-t", help="Tasks, groups or tags, separated by commas; all bundled ones by default."
-        ),
-    ] = None,
+    model: Model = "demo",
+    tasks: Tasks = None,
     variant: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,31 +50,17 @@ def ablate(
     by: Annotated[
         str, typer.Option(help="What makes a kind of task, with commas: language, family, task.")
     ] = "language,family",
-    base: Annotated[
-        str | None, typer.Option(help="Base model of an adapter checkpoint: a folder or hub id.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Evaluate only the first N documents of each task.")
-    ] = None,
-    num_fewshot: Annotated[int | None, typer.Option(help="Examples before each document.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(envvar="MEDBENCH_DATA", help="Folder with the real benchmark files.")
-    ] = None,
-    source: Annotated[
-        str, typer.Option("--source", help="Where documents come from: auto, folder, hub or samples.")
-    ] = "auto",
+    base: Base = None,
+    limit: Limit = None,
+    num_fewshot: NumFewshot = None,
+    data_dir: DataDir = None,
+    source: Source = "auto",
     results: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
-    tasks_dir: Annotated[
-        list[Path] | None,
-        typer.Option("--tasks-dir", help="Another folder with task YAMLs; may be repeated."),
-    ] = None,
-    allow_code: Annotated[
-        bool,
-        typer.Option("--allow-code", help="Let task folders from outside run their own Python functions."),
-    ] = False,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
+    tasks_dir: TasksDir = None,
+    allow_code: AllowCode = False,
+    dtype: Dtype = None,
+    device: Device = None,
+    form: Format = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
     """Take experts away, score the tasks again, and compare with the intact model.
@@ -84,7 +75,7 @@ def ablate(
 
     outcome = run_ablation(
         model=model,
-        tasks=[name.strip() for value in tasks or [] for name in value.split(",") if name.strip()],
+        tasks=split_names(*tasks or ()),
         variants=variant or None,
         sweep=sweep,
         base=base,
@@ -101,7 +92,7 @@ def ablate(
     )
     documents = read_ablation(outcome.path)
     effects = ablation_effects(documents)
-    contrasts = ablation_contrasts(documents, [name.strip() for name in by.split(",") if name.strip()])
+    contrasts = ablation_contrasts(documents, split_names(by))
     written = _write(outcome, effects)
     if as_json:
         print_json(

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from medbench.cli.options import Baseline, Format, Output, RowsAsJson, RunPaths, SystemBy
 from medbench.cli.output import print_json
 
 __all__ = ["register"]
@@ -18,13 +18,9 @@ def register(app: typer.Typer) -> None:
 
 
 def compare(
-    runs: Annotated[
-        list[str] | None, typer.Argument(help="Folders, run directories, lm-eval results or globs.")
-    ] = None,
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", "-b", help="Model to compare with; the first by default.")
-    ] = None,
-    by: Annotated[str, typer.Option(help="What counts as a system: model or run.")] = "model",
+    runs: RunPaths = None,
+    baseline: Baseline = None,
+    by: SystemBy = "model",
     tasks: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="Only this task or group; may be repeated.")
     ] = None,
@@ -39,9 +35,9 @@ def compare(
         bool,
         typer.Option("--fail-on-regression", help="Exit with 1 if a task is worse or cannot be compared."),
     ] = False,
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    form: Format = "text",
+    output: Output = None,
+    as_json: RowsAsJson = False,
 ) -> None:
     """Compare checkpoints on the same documents, with intervals and tests."""
     from medbench.analysis import compare as compare_runs

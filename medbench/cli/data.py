@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medbench.cli.options import AnyDataDir, AnySource, AsJson
 from medbench.cli.output import print_json, print_table, say
 from medbench.errors import DataError
 
@@ -20,20 +21,18 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List, fetch, verify, lock and convert datasets.", no_args_is_help=True)
 
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", envvar="MEDBENCH_DATA", help="Folder with benchmark files.")
-]
-SourceName = Annotated[str, typer.Option("--source", help="auto, folder, folder-or-samples, hub or samples.")]
 TasksDir = Annotated[
     list[Path] | None, typer.Option("--tasks-dir", help="A folder whose sources.yaml adds datasets.")
 ]
 Names = Annotated[list[str] | None, typer.Argument(help="Datasets; all by default.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")
 def list_command(
-    data_dir: DataDir = None, source: SourceName = "auto", tasks_dir: TasksDir = None, as_json: AsJson = False
+    data_dir: AnyDataDir = None,
+    source: AnySource = "auto",
+    tasks_dir: TasksDir = None,
+    as_json: AsJson = False,
 ) -> None:
     """List the datasets and where each would come from now."""
     from medbench.data import dataset_names, get_entry
@@ -66,7 +65,7 @@ def list_command(
 @app.command("fetch")
 def fetch_command(
     names: Names = None,
-    data_dir: DataDir = None,
+    data_dir: AnyDataDir = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite files that differ.")] = False,
     base: Annotated[
         str | None, typer.Option("--from", help="Another server with the same addresses, a mirror.")
@@ -88,7 +87,7 @@ def fetch_command(
 
 
 @app.command("verify")
-def verify_command(names: Names = None, data_dir: DataDir = None, as_json: AsJson = False) -> None:
+def verify_command(names: Names = None, data_dir: AnyDataDir = None, as_json: AsJson = False) -> None:
     """Compare a folder with the pinned checksums. Exit status 1 if a file differs or all are missing."""
     from medbench.data.fetching import verify
 
@@ -106,8 +105,8 @@ def verify_command(names: Names = None, data_dir: DataDir = None, as_json: AsJso
 @app.command("lock")
 def lock_command(
     names: Names = None,
-    data_dir: DataDir = None,
-    source: SourceName = "auto",
+    data_dir: AnyDataDir = None,
+    source: AnySource = "auto",
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", help="Lock file; MEDBENCH_LOCK or medbench-data.lock.json here."),
@@ -150,8 +149,8 @@ def lock_command(
 @app.command("duplicates")
 def duplicates_command(
     names: Names = None,
-    data_dir: DataDir = None,
-    source: SourceName = "auto",
+    data_dir: AnyDataDir = None,
+    source: AnySource = "auto",
     limit: Annotated[int, typer.Option(help="How many to print.")] = 20,
     as_json: AsJson = False,
 ) -> None:

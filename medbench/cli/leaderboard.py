@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from medbench.cli.options import Format, Output, RunPaths, SystemBy
 from medbench.cli.output import print_json
 
 __all__ = ["register"]
@@ -18,21 +19,19 @@ def register(app: typer.Typer) -> None:
 
 
 def leaderboard(
-    runs: Annotated[
-        list[str] | None, typer.Argument(help="Folders, run directories, lm-eval results or globs.")
-    ] = None,
+    runs: RunPaths = None,
     suite: Annotated[
         str | None, typer.Option("--suite", "-s", help="Group to rank over; the largest by default.")
     ] = None,
     tasks: Annotated[
         list[str] | None, typer.Option("--task", "-t", help="Rank over this task; may be repeated.")
     ] = None,
-    by: Annotated[str, typer.Option(help="What counts as a system: model or run.")] = "model",
+    by: SystemBy = "model",
     published: Annotated[
         Path | None, typer.Option(help="YAML with published scores and their sources, shown but not ranked.")
     ] = None,
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    form: Format = "text",
+    output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
 ) -> None:
     """Rank checkpoints over a suite; ranks come with the range that noise allows."""

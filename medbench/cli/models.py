@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from medbench.cli.options import AsJson
 from medbench.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ app = typer.Typer(help="List, show, check and convert models.", no_args_is_help=
 
 Model = Annotated[str, typer.Argument(help="Name of a definition, a YAML file, or a checkpoint folder.")]
 Base = Annotated[str | None, typer.Option(help="Base model of an adapter: a folder or hub id.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 @app.command("list")

@@ -8,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from medbench.cli.options import Baseline, RunPaths
 from medbench.cli.output import say
 
 __all__ = ["register"]
@@ -19,15 +20,11 @@ def register(app: typer.Typer) -> None:
 
 
 def report(
-    runs: Annotated[
-        list[str] | None, typer.Argument(help="Folders, run directories, lm-eval results or globs.")
-    ] = None,
+    runs: RunPaths = None,
     output: Annotated[Path, typer.Option("--output", "-o", help="The HTML file to write.")] = Path(
         "report.html"
     ),
-    baseline: Annotated[
-        str | None, typer.Option("--baseline", "-b", help="Model to compare with; the first by default.")
-    ] = None,
+    baseline: Baseline = None,
     title: Annotated[str | None, typer.Option(help="Heading of the page.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print what was written as JSON.")] = False,
 ) -> None:

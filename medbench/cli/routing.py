@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medbench.cli.ablate import ablate
+from medbench.cli.options import Format, Output, RoutedRunPaths, RowsAsJson, split_names
 from medbench.cli.output import print_json, say
 from medbench.cli.tokens import scores, tokens
 from medbench.cli.traces import agree, kinds, trace
@@ -30,12 +31,12 @@ def register(parent: typer.Typer) -> None:
 
 @app.command("show")
 def show(
-    runs: Annotated[list[str] | None, typer.Argument(help="Run directories, folders or globs.")] = None,
+    runs: RoutedRunPaths = None,
     by: Annotated[
         str, typer.Option(help="What to keep apart, with commas: task, phase, layer, projection.")
     ] = "task",
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    form: Format = "text",
+    output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     html: Annotated[
         Path | None, typer.Option(help="Write a page with all pictures of routing there.")
@@ -68,10 +69,10 @@ def show(
 
 @app.command("similarity")
 def similarity(
-    runs: Annotated[list[str] | None, typer.Argument(help="Run directories, folders or globs.")] = None,
+    runs: RoutedRunPaths = None,
     phase: Annotated[str | None, typer.Option(help="Only prompt or only generated tokens.")] = None,
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    form: Format = "text",
+    output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the pairs as JSON.")] = False,
 ) -> None:
     """How alike tasks are routed, pair by pair."""
@@ -91,9 +92,9 @@ def compare(
     first: Annotated[str, typer.Argument(help="Run directory of one checkpoint.")],
     second: Annotated[str, typer.Argument(help="Run directory of the other.")],
     by: Annotated[str, typer.Option(help="What to keep apart, with commas.")] = "task,layer,projection",
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    form: Format = "text",
+    output: Output = None,
+    as_json: RowsAsJson = False,
     html: Annotated[Path | None, typer.Option(help="Write a page with the picture there.")] = None,
     png: Annotated[
         Path | None, typer.Option(help="Write the picture into this folder, as PNG (medbench[plots]).")
@@ -150,7 +151,7 @@ def _columns(by: str) -> list[str]:
     from medbench.analysis.routing import BY
     from medbench.errors import AnalysisError
 
-    columns = [name.strip() for name in by.split(",") if name.strip()]
+    columns = split_names(by)
     unknown = [name for name in columns if name not in BY]
     if unknown or not columns:
         raise AnalysisError(

@@ -10,6 +10,20 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medbench.cli.options import (
+    AllowCode,
+    Base,
+    DataDir,
+    Device,
+    Dtype,
+    Limit,
+    NumFewshot,
+    Results,
+    Source,
+    Tasks,
+    TasksDir,
+    split_names,
+)
 from medbench.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -34,36 +48,17 @@ def run(
             "Repeated: the models are evaluated in turn and compared with the first.",
         ),
     ] = None,
-    tasks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tasks", "-t", help="Tasks, groups or tags, separated by commas; all bundled ones by default."
-        ),
-    ] = None,
-    base: Annotated[
-        str | None, typer.Option(help="Base model of an adapter checkpoint: a folder or hub id.")
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(help="Evaluate only the first N documents of each task.")
-    ] = None,
-    num_fewshot: Annotated[int | None, typer.Option(help="Examples before each document.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(envvar="MEDBENCH_DATA", help="Folder with the real benchmark files.")
-    ] = None,
-    source: Annotated[
-        str, typer.Option("--source", help="Where documents come from: auto, folder, hub or samples.")
-    ] = "auto",
-    results: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("results"),
-    tasks_dir: Annotated[
-        list[Path] | None,
-        typer.Option("--tasks-dir", help="Another folder with task YAMLs; may be repeated."),
-    ] = None,
-    allow_code: Annotated[
-        bool,
-        typer.Option("--allow-code", help="Let task folders from outside run their own Python functions."),
-    ] = False,
-    dtype: Annotated[str | None, typer.Option(help="float32, bfloat16 or float16.")] = None,
-    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
+    tasks: Tasks = None,
+    base: Base = None,
+    limit: Limit = None,
+    num_fewshot: NumFewshot = None,
+    data_dir: DataDir = None,
+    source: Source = "auto",
+    results: Results = Path("results"),
+    tasks_dir: TasksDir = None,
+    allow_code: AllowCode = False,
+    dtype: Dtype = None,
+    device: Device = None,
     quantization: Annotated[
         str | None,
         typer.Option(help="Base weights in fewer bits: none, int8 or nf4 (needs the extra `quantization`)."),
@@ -125,7 +120,7 @@ def run(
 
     ask = partial(
         evaluate_with_outcome,
-        tasks=_split(tasks),
+        tasks=split_names(*tasks or ()),
         base=base,
         limit=limit,
         num_fewshot=num_fewshot,
@@ -168,14 +163,9 @@ def run(
         raise typer.Exit(1)
 
 
-def demo(results: Annotated[Path, typer.Option(help="Folder for runs.")] = Path("results")) -> None:
+def demo(results: Results = Path("results")) -> None:
     """Evaluate the bundled demo checkpoint on the bundled samples."""
     run(results=results)
-
-
-def _split(values: list[str] | None) -> list[str]:
-    names = [name.strip() for value in values or [] for name in value.split(",")]
-    return [name for name in names if name]
 
 
 def _number(value: str | None) -> int | str | None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medbench.cli.options import AnyDataDir, AnySource, AsJson, TasksDir
 from medbench.cli.output import print_json, print_table, say
 
 if TYPE_CHECKING:
@@ -16,22 +17,13 @@ __all__ = ["app"]
 
 app = typer.Typer(help="List, show, check and make tasks.", no_args_is_help=True)
 
-TasksDir = Annotated[
-    list[Path] | None, typer.Option("--tasks-dir", help="Another folder with task YAMLs; may be repeated.")
-]
-DataDir = Annotated[
-    Path | None, typer.Option("--data-dir", envvar="MEDBENCH_DATA", help="Folder with benchmark files.")
-]
-SourceName = Annotated[str, typer.Option("--source", help="auto, folder, folder-or-samples, hub or samples.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-
 
 @app.command("list")
 def list_command(
     tag: Annotated[list[str] | None, typer.Option(help="Only tasks with this tag; may be repeated.")] = None,
     language: Annotated[str | None, typer.Option(help="Only tasks in this language: zh or en.")] = None,
-    data_dir: DataDir = None,
-    source: SourceName = "auto",
+    data_dir: AnyDataDir = None,
+    source: AnySource = "auto",
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> None:
@@ -62,8 +54,8 @@ def list_command(
 @app.command("show")
 def show_command(
     name: Annotated[str, typer.Argument(help="A task or group.")],
-    data_dir: DataDir = None,
-    source: SourceName = "auto",
+    data_dir: AnyDataDir = None,
+    source: AnySource = "auto",
     tasks_dir: TasksDir = None,
     as_json: AsJson = False,
 ) -> None:

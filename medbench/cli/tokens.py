@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from medbench.cli.options import Format, Output, RowsAsJson
 from medbench.cli.output import print_json, say
 
 if TYPE_CHECKING:
@@ -29,9 +30,9 @@ def tokens(
     ] = None,
     top: Annotated[int, typer.Option(help="Items of the vocabulary per expert.")] = 5,
     least: Annotated[int, typer.Option(help="Tokens that an item has at least.")] = 20,
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    form: Format = "text",
+    output: Output = None,
+    as_json: RowsAsJson = False,
 ) -> None:
     """Which classes of tokens and which words experts serve, template beside content, and repetition."""
     from medbench.analysis.router_tokens import repetition
@@ -86,7 +87,7 @@ def scores(
         str | None, typer.Argument(help="Run of an earlier checkpoint on the same tasks, for the gains.")
     ] = None,
     phase: Annotated[str | None, typer.Option(help="Gains: only prompt or only generated tokens.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    as_json: RowsAsJson = False,
 ) -> None:
     """Whether right answers are routed differently, and whether tasks that share experts share gains."""
     from medbench.analysis import load_runs

@@ -7,13 +7,24 @@ from typing import Annotated
 
 import typer
 
+from medbench.cli.options import (
+    DataDir,
+    Format,
+    Model,
+    Output,
+    RoutedRunPaths,
+    RowsAsJson,
+    Source,
+    Tasks,
+    split_names,
+)
 from medbench.cli.output import print_json, say
 
 __all__ = ["agree", "kinds", "trace"]
 
 
 def kinds(
-    runs: Annotated[list[str] | None, typer.Argument(help="Run directories, folders or globs.")] = None,
+    runs: RoutedRunPaths = None,
     by: Annotated[
         str, typer.Option(help="What makes a kind of task, with commas: language, family, protocol.")
     ] = "language,family",
@@ -26,8 +37,8 @@ def kinds(
             help="Only prompt or only generated tokens; template or content of runs with --routing tokens."
         ),
     ] = None,
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
+    form: Format = "text",
+    output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rates as JSON.")] = False,
 ) -> None:
     """How often the tokens of each kind of task choose each expert, beside chance."""
@@ -37,7 +48,7 @@ def kinds(
     from medbench.reports.results import specialisation_table
 
     found = load(runs)
-    groups = task_groups(found, [name.strip() for name in by.split(",") if name.strip()])
+    groups = task_groups(found, split_names(by))
     routing = part_counts(found) if phase in ("template", "content") else found.routing()
     frame = specialisation(regroup(routing, groups), across_routers=across, phase=phase)
     if as_json:
@@ -48,25 +59,11 @@ def kinds(
 
 def trace(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, such as demo.npz.")],
-    model: Annotated[
-        str,
-        typer.Option(
-            "--model", "-m", help="Name of a model definition, a YAML file, or a checkpoint folder."
-        ),
-    ] = "demo",
-    tasks: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--tasks", "-t", help="Tasks, groups or tags, separated by commas; all bundled ones by default."
-        ),
-    ] = None,
+    model: Model = "demo",
+    tasks: Tasks = None,
     limit: Annotated[int | None, typer.Option(help="Only the first N documents of each task.")] = None,
-    data_dir: Annotated[
-        Path | None, typer.Option(envvar="MEDBENCH_DATA", help="Folder with the real benchmark files.")
-    ] = None,
-    source: Annotated[
-        str, typer.Option("--source", help="Where documents come from: auto, folder, hub or samples.")
-    ] = "auto",
+    data_dir: DataDir = None,
+    source: Source = "auto",
     as_json: Annotated[bool, typer.Option("--json", help="Print the repetition as JSON.")] = False,
 ) -> None:
     """Record what every router chooses for every token of the prompts, and print how choices repeat."""
@@ -78,7 +75,7 @@ def trace(
 
     traces = run_trace(
         model=model,
-        tasks=[name.strip() for value in tasks or [] for name in value.split(",") if name.strip()],
+        tasks=split_names(*tasks or ()),
         limit=limit,
         data_dir=data_dir,
         data_source=source,
@@ -96,9 +93,9 @@ def trace(
 def agree(
     first: Annotated[Path, typer.Argument(help="Trace of one checkpoint, or its run.")],
     second: Annotated[Path, typer.Argument(help="Trace or run of the other, on the same tasks.")],
-    form: Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")] = "text",
-    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")] = False,
+    form: Format = "text",
+    output: Output = None,
+    as_json: RowsAsJson = False,
 ) -> None:
     """How far the routers of two checkpoints choose alike on the same tokens."""
     from medbench.analysis.router_tokens import checkpoint_agreement

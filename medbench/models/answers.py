@@ -118,6 +118,10 @@ class MemoryStore:
         if routing is not None:
             self._routing = self._routing + routing
 
+    def answers(self) -> dict[str, Answer]:
+        """All answers so far, by key."""
+        return self._answers
+
     def routing(self) -> RoutingCounts:
         """All router counts so far."""
         return self._routing

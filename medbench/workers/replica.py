@@ -15,13 +15,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError, ModelError
+from medbench.models.answers import Answer, MemoryStore
+from medbench.models.token_traces import Traces
 from medbench.workers.notices import Notice, collected
 
 if TYPE_CHECKING:
     from medbench.models import MedbenchLM
-    from medbench.models.answers import Answer
     from medbench.models.routing_counts import RoutingCounts
-    from medbench.models.token_traces import Traces
     from medbench.workers.batches import Batch
 
 __all__ = ["BatchResult", "Failure", "Loaded", "Replica", "ReplicaSpec"]
@@ -136,18 +136,16 @@ class _Outbox:
     """The answer store of one batch: what came with it, and what is to go back."""
 
     def __init__(self) -> None:
-        self._kept: Mapping[str, Answer] = {}
-        self._answers: dict[str, Answer] = {}
-        self._routing: RoutingCounts | None = None
-        self._traces: list[Traces] = []
+        self.open({})
 
     def open(self, kept: Mapping[str, Answer]) -> None:
         """Begin a batch."""
-        self._kept, self._answers, self._routing, self._traces = kept, {}, None, []
+        self._received, self._outgoing = MemoryStore(), MemoryStore()
+        self._received.put(kept)
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Answers that came with the batch."""
-        return {key: self._kept[key] for key in keys if key in self._kept}
+        return self._received.get(keys)
 
     def put(
         self,
@@ -156,17 +154,16 @@ class _Outbox:
         traces: Traces | None = None,
     ) -> None:
         """Lay answers by for the way back."""
-        self._answers.update(answers)
-        if traces is not None:
-            self._traces.append(traces)
-        if routing is not None:
-            self._routing = routing if self._routing is None else self._routing + routing
+        self._outgoing.put(answers, routing, traces)
 
     def contents(self) -> tuple[dict[str, Answer], RoutingCounts | None, Traces | None]:
         """All that goes back."""
-        from medbench.models.token_traces import Traces
-
-        return self._answers, self._routing, Traces.join(self._traces) if self._traces else None
+        traces = self._outgoing.traces()
+        return (
+            self._outgoing.answers(),
+            self._outgoing.routing() or None,
+            Traces.join(traces) if traces else None,
+        )
 
 
 class Replica:

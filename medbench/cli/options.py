@@ -1,0 +1,103 @@
+"""Options and arguments that several commands share, each with its name and its help text.
+
+A command that means something of its own by an option describes it itself.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+__all__ = [
+    "AllowCode",
+    "AnyDataDir",
+    "AnySource",
+    "AsJson",
+    "Base",
+    "Baseline",
+    "DataDir",
+    "Device",
+    "Dtype",
+    "Format",
+    "Limit",
+    "Model",
+    "NumFewshot",
+    "Output",
+    "Results",
+    "RoutedRunPaths",
+    "RowsAsJson",
+    "RunPaths",
+    "Source",
+    "SystemBy",
+    "Tasks",
+    "TasksDir",
+    "split_names",
+]
+
+# What is evaluated, and on what.
+
+Model = Annotated[
+    str,
+    typer.Option("--model", "-m", help="Name of a model definition, a YAML file, or a checkpoint folder."),
+]
+Base = Annotated[
+    str | None, typer.Option("--base", help="Base model of an adapter checkpoint: a folder or hub id.")
+]
+Dtype = Annotated[str | None, typer.Option("--dtype", help="float32, bfloat16 or float16.")]
+Device = Annotated[str | None, typer.Option("--device", help="cpu, cuda, cuda:1, …")]
+Tasks = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--tasks", "-t", help="Tasks, groups or tags, separated by commas; all bundled ones by default."
+    ),
+]
+Limit = Annotated[
+    int | None, typer.Option("--limit", help="Evaluate only the first N documents of each task.")
+]
+NumFewshot = Annotated[int | None, typer.Option("--num-fewshot", help="Examples before each document.")]
+DataDir = Annotated[
+    Path | None,
+    typer.Option("--data-dir", envvar="MEDBENCH_DATA", help="Folder with the real benchmark files."),
+]
+Source = Annotated[
+    str, typer.Option("--source", help="Where documents come from: auto, folder, hub or samples.")
+]
+TasksDir = Annotated[
+    list[Path] | None, typer.Option("--tasks-dir", help="Another folder with task YAMLs; may be repeated.")
+]
+AllowCode = Annotated[
+    bool, typer.Option("--allow-code", help="Let task folders from outside run their own Python functions.")
+]
+Results = Annotated[Path, typer.Option("--results", help="Folder for runs.")]
+
+# The same of commands about tasks and datasets themselves, which may take samples for what a folder lacks.
+
+AnyDataDir = Annotated[
+    Path | None, typer.Option("--data-dir", envvar="MEDBENCH_DATA", help="Folder with benchmark files.")
+]
+AnySource = Annotated[str, typer.Option("--source", help="auto, folder, folder-or-samples, hub or samples.")]
+
+# Which runs are read.
+
+RunPaths = Annotated[
+    list[str] | None, typer.Argument(help="Folders, run directories, lm-eval results or globs.")
+]
+RoutedRunPaths = Annotated[list[str] | None, typer.Argument(help="Run directories, folders or globs.")]
+Baseline = Annotated[
+    str | None, typer.Option("--baseline", "-b", help="Model to compare with; the first by default.")
+]
+SystemBy = Annotated[str, typer.Option("--by", help="What counts as a system: model or run.")]
+
+# How results are shown.
+
+Format = Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+RowsAsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")]
+
+
+def split_names(*values: str) -> list[str]:
+    """The names in values that separate them by commas."""
+    return [name.strip() for value in values for name in value.split(",") if name.strip()]

@@ -1,0 +1,175 @@
+"""Answers given openly: behind a phrase that announces them, alone on a line, at the very beginning."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from medbench.scoring.extraction.answer import (
+    INLINE_LABEL,
+    Answer,
+    Commitment,
+    Strength,
+    doubted,
+    enumerates,
+    judgement,
+    taken_back,
+)
+from medbench.scoring.extraction.letters import Letters, read_letters
+from medbench.scoring.extraction.options import option_at, own_text_end
+from medbench.scoring.extraction.phrases import (
+    CLEAN_END,
+    CONTRAST,
+    CUE,
+    FILLER,
+    NEGATED,
+    NOT,
+    POINTED_AT,
+    RIGHT_AFTER,
+    TURN_END,
+    WRONG_BUT_ASKED_FOR,
+)
+
+__all__ = ["announced", "lines"]
+
+_COMMA = re.compile(r",?")
+_SENTENCE = re.compile(r"[^.。;!?\n]{1,400}")
+
+
+def announced(answer: Answer) -> Iterator[Commitment]:
+    """Yield the answers that a phrase before them announces."""
+    position = 0
+    while cue := CUE.search(answer.text, position):
+        position = cue.end()
+        if taken_back(answer.text, cue.start()):
+            continue
+        # A comma may follow "so", but not "the answer".
+        after = position if cue["says"] else _COMMA.match(answer.text, position).end()  # type: ignore[union-attr]
+        filler = FILLER.match(answer.text, after)
+        assert filler is not None
+        at = filler.end()
+        denied = NOT.match(answer.text, at)
+        if denied:
+            found = _after_denial(answer, denied.end())
+        elif cue["says"]:
+            found = _says(answer, at, cue)
+        else:
+            found = _turns(answer, at)
+        if found is not None and not doubted(answer.text, found.end):
+            position = max(position, found.end)
+            yield Commitment(Strength.ANNOUNCED, found.end, found.letters)
+
+
+def _says(answer: Answer, at: int, cue: re.Match[str]) -> Letters | None:
+    """Read letters, option words, or a letter pointed at later in the sentence."""
+    text, low, options = answer[:3]
+    spoken = option_at(low, at, options)
+    # "C. difficile" may be an option of its own; "C. difficile" under C is the letter.
+    if spoken and not (
+        text[at : at + 1] in "ABCDEFGHIJ" and own_text_end(low, at + 1, text[at], options) > at + 1
+    ):
+        pointed = POINTED_AT.match(text, spoken.end) or POINTED_AT.match(text, spoken.end + 1)
+        if NEGATED.match(text, spoken.end):
+            return None
+        letter = _group(pointed) if pointed else spoken.letter
+        return Letters(frozenset(letter), spoken.start, pointed.end() if pointed else spoken.end)
+    letters, end = read_letters(text, low, at, options, small=True)
+    if letters is not None:
+        if WRONG_BUT_ASKED_FOR.match(text, letters.end):
+            return letters
+        return None if enumerates(answer, letters) or _describes(answer, cue, at, letters) else letters
+    if end > at or WRONG_BUT_ASKED_FOR.match(text, at):
+        return None
+    if not re.search(r"[是为:=]|\b(?:is|are|be)\b|'s", text[cue.end() : at]):
+        return None
+    sentence = _SENTENCE.match(text, at)
+    if sentence is None:
+        return None
+    pointed_at = {_group(match) for match in POINTED_AT.finditer(sentence.group())}
+    known = {option.letter for option in options}
+    if len(pointed_at) == 1 and pointed_at <= known:
+        return Letters(frozenset(pointed_at), at, sentence.end())
+    return None
+
+
+def _describes(answer: Answer, cue: re.Match[str], at: int, letters: Letters) -> bool:
+    """Whether ``answer choice B …`` goes on to talk about the option instead of choosing it."""
+    between = answer.text[cue.end() : at]
+    announcing = re.search(r"[是为选应:=(\[{\n→>\"-]|\b(?:is|are|be|must|would|should)\b|'s", between)
+    chinese = not cue.group().isascii()
+    return not announcing and not chinese and not CLEAN_END.match(answer.text, letters.end)
+
+
+def _turns(answer: Answer, at: int) -> Letters | None:
+    """Read letters behind a mere "so" or "it is": only if the clause ends with them."""
+    letters, _ = read_letters(answer.text, answer.low, at, answer.options)
+    if letters is None or not (letters.own or TURN_END.match(answer.text, letters.end)):
+        return None
+    return None if RIGHT_AFTER.match(answer.text, letters.end) else letters
+
+
+def _after_denial(answer: Answer, at: int) -> Letters | None:
+    """Read B in "not A but B"."""
+    _, end = read_letters(answer.text, answer.low, at, answer.options, small=True)
+    contrast = CONTRAST.match(answer.text, end) if end > at else None
+    if contrast is None:
+        return None
+    letters, _ = read_letters(answer.text, answer.low, contrast.end(), answer.options)
+    return letters
+
+
+def _group(match: re.Match[str]) -> str:
+    return next(group for group in match.groups() if group).upper()
+
+
+def lines(answer: Answer) -> Iterator[Commitment]:
+    """Yield lines that are nothing but letters, and letters at the very beginning."""
+    text = answer.text
+    alone: list[Commitment] = []
+    labelled: list[Letters] = []
+    position = filled = 0
+    for line in text.split("\n"):
+        stripped = line.strip()
+        if stripped:
+            filled += 1
+            at = position + len(line) - len(line.lstrip())
+            # Only this line: a list that ran on through all that follow would be read again from each.
+            stop = position + len(line)
+            letters, _ = read_letters(text[:stop], answer.low[:stop], at, answer.options, small=True)
+            if letters is not None and letters.start - at <= 12:
+                rest = text[letters.end : position + len(line)].strip(" .。,;:!)]}\"'")
+                if not rest and letters.own:
+                    labelled.append(letters)
+                elif not rest:
+                    alone.append(Commitment(Strength.ANNOUNCED, letters.end, letters.letters))
+        position += len(line) + 1
+    known = {option.letter for option in answer.options}
+    if filled == len(labelled) + len(alone) > 1:
+        # A list of options, by letter or with their words: a choice unless it is the whole question.
+        union = frozenset().union(*(c.letters for c in alone), *(found.letters for found in labelled))
+        if union != known:
+            yield Commitment(Strength.ANNOUNCED, len(text), union)
+        return
+    yield from alone
+    if len(labelled) == 1 and filled == 1:
+        yield Commitment(Strength.ANNOUNCED, labelled[0].end, labelled[0].letters)
+    yield from _opening(answer)
+
+
+def _opening(answer: Answer) -> Iterator[Commitment]:
+    """Yield the letters with which a text begins, unless they begin a list or are judged at once."""
+    text = answer.text
+    letters, _ = read_letters(text, answer.low, 0, answer.options, small=False)
+    if letters is not None:
+        labels = {label.group(1) for label in INLINE_LABEL.finditer(text)}
+        first = {option.letter for option in answer.options} & labels
+        ends = text[letters.end : letters.end + 1] in ("", *".。,;:!、)\n-") or CLEAN_END.match(
+            text, letters.end
+        )
+        judged = RIGHT_AFTER.match(text, letters.end) or judgement(text, letters.end) is not None
+        if (letters.own or ends) and len(first | letters.letters) == len(letters.letters) and not judged:
+            yield Commitment(Strength.OPENING, letters.end, letters.letters)
+        return
+    spoken = option_at(answer.low, 0, answer.options)
+    if spoken and (spoken.end == len(text) or text[spoken.end] in ".。,;:!\n"):
+        yield Commitment(Strength.OPENING, spoken.end, frozenset(spoken.letter))
