@@ -134,6 +134,8 @@ def evaluate_with_outcome(
         ranks.help_rank_zero()
         raise SystemExit(0)
     crew = _workers(workers, ray_address, gpus_per_worker)
+    if ranks.launched():
+        ranks.take_the_lead()
     from medbench.analysis import load_runs
     from medbench.catalog import find_model
     from medbench.runs.execution import execute

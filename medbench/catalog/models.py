@@ -198,6 +198,8 @@ def find_model(
         raise CatalogError(
             f"unknown quantization {quantization!r}", hint=f"one of {', '.join(QUANTIZATIONS)}"
         )
+    if base is not None and Path(base).expanduser().is_dir():
+        base = str(Path(base).expanduser().resolve())  # as every worker knows it, wherever it was started
     asked: dict[str, Any] = {
         "base": base,
         "dtype": dtype,

@@ -169,7 +169,9 @@ def demo(results: Results = Path("results")) -> None:
 
 
 def _number(value: str | None) -> int | str | None:
-    return int(value) if value is not None and value.isascii() and value.lstrip("-").isdigit() else value
+    return (
+        int(value) if value is not None and value.isascii() and value.removeprefix("-").isdigit() else value
+    )
 
 
 def _show(outcome: Evaluation) -> None:

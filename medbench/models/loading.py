@@ -112,7 +112,7 @@ def load_model(
         nn.Module.to(model, place)
     if deterministic:
         route_deterministically(model)
-    if impl == "auto":
+    if impl == "auto" and not deterministic:  # a choice by the clock
         choose_impl(model)
     model.requires_grad_(False)
     model.train(False)

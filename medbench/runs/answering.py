@@ -9,6 +9,7 @@ from contextlib import closing, contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from medbench.errors import WorkersError
 from medbench.runs.harness import gather_requests, reason
 from medbench.runs.interruption import GracefulStop
 from medbench.runs.opening import open_model, open_tokenizer, token_budget
@@ -176,6 +177,12 @@ def _crew(
     from medbench.workers.cluster import open_cluster
 
     gpu = plan.model.device.startswith("cuda")
+    if options.gpus_per_worker > 1 and not gpu:
+        raise WorkersError(
+            f"the model runs on {plan.model.device}, which has no GPUs to spread it over",
+            where="--gpus-per-worker",
+            hint="--device cuda, or leave it out",
+        )
     if ranks.launched():
         local = int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
         threads = None if gpu else max(1, (os.cpu_count() or 1) // local)

@@ -127,7 +127,12 @@ def document_cost(kind: str, requests: Sequence[Instance]) -> int:
     prompts = {request.args[0] for request in requests}
     read = sum(len(prompt.encode("utf-8", "surrogatepass")) for prompt in prompts) // _BYTES_PER_TOKEN
     if kind == "loglikelihood":
-        return read + sum(len(str(request.args[1]).encode()) for request in requests) // _BYTES_PER_TOKEN + 1
+        return (
+            read
+            + sum(len(str(request.args[1]).encode("utf-8", "surrogatepass")) for request in requests)
+            // _BYTES_PER_TOKEN
+            + 1
+        )
     if kind == "generate_until":
         return read + sum(int(_limit(request.args[1])) for request in requests)
     return read + 1

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import logging
 import os
+import secrets
 import signal
+import socket
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from typing import Any
 
 from medbench.errors import WorkersError
@@ -17,6 +20,7 @@ __all__ = ["Node", "Placement", "open_cluster", "place"]
 
 _CPUS_PER_WORKER = 2  # where the number of workers is not given
 _OBJECT_STORE = 2**28  # bytes; batches and answers are small
+_KNOCK = 10.0  # seconds that a running cluster may take to take up a connection
 
 
 @dataclass(frozen=True)
@@ -103,8 +107,8 @@ def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
 def _lock() -> None:
     """Let nobody else into the cluster that is about to be started.
 
-    Ray listens on every interface of the machine, and whoever reaches it may run code. A token of this process,
-    which its children inherit, keeps others out; a choice that was made in the environment stays.
+    Ray listens on every interface of the machine, and whoever reaches it may run code. A token of this
+    process, which its children inherit, keeps others out; a choice that was made in the environment stays.
     """
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"

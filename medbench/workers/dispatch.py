@@ -21,7 +21,8 @@ __all__ = ["Answered", "Crew", "Died", "Dispatcher", "Ready", "Report"]
 
 _LOOK = 0.25  # seconds between looks at the stop button
 _TRIES = 5  # workers that may die over a batch
-_DEATHS = 8  # of a worker, without an answer in between
+_DEATHS = 8  # of a worker that had nothing to do, without an answer in between
+_IN_A_ROW = 32  # deaths of any workers, without an answer in between
 _SLOW, _PATIENCE = 3.0, 5.0  # times the expected duration, seconds: then an idle worker gets a copy
 
 
@@ -118,6 +119,7 @@ class Dispatcher:
         self._open: set[int] = set()  # numbers of batches that are neither committed nor given up
         self._tries: Counter[int] = Counter()
         self._deaths: Counter[int] = Counter()
+        self._in_a_row = 0
         self._spent = 0.0
         self._earned = 0
 
@@ -193,7 +195,7 @@ class Dispatcher:
     def _answered(self, worker: int, result: BatchResult) -> None:
         batch = self._at_work.pop(worker).batch
         self._idle.add(worker)
-        self._deaths[worker] = 0
+        self._deaths[worker] = self._in_a_row = 0
         self._spent += result.seconds
         self._earned += batch.cost
         if batch.number not in self._open:
@@ -204,20 +206,25 @@ class Dispatcher:
         missing = {key: None for key in batch.keys if key not in result.answers}
         if missing:
             why = result.failure or Failure("a worker returned no answer and no reason")
-            self._give_up(batch.only(missing), why)
+            # First passes are committed by now, and counted: whoever is asked again goes on from them.
+            first_passes = {key: answer for key, answer in result.answers.items() if key not in batch.keys}
+            left = replace(batch.only(missing), kept={**batch.kept, **first_passes})
+            self._give_up(left, why)
 
     def _died(self, worker: int, why: str) -> None:
         work = self._at_work.pop(worker, None)
         self._idle.discard(worker)
-        self._deaths[worker] += 1
-        if work is not None and work.batch.number in self._open:
-            self._take_back(work.batch, why)
-        if self._deaths[worker] < _DEATHS:
+        self._in_a_row += 1
+        if work is None:
+            self._deaths[worker] += 1
+        elif work.batch.number in self._open:
+            self._take_back(work.batch, why)  # deaths over a batch count against the batch
+        if self._deaths[worker] < _DEATHS and self._in_a_row < _IN_A_ROW:
             self.restarts += 1
             self._crew.restart(worker)
             return
         self._workers.discard(worker)
-        self._warn(f"a worker died {_DEATHS} times in a row and is not started again: {why}")
+        self._warn(f"a worker died again and again and is not started anew: {why}")
         if not self._workers:
             raise WorkersError(
                 f"no worker is left: {why}",
@@ -232,7 +239,22 @@ class Dispatcher:
             heapq.heappush(self._queue, (-batch.cost, batch.number, batch))
             return
         self._open.discard(batch.number)
-        self._give_up(batch, Failure(f"{_TRIES} workers died over these requests: {why}"))
+        failure = Failure(f"{_TRIES} workers died over these requests: {why}")
+        if len(batch.by_task()) == 1:
+            self._give_up_task(batch, failure)
+        self._give_up(batch, failure)
+
+    def _give_up_task(self, batch: Batch, why: Failure) -> None:
+        """Fail what waits of a task that kills workers: each of its batches would kill as many again."""
+        task = batch.requests[0].task_name
+        waiting, self._queue = self._queue, []
+        for entry in waiting:
+            other = entry[2]
+            if {request.task_name for request in other.requests} == {task}:
+                self._open.discard(other.number)
+                self._give_up(other, why)
+            else:
+                heapq.heappush(self._queue, entry)
 
     def _give_up(self, batch: Batch, why: Failure) -> None:
         """Fail what is left of a batch; if it is of several tasks, ask again task by task."""

@@ -22,13 +22,13 @@ from medbench.workers.batches import Batch
 from medbench.workers.dispatch import Answered, Ready, Report
 from medbench.workers.replica import BatchResult, Replica, ReplicaSpec
 
-__all__ = ["RankCrew", "describe_ranks", "help_rank_zero", "is_helper", "launched"]
+__all__ = ["RankCrew", "describe_ranks", "help_rank_zero", "is_helper", "launched", "take_the_lead"]
 
 _PART = 2**22  # bytes; the store takes values of up to twice as many
-_POLL = (
-    0.01  # seconds; asking without waiting, because a waiting call would keep other threads from the store
-)
+# Seconds; asking without waiting, because a waiting call would keep other threads from the store.
+_POLL = 0.01
 _END = "end"
+_LAST_WORDS = 30.0  # seconds that rank 0's own worker has for a batch that nobody waits for any more
 
 
 def launched() -> bool:
@@ -65,11 +65,17 @@ class _Post:
 
     def take(self, box: str, number: int) -> Any:
         names = [f"{box}/{number}/{place}" for place in range(int(self.store.get(f"{box}/{number}")))]
-        # From the other ranks of one's own launch, which run one's own code.
+        # From the other ranks of one's own launch, which run one's own code. The launcher's store asks nobody
+        # for a password: docs/scaling.md says that its network must be trusted.
         content = pickle.loads(b"".join(self.store.get(name) for name in names))  # noqa: S301
         for name in (f"{box}/{number}", *names):
             self.store.delete_key(name)
         return content
+
+
+def take_the_lead() -> None:
+    """Rank 0 says so before anything else: whatever becomes of it, the other ranks then hear of its end."""
+    _post()
 
 
 @lru_cache(maxsize=1)
@@ -85,6 +91,9 @@ def _post() -> _Post:
 def _end(store: Any, world: int) -> None:
     for rank in range(world):
         store.set(f"{_END}/{rank}", b"1")
+    # A thread that is within the store's code when the interpreter goes down takes the process with it.
+    for thread in _OWN_WORKER:
+        thread.join(_LAST_WORDS)
 
 
 def describe_ranks(threads: int | None) -> dict[str, Any]:
@@ -149,6 +158,7 @@ class RankCrew:
 
 # The last letter to each rank; letters go on being numbered from one crew to the next.
 _NUMBERS: dict[int, int] = {}
+_OWN_WORKER: list[threading.Thread] = []
 
 
 def help_rank_zero() -> None:
@@ -159,12 +169,14 @@ def help_rank_zero() -> None:
     _serve(int(os.environ["RANK"]), stopped.is_set, own_process=True)
 
 
-@lru_cache(maxsize=1)
 def _start_own_worker() -> None:
-    thread = threading.Thread(
-        target=_serve, args=(0, lambda: False), kwargs={"own_process": False}, daemon=True
-    )
-    thread.start()
+    if not _OWN_WORKER:
+        _OWN_WORKER.append(
+            threading.Thread(
+                target=_serve, args=(0, lambda: False), kwargs={"own_process": False}, daemon=True
+            )
+        )
+        _OWN_WORKER[0].start()
 
 
 def _serve(rank: int, stopped: Callable[[], bool], *, own_process: bool) -> None:

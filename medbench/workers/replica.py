@@ -11,12 +11,14 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass, field
+from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError, ModelError
 from medbench.models.answers import Answer, MemoryStore
 from medbench.models.token_traces import Traces
+from medbench.version import __version__
 from medbench.workers.notices import Notice, collected
 
 if TYPE_CHECKING:
@@ -25,6 +27,9 @@ if TYPE_CHECKING:
     from medbench.workers.batches import Batch
 
 __all__ = ["BatchResult", "Failure", "Loaded", "Replica", "ReplicaSpec"]
+
+
+_WEIGHTS = ("*.safetensors", "*.bin")
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,7 @@ class ReplicaSpec:
         neighbours: Workers that may share a machine, and its memory.
         split: Whether the model's layers are spread over all GPUs that a worker sees.
         home: Name of the machine that ``identity`` was computed on.
+        versions: Of medbench and what it computes with, on that machine.
     """
 
     path: str
@@ -66,6 +72,7 @@ class ReplicaSpec:
     neighbours: int = 1
     split: bool = False
     home: str = field(default_factory=platform.node)
+    versions: Mapping[str, str] = field(default_factory=lambda: _versions())
 
 
 @dataclass(frozen=True)
@@ -180,7 +187,7 @@ class Replica:
         self._outbox = _Outbox()
         self._lm: MedbenchLM | None = None
         self._loaded: Loaded | None = None
-        self._stamps: dict[str, tuple[int, int]] = {}
+        self._stamps: dict[str, tuple[int, int] | None] = {}
 
     def load(self) -> Loaded:
         """Load the model; asked again, say what came of it the first time."""
@@ -228,11 +235,29 @@ class Replica:
         )
 
 
-def _stamps(spec: ReplicaSpec) -> dict[str, tuple[int, int]]:
-    """Size and time of change of the files that a worker on a CPU leaves mapped."""
+def _stamps(spec: ReplicaSpec) -> dict[str, tuple[int, int] | None]:
+    """Size and time of change of the weights that a worker on a CPU leaves mapped."""
     folders = [Path(path) for path in (spec.path, spec.base) if path and spec.device == "cpu"]
-    stats = {str(file): file.stat() for folder in folders if folder.is_dir() for file in folder.iterdir()}
-    return {name: (status.st_size, status.st_mtime_ns) for name, status in stats.items()}
+    files = [file for folder in folders for kind in _WEIGHTS for file in sorted(folder.glob(kind))]
+    return {str(file): _stamp(file) for file in files}
+
+
+def _stamp(file: Path) -> tuple[int, int] | None:
+    try:
+        status = file.stat()
+    except OSError:
+        return None  # it is gone
+    return status.st_size, status.st_mtime_ns
+
+
+def _versions() -> dict[str, str]:
+    """What answers hang on beside the checkpoint, whatever hardware it was built for."""
+    found = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
+    return {"medbench": __version__, **found}
+
+
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in versions.items())
 
 
 def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
@@ -245,11 +270,16 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
     share_memory(spec.neighbours)
+    if (found := _versions()) != spec.versions:
+        raise ModelError(
+            f"a worker's machine has {_listed(found)}, the driver's {_listed(spec.versions)}",
+            hint="install the same versions on every machine: pip install -c constraints.txt",
+        )
     if platform.node() != spec.home:
-        found = fingerprint(spec.path, spec.base, revision=spec.revision, base_revision=spec.base_revision)[
-            "model"
-        ]
-        if found != spec.identity:
+        checkpoint = fingerprint(
+            spec.path, spec.base, revision=spec.revision, base_revision=spec.base_revision
+        )
+        if checkpoint["model"] != spec.identity:
             raise ModelError(
                 "the checkpoint on a worker's machine is not the one that the run was planned with",
                 where=spec.path,

@@ -64,3 +64,9 @@ def test_a_batch_can_be_taken_apart() -> None:
     assert ({r.task_name for r in one.requests}, {r.task_name for r in two.requests}) == ({"one"}, {"two"})
     assert one.keys + two.keys == batch.keys
     assert one.cost + two.cost == pytest.approx(batch.cost, abs=1)
+
+
+def test_half_a_character_costs_as_well() -> None:
+    (request, *_) = choices("task", 1)
+    request.arguments = (request.args[0], "\ud83d")
+    assert document_cost("loglikelihood", [request]) > 0

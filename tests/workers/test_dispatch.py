@@ -9,10 +9,11 @@ from collections.abc import Callable
 import pytest
 
 from medbench.errors import ModelError, WorkersError
+from medbench.models.answers import Answer, first_pass_key
 from medbench.workers.batches import Batch, cut_batches
 from medbench.workers.dispatch import Answered, Died, Dispatcher, Report
 from medbench.workers.replica import BatchResult, Failure, Loaded
-from tests.workers.requests import ScriptedCrew, answer_all, choices, diligent, keys, mortal
+from tests.workers.requests import ScriptedCrew, answer_all, choices, diligent, keys, mortal, texts
 
 
 def some_batches(tasks: int = 4, documents: int = 100) -> list[Batch]:
@@ -132,7 +133,42 @@ def test_an_answer_that_comes_twice_counts_once() -> None:
 
 def test_workers_that_always_die_end_the_run_with_the_reason() -> None:
     with pytest.raises(WorkersError, match="no worker is left: killed"):
-        run(ScriptedCrew(2, lambda worker, batch: Died(worker, "killed")), some_batches(1, 2000))
+        run(ScriptedCrew(2, lambda worker, batch: Died(worker, "killed")), some_batches(20, 200))
+
+
+@pytest.mark.parametrize("workers", [1, 4])
+def test_a_task_of_many_batches_that_kills_workers_fails_alone(workers: int) -> None:
+    batches = some_batches(3, 1000)
+
+    def deadly(batch: Batch) -> bool:
+        return any(request.task_name == "task1" for request in batch.requests)
+
+    assert sum(map(deadly, batches)) > 8
+    crew = ScriptedCrew(
+        workers, lambda worker, batch: Died(worker, "killed") if deadly(batch) else diligent(worker, batch)
+    )
+    dispatcher, record = run(crew, batches)
+    lost = {key for b in batches for key, r in zip(b.keys, b.requests, strict=True) if r.task_name == "task1"}
+    assert set(dispatcher.failures) == lost
+    assert set(record.keys) == set(everything(batches)) - lost
+    assert dispatcher.restarts <= 5 * (1 + workers)
+
+
+def test_who_is_asked_again_is_given_the_first_passes_that_were_committed() -> None:
+    requests = {"generate_until": [*texts("a", 2), *texts("b", 2)]}
+    (batch,) = cut_batches(requests, keys(requests), 1)
+    first = {first_pass_key(key): Answer(text="first") for key in batch.keys}
+
+    def script(worker: int, batch: Batch) -> Report:
+        if len(batch.by_task()) == 2:
+            return Answered(worker, BatchResult(first, None, 1.0, Failure("the second pass of b failed")))
+        return diligent(worker, batch)
+
+    crew = ScriptedCrew(1, script)
+    _, record = run(crew, [batch])
+    assert set(record.keys) == {*first, *batch.keys}
+    assert set(record.keys.values()) == {1}
+    assert [dict(part.kept) for _, part in crew.handed_out] == [{}, first, first]
 
 
 def test_a_worker_without_the_checkpoint_is_left_out_and_with_none_left_the_reason_is_given() -> None:

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from medbench.errors import WorkersError
-from medbench.workers.cluster import Node, Placement, place
+from medbench.workers import cluster
+from medbench.workers.cluster import Node, Placement, open_cluster, place
 from medbench.workers.options import WorkerOptions
 
 
@@ -45,3 +48,28 @@ def test_nonsense_is_refused(workers: int | str, gpus: int) -> None:
 def test_neighbours_share_a_machine() -> None:
     assert Placement(4, 2, 0, (Node(4, 0), Node(8, 0)), "2").neighbours == 4
     assert Placement(3, 2, 1, (Node(64, 2), Node(64, 1)), "2").neighbours == 2
+
+
+def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
+    pytest.importorskip("ray")
+    with (
+        pytest.raises(WorkersError, match="the Ray cluster cannot be used"),
+        open_cluster(WorkerOptions(1, "127.0.0.1:1"), gpu=False),
+    ):
+        pass
+
+
+def test_a_cluster_of_ones_own_asks_for_a_token(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
+        monkeypatch.setenv(name, "")  # or its absence now would not be restored at the end
+        monkeypatch.delenv(name)
+    cluster._lock()
+    assert os.environ["RAY_AUTH_MODE"] == "token"
+    token = os.environ["RAY_AUTH_TOKEN"]
+    assert len(token) == 64
+    cluster._lock()
+    assert os.environ["RAY_AUTH_TOKEN"] == token, "one for the life of the process"
+    monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
+    monkeypatch.delenv("RAY_AUTH_TOKEN")
+    cluster._lock()
+    assert "RAY_AUTH_TOKEN" not in os.environ

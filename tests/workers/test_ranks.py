@@ -33,6 +33,16 @@ def test_two_ranks_give_what_one_process_gives(tmp_path: Path, tasks: Path) -> N
     (attempt,) = json.loads((run / "run.json").read_text(encoding="utf-8"))["attempts"]
     assert attempt["workers"]["workers"] == 2
     assert ended.stdout.count("results") == 1, "one rank speaks"
+    again = subprocess.run(
+        [*launcher, "-m", "medbench", *arguments, "--results", str(tmp_path / "ranks")],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=240,
+    )
+    assert again.returncode == 0, again.stderr
+    assert "complete already" in again.stdout, "nobody is asked, and yet all ranks end"
 
 
 def test_workers_are_not_asked_for_twice(

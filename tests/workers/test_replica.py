@@ -79,3 +79,22 @@ def test_a_checkpoint_that_changes_under_way_gives_no_more_answers(tmp_path: Pat
 @pytest.mark.parametrize("error", [ValueError("odd"), KeyError("letters")])
 def test_errors_keep_their_kind_on_the_way(error: Exception) -> None:
     assert Failure.of(error).error().what == f"{type(error).__name__}: {error}"
+
+
+def test_other_versions_are_refused() -> None:
+    other = Replica(
+        spec(CHECKPOINT, versions={"medbench": "9.9", "torch": "1.0", "transformers": "1.0"})
+    ).load()
+    assert other.failure is not None
+    assert "the driver's medbench 9.9" in str(other.failure.error())
+
+
+def test_what_else_lies_in_the_folder_may_change(tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(CHECKPOINT, tmp_path / "checkpoint"))
+    (folder / "dangling").symlink_to(folder / "nothing")
+    replica = Replica(spec(folder))
+    assert replica.load().failure is None
+    (folder / "training.log").write_text("epoch 1", encoding="utf-8")
+    result = replica.answer(batch())
+    assert result is not None
+    assert result.failure is None
