@@ -22,7 +22,17 @@ from medbench.runs.files import read_json
 from medbench.statistics import document_scores, holm, paired, sufficient
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["ablation_contrasts", "ablation_effects", "find_ablations", "read_ablation"]
+__all__ = [
+    "KINDS",
+    "ablation_contrasts",
+    "ablation_effects",
+    "check_kinds",
+    "find_ablations",
+    "read_ablation",
+]
+
+#: What makes a kind of document in :func:`ablation_contrasts`.
+KINDS = ("language", "family", "task")
 
 _KEYS = ("variant", "task", "document", "cluster", "metric", "aggregation", "language", "family")
 _VALUES = ("value", "counts", "labels")
@@ -121,6 +131,19 @@ def ablation_effects(frame: pd.DataFrame, *, seed: int = 0, draws: int = 2_000) 
     return effects.reset_index(drop=True)
 
 
+def check_kinds(by: Sequence[str]) -> None:
+    """Refuse what does not make a kind of document: an ablation takes long, and a slip should cost no time.
+
+    Raises:
+        AnalysisError: A column is not among :data:`KINDS`, or there is none.
+    """
+    unknown = [name for name in by if name not in KINDS]
+    if unknown or not by:
+        raise AnalysisError(
+            f"documents cannot be grouped by {', '.join(unknown) or 'nothing'}", hint=", ".join(KINDS)
+        )
+
+
 def ablation_contrasts(
     frame: pd.DataFrame,
     by: Sequence[str] = ("language", "family"),
@@ -143,6 +166,7 @@ def ablation_contrasts(
         A row per variant and kind: ``change`` (mean change of its documents), ``others`` (of all other
         documents), ``contrast`` = change - others with ``low`` and ``high``, ``n``; chance 0.
     """
+    check_kinds(by)
     everywhere = frame.groupby("task")["variant"].transform("nunique") == frame["variant"].nunique()
     kept = frame[frame["higher_is_better"] & everywhere]
     if kept.empty:

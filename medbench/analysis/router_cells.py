@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from medbench.errors import AnalysisError
 
-__all__ = ["CELL_KEYS", "Cells", "cells"]
+__all__ = ["CELL_KEYS", "Cells", "cells", "recorded"]
 
 Floats = NDArray[np.float64]
 
@@ -95,6 +95,27 @@ class Cells:
         )
 
 
+def recorded(frame: pd.DataFrame, phase: str | None = None) -> pd.DataFrame:
+    """The rows of ``runs.routing()``, or those of one phase.
+
+    Raises:
+        AnalysisError: There are none.
+    """
+    if frame.empty:
+        raise AnalysisError(
+            "there is no routing to analyse", hint="only models with routers record any, unless --routing off"
+        )
+    if phase is None:
+        return frame
+    chosen = frame[frame["phase"] == phase]
+    if chosen.empty:
+        raise AnalysisError(
+            f"no routing of a phase {phase!r} was recorded",
+            hint=f"there are {' and '.join(sorted(frame['phase'].astype(str).unique()))}",
+        )
+    return chosen
+
+
 def cells(frame: pd.DataFrame) -> Cells:
     """Arrange ``runs.routing()`` (or one ``routing.parquet``) as arrays.
 
@@ -104,14 +125,11 @@ def cells(frame: pd.DataFrame) -> Cells:
     Raises:
         AnalysisError: There are no rows, or columns are missing.
     """
+    frame = recorded(frame)
     frame = frame.assign(**{name: "" for name in ("model", "run") if name not in frame})
     missing = {*CELL_KEYS, "expert", *_PER_EXPERT, *_PER_GROUP, "coactive"} - set(frame.columns)
     if missing:
         raise AnalysisError(f"the routing table lacks the columns {sorted(missing)}")
-    if frame.empty:
-        raise AnalysisError(
-            "there is no routing to analyse", hint="only models with routers record any, unless --routing off"
-        )
     detailed = frame.groupby(["model", "run", "task"], observed=True)["document"].transform("max") >= 0
     frame = frame[~detailed | (frame["document"] >= 0)]
     grouped = frame.groupby(list(CELL_KEYS), observed=True, sort=True)

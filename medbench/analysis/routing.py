@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medbench.analysis import router_metrics as metrics
-from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_cells import Cells, cells, recorded
 from medbench.errors import AnalysisError
 from medbench.statistics.resampling import bootstrap_totals
 
@@ -156,7 +156,7 @@ def task_similarity(
         ``high``, and ``split_half``: the mean similarity of two random halves of the documents within the two
         tasks, below which similarity means something. NaN without counts of single documents.
     """
-    chosen = frame if phase is None else frame[frame["phase"] == phase]
+    chosen = recorded(frame, phase)
     counted = cells(chosen)
     rows: list[dict[str, Any]] = []
     for (model, run), part in counted.keys.groupby(["model", "run"], observed=True, sort=True):
@@ -317,7 +317,7 @@ def load_difference(first: pd.DataFrame, second: pd.DataFrame, by: Sequence[str]
         AnalysisError: A side holds several runs, or the routers differ in size.
     """
     sides = []
-    for frame in (first, second):
+    for frame in (recorded(first), recorded(second)):
         if len(frame[["model", "run"]].drop_duplicates()) != 1:
             raise AnalysisError(
                 "loads are compared between two runs", hint="give one run directory on each side"

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_cells import Cells, cells, recorded
 from medbench.analysis.runs import Runs
 from medbench.errors import AnalysisError
 from medbench.statistics.resampling import bootstrap_totals
@@ -47,7 +47,7 @@ def regroup(frame: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
     Returns:
         The same table with the group's name in ``task``; documents keep apart by new numbers.
     """
-    task = frame["task"].astype(str)
+    task = recorded(frame)["task"].astype(str)
     kept = frame[task.isin(list(groups))]
     detailed = kept.groupby(["model", "run", "task"], observed=True)["document"].transform("max") >= 0
     kept = kept[~detailed | (kept["document"] >= 0)]
@@ -81,8 +81,7 @@ def specialisation(
         and ``high`` (NaN without counts of single documents), ``elsewhere`` (the same over all other tasks;
         NaN if there are none), ``chance`` and ``documents``.
     """
-    chosen = frame if phase is None else frame[frame["phase"] == phase]
-    counted = cells(chosen).merge(["model", "run", "task", "document", "layer", "projection"])
+    counted = cells(recorded(frame, phase)).merge(["model", "run", "task", "document", "layer", "projection"])
     parts = []
     for (model, run), part in counted.keys.groupby(["model", "run"], observed=True, sort=True):
         mine = counted.select(counted.keys.index.isin(part.index))

@@ -125,8 +125,10 @@ def vocabulary_specialisation(
         of equal ones the more frequent first) and ``count`` = n_{i,v}; no rows if no item is frequent enough.
 
     Raises:
-        AnalysisError: There are no tokens, or their texts are unknown.
+        AnalysisError: There are no tokens, or their texts are unknown; or less than one item is asked for.
     """
+    if top < 1:
+        raise AnalysisError(f"{top} items per expert cannot be shown", hint="ask for 1 or more")
     chosen = _phase(traces, phase)
     classes = _classes(chosen)
     experts, k = chosen.num_experts, chosen.choice.shape[2]

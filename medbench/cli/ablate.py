@@ -68,11 +68,13 @@ def ablate(
     Prints the change of each kind of task; the changes of single tasks go to effects.csv, a picture to
     ablation.html.
     """
-    from medbench.analysis.ablation import ablation_contrasts, ablation_effects, read_ablation
+    from medbench.analysis.ablation import ablation_contrasts, ablation_effects, check_kinds, read_ablation
     from medbench.api import ablate as run_ablation
     from medbench.cli.tables import as_records, show_table
     from medbench.reports.results import contrast_table
 
+    kinds = split_names(by)
+    check_kinds(kinds)
     outcome = run_ablation(
         model=model,
         tasks=split_names(*tasks or ()),
@@ -92,7 +94,7 @@ def ablate(
     )
     documents = read_ablation(outcome.path)
     effects = ablation_effects(documents)
-    contrasts = ablation_contrasts(documents, split_names(by))
+    contrasts = ablation_contrasts(documents, kinds)
     written = _write(outcome, effects)
     if as_json:
         print_json(

@@ -104,18 +104,17 @@ def compare(
     """How the load of each expert differs between two checkpoints."""
     import pandas as pd
 
-    from medbench.analysis import load_runs
     from medbench.analysis.routing import load_difference
-    from medbench.cli.tables import as_records, show_table
+    from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.page import sampled_note
     from medbench.reports.results import load_difference_table
 
-    one, other = load_runs(first), load_runs(second)
+    one, other = load([first]), load([second])
     frame = load_difference(one.routing(), other.routing(), _columns(by))
     if as_json:
         print_json(as_records(frame))
     else:
-        show_table(load_difference_table(frame), form, output)
+        show_table(load_difference_table(frame, one.models[0], other.models[0]), form, output)
     if html or png or svg:
         from medbench.reports.routing_page import change_section
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,6 +54,7 @@ def show_table(table: TextTable, form: str, output: Path | None) -> None:
         sys.stdout.write(printable(text))
         return
     try:
+        output.parent.mkdir(parents=True, exist_ok=True)
         output.write_text(text, encoding="utf-8")
     except OSError as error:
         raise ReportError(f"the table cannot be written: {error.strerror}", where=str(output)) from error
@@ -66,16 +68,65 @@ def _print_text(table: TextTable) -> None:
 
     from medbench.errors import printable
 
+    table = _said_once(table)
+    # A pipe has no width of its own; folding cells there would only hurt.
+    console = Console(width=None if sys.stdout.isatty() else 200)
     shown = Table(
         title=Text(printable(table.title), style="bold"), header_style="bold", show_edge=False, pad_edge=False
     )
-    for header, right in zip(table.headers, table.numeric, strict=True):
-        shown.add_column(Text(printable(header)), justify="right" if right else "left", overflow="fold")
+    for header, right, width in zip(
+        table.headers, table.numeric, _fixed_widths(table, console.width), strict=True
+    ):
+        shown.add_column(
+            Text(printable(header)),
+            justify="right" if right else "left",
+            overflow="fold",
+            width=width,
+        )
     for row in table.rows:
         # Text, not markup: names come from files.
         shown.add_row(*(Text(printable(cell)) for cell in row))
-    # A pipe has no width of its own; folding cells there would only hurt.
-    console = Console(width=None if sys.stdout.isatty() else 200)
     console.print(shown)
     for note in table.notes:
         console.print(Text(printable(note)), style="dim")
+
+
+def _fixed_widths(table: TextTable, room: int) -> list[int | None]:
+    """Widths of the columns of numbers where a table must be folded: names and headings give way to them.
+
+    All ``None`` (let every column give way) if there is room for all, or too little for that.
+    """
+    from rich.cells import cell_len
+
+    from medbench.errors import printable
+
+    room -= 3 * (len(table.headers) - 1)
+    full, whole = [], []
+    for header, *cells in zip(table.headers, *table.rows, strict=True):
+        widest = max(map(cell_len, map(printable, cells)), default=0)
+        full.append(max(widest, cell_len(printable(header))))
+        whole.append(max(widest, *map(cell_len, printable(header).split())))
+    # A name can still be read in pieces of ten characters.
+    least = [
+        number if right else min(name, 10)
+        for number, name, right in zip(whole, full, table.numeric, strict=True)
+    ]
+    folded = sum(least) <= room < sum(full)
+    return [width if folded and right else None for width, right in zip(whole, table.numeric, strict=True)]
+
+
+def _said_once(table: TextTable) -> TextTable:
+    """The table with a model or run that every row repeats told in the title instead."""
+    columns = {header: {row[i] for row in table.rows} for i, header in enumerate(table.headers)}
+    told = [name for name in ("model", "run") if len(columns.get(name, ())) == 1]
+    if len(table.rows) < 2 or not told:
+        return table
+    kept = [i for i, header in enumerate(table.headers) if header not in told]
+    names = ", ".join(next(iter(columns[name])) for name in told)
+    return replace(
+        table,
+        title=f"{table.title} ({names})",
+        headers=[table.headers[i] for i in kept],
+        numeric=[table.numeric[i] for i in kept],
+        rows=[[row[i] for i in kept] for row in table.rows],
+    )

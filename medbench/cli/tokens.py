@@ -55,6 +55,12 @@ def tokens(
             table = classes_table(frame)
         elif show == "vocabulary":
             frame = vocabulary_specialisation(traces, top=top, least=least, phase=phase)
+            if frame.empty:
+                raise AnalysisError(
+                    f"no item of the vocabulary has {least} tokens in several documents",
+                    where=str(source),
+                    hint="evaluate more documents, or lower --least",
+                )
             table = vocabulary_table(frame)
         else:
             frame = repetition(traces)
@@ -90,16 +96,15 @@ def scores(
     as_json: RowsAsJson = False,
 ) -> None:
     """Whether right answers are routed differently, and whether tasks that share experts share gains."""
-    from medbench.analysis import load_runs
     from medbench.analysis.routing_scores import shared_gains
-    from medbench.cli.tables import as_records, show_table
+    from medbench.cli.tables import as_records, load, show_table
     from medbench.errors import AnalysisError
     from medbench.reports.token_tables import gains_table, loads_table, verdicts_table
 
-    later = load_runs(run)
+    later = load([run])
     gains = None
     if earlier is not None:
-        sides = [_one(later, run), _one(load_runs(earlier), earlier)]
+        sides = [_one(later, run), _one(load([earlier]), earlier)]
         gains = shared_gains(sides[0], sides[1], phase=phase)
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None
     try:

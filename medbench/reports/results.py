@@ -149,8 +149,14 @@ def similarity_table(frame: pd.DataFrame) -> TextTable:
     return TextTable(headers, rows, [False] * 4 + [True] * 3, notes, "Similarity of routing between tasks")
 
 
-def load_difference_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.routing.load_difference`, largest differences first."""
+def load_difference_table(frame: pd.DataFrame, first: str, second: str) -> TextTable:
+    """The rows of :func:`medbench.analysis.routing.load_difference`, largest differences first.
+
+    Args:
+        frame: The loads of both.
+        first: Name of the first checkpoint.
+        second: Name of the other.
+    """
     keys = list(frame.columns[: list(frame.columns).index("load")])
     order = frame["difference"].abs().sort_values(ascending=False, kind="stable").index
     rows = [
@@ -164,9 +170,10 @@ def load_difference_table(frame: pd.DataFrame) -> TextTable:
         for row in frame.loc[order].to_dict("records")
     ]
     headers = [*keys, "load", "other", "difference", "chance"]
-    return TextTable(
-        headers, rows, [False] * len(keys) + [True] * 4, ["In percent."], "Expert loads compared"
-    )
+    notes = [
+        f"Percent of the choices. load: {first}; other: {second}; difference: the first minus the other."
+    ]
+    return TextTable(headers, rows, [False] * len(keys) + [True] * 4, notes, "Expert loads compared")
 
 
 def contrast_table(frame: pd.DataFrame) -> TextTable:
@@ -201,7 +208,9 @@ def specialisation_table(frame: pd.DataFrame) -> TextTable:
         ]
         for row in frame.to_dict("records")
     ]
-    headers = [*keys, "rate", "95% interval", "other kinds", "chance"]
+    # What regroup() left in the place of the task is a kind of task.
+    headers = [*("kind" if key == "task" else key for key in keys)]
+    headers += ["rate", "95% interval", "other kinds", "chance"]
     notes = ["Percent of the tokens that choose the expert. Intervals resample documents."]
     return TextTable(headers, rows, [False] * len(keys) + [True] * 4, notes, "Experts by kind of task")
 

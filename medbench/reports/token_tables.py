@@ -144,8 +144,9 @@ def loads_table(frame: pd.DataFrame, *, most: int = 20) -> TextTable:
     return TextTable(headers, rows, [False] * 3 + [True] * 4, notes, "Experts of right and wrong answers")
 
 
-def gains_table(gains: SharedGains) -> TextTable:
+def gains_table(gains: SharedGains, *, most: int = 20) -> TextTable:
     """What :func:`medbench.analysis.routing_scores.shared_gains` found, the most similar tasks first."""
+    pairs = gains.pairs.sort_values("similarity", ascending=False, kind="stable")
     rows = [
         [
             str(row["task"]),
@@ -154,11 +155,12 @@ def gains_table(gains: SharedGains) -> TextTable:
             signed_text(row["gain"]),
             signed_text(row["gain_other"]),
         ]
-        for row in gains.pairs.sort_values("similarity", ascending=False, kind="stable").to_dict("records")
+        for row in pairs.head(most).to_dict("records")
     ]
     notes = [
-        f"Correlation of similarity with likeness of gains over {len(rows)} pairs of {gains.tasks} tasks: "
-        f"{_plain(gains.correlation)} (chance 0), p {p_text(gains.p_value)} by Mantel's test."
+        f"Gains in points; the {len(rows)} most similar of {len(pairs):,} pairs of tasks.",
+        f"Correlation of similarity with likeness of gains over all pairs of {gains.tasks} tasks: "
+        f"{_plain(gains.correlation)} (chance 0), p {p_text(gains.p_value)} by Mantel's test.",
     ]
     headers = ["task", "other", "similarity", "gain", "gain of other"]
     return TextTable(headers, rows, [False] * 2 + [True] * 3, notes, "Shared experts and shared gains")

@@ -45,8 +45,9 @@ def read_traces(path: Path) -> Traces:
     try:
         return Traces.from_bytes(path.read_bytes())
     except (OSError, ModelError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
         raise RunError(
-            f"the trace cannot be read: {error}", where=str(path), hint="`medbench routing trace` makes one"
+            f"the trace cannot be read: {why}", where=str(path), hint="`medbench routing trace` makes one"
         ) from error
 
 
@@ -63,6 +64,8 @@ def run_traces(folder: Path, tasks: Collection[str] | None = None) -> Traces:
         RunError: The run did not record single tokens, or its response store cannot be read.
     """
     directory = RunDirectory(folder)
+    if not directory.manifest.exists():
+        raise RunError("no run lies here", where=str(folder), hint="give the directory of one run")
     missing = RunError(
         "this run has no traces",
         where=str(folder),

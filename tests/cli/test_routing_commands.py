@@ -63,3 +63,47 @@ def test_two_checkpoints_are_traced_and_compared(tmp_path: Path, capsys: pytest.
     assert main(["routing", "agree", files[0], files[0], "--json"]) == 0
     assert {row["kappa"] for row in json.loads(capsys.readouterr().out)} == {1}
     assert main(["routing", "agree", files[0], str(tmp_path / "absent.npz")]) == 2
+
+
+@pytest.mark.parametrize("command", ["show", "similarity", "kinds", "compare", "scores", "tokens"])
+def test_a_run_without_routing_is_refused_in_one_message(
+    command: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = str(write_run(tmp_path, "m", [FakeTask("x")]))
+    assert main(["routing", command, run, *([run] if command == "compare" else [])]) == 2
+    said = capsys.readouterr()
+    assert not said.out
+    assert said.err.startswith("medbench: ")
+    assert "try: " in said.err
+    assert "columns" not in said.err
+
+
+def test_an_unknown_phase_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = str(write_run(tmp_path, "m", [FakeTask("x")], routing=write_routing(["x"], documents=4)))
+    for command in ("similarity", "kinds"):
+        assert main(["routing", command, run, "--phase", "promt"]) == 2
+        assert "'promt'" in capsys.readouterr().err
+
+
+def test_an_unknown_kind_is_refused_before_the_ablation(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start = ["routing", "ablate", "-t", TASK, "--limit", "1", "--results", str(tmp_path)]
+    assert main([*start, "--by", "colour"]) == 2
+    assert "colour" in capsys.readouterr().err
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_folder_of_runs_is_not_one_run(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    write_run(tmp_path, "m", [FakeTask("x")])
+    assert main(["routing", "tokens", str(tmp_path)]) == 2
+    assert "no run lies here" in capsys.readouterr().err
+
+
+def test_a_comparison_names_its_sides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    sides = [
+        str(write_run(tmp_path, name, [FakeTask("x")], routing=write_routing(["x"], documents=4)))
+        for name in ("late", "early")
+    ]
+    assert main(["routing", "compare", *sides]) == 0
+    assert "load: late; other: early" in capsys.readouterr().out
