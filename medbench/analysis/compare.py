@@ -47,7 +47,7 @@ class ComparedTask:
         interval: Method of the interval.
         p_value: Two-sided, of this test alone.
         p_holm: Adjusted over the tasks of the model (Holm); NaN for groups, which are no further tests.
-        test: ``mcnemar-exact`` or ``randomisation``; ``z`` for groups, from the errors of their tasks.
+        test: ``mcnemar-exact`` or ``randomisation``; ``z`` for groups, from their interval.
         wins: Documents on which the model scored higher.
         losses: Documents on which it scored lower.
         detectable: Smallest true difference that a test of this size finds with 80 % power.
@@ -270,8 +270,11 @@ def _compare_group(
     )
     # The tasks are independent samples of documents, so that their errors add in squares.
     error = math.sqrt(sum((w * row.detectable / _REACH) ** 2 for w, row in zip(shares, members, strict=True)))
-    p = 2 * float(special.ndtr(-abs(found.value) / error)) if error > 0 else math.nan
-    decided = p <= alpha and not found.low <= 0 <= found.high
+    # The p value belongs to the interval: the error is what reaches from the difference towards zero. Members
+    # without a flip have no error of their own, and a few documents would otherwise look certain.
+    reach = found.value - found.low if found.value > 0 else found.high - found.value
+    p = 2 * float(special.ndtr(-abs(found.value) * _TWO_SIDED / reach)) if reach > 0 else math.nan
+    decided = p <= alpha
     return ComparedTask(
         **start,
         n=found.n,
@@ -292,3 +295,5 @@ def _compare_group(
 
 # Standard errors in the detectable differences of the rows.
 _REACH = minimal_detectable_effect(1.0)
+# Standard errors on either side of an interval of 95%.
+_TWO_SIDED = float(special.ndtri(0.975))

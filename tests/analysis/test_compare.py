@@ -52,6 +52,20 @@ def test_scores_of_a_comparison_are_those_of_the_runs(runs: Runs) -> None:
         assert row["baseline_score"] == pytest.approx(scores[("weak", row["task"])])
 
 
+@pytest.mark.parametrize("seed", range(8))
+def test_the_p_value_of_a_group_agrees_with_its_interval(tmp_path: Path, seed: int) -> None:
+    names = [f"task{number}" for number in range(4)]
+    for model, skill, shift in (("weak", 0.5, 0), ("strong", 0.5 + seed / 16, 1)):
+        # Few documents, of which some tasks have no flip at all.
+        tasks = [
+            FakeTask(name, n=6, skill=1.0 if number == 0 else skill) for number, name in enumerate(names)
+        ]
+        write_run(tmp_path, model, tasks, seed=2 * seed + shift, groups={"suite": names})
+    row = compare(load_runs(tmp_path), "weak", draws=200).set_index("task").loc["suite"]
+    assert (row["p_value"] <= 0.05) == (not row["low"] <= 0 <= row["high"])
+    assert (row["verdict"] == "undecided") == (row["p_value"] > 0.05)
+
+
 def _two(tmp_path: Path, first: FakeTask, second: FakeTask) -> Runs:
     common = FakeTask("common")
     write_run(tmp_path, "a", [first, common], groups={"suite": [first.name, "common"]})
