@@ -21,7 +21,7 @@ ALLOWED: dict[str, set[str]] = {
     "scoring": {"errors"},
     "statistics": {"errors", "scoring"},
     "models": {"errors"},
-    "workers": {"errors", "models"},
+    "workers": {"errors", "version", "models"},
     "runs": {"errors", "version", "catalog", "data", "models", "scoring", "statistics", "workers"},
     "checks": {"errors", "catalog", "data", "runs"},
     "analysis": {"errors", "runs", "scoring", "statistics"},

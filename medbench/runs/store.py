@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS traces (
 """
 # What the machine may fail at without the file being at fault.
 _NOT_THE_FILE = ("unable to open", "readonly", "read-only", "locked", "full", "disk i/o", "permission")
+# SQLite quotes what it stumbles over, and Python cannot read the message where that is no text.
+_DAMAGE = (sqlite3.DatabaseError, UnicodeDecodeError)
 _KEYS_PER_QUERY = 500  # SQLite's oldest default allows 999 variables in a statement
 
 
@@ -65,7 +67,7 @@ class ResponseStore:
         path.parent.mkdir(parents=True, exist_ok=True)
         try:
             self._connection = _open(path)
-        except sqlite3.DatabaseError as error:
+        except _DAMAGE as error:
             if any(sign in str(error).lower() for sign in _NOT_THE_FILE):
                 raise _failure(path, error) from error
             self.set_aside = _set_aside(path)
@@ -169,7 +171,7 @@ def _open(path: Path) -> sqlite3.Connection:
             raise sqlite3.DatabaseError(f"integrity check: {verdict}")
         connection.executescript(_SCHEMA)
         _verify_rows(connection)
-    except sqlite3.Error:
+    except (sqlite3.Error, UnicodeDecodeError):
         connection.close()
         raise
     return connection
@@ -206,7 +208,7 @@ def _set_aside(path: Path) -> Path:
     return target
 
 
-def _failure(path: Path, error: sqlite3.Error) -> StoreError:
+def _failure(path: Path, error: Exception) -> StoreError:
     return StoreError(
         f"the response store cannot be used: {error}",
         where=str(path),

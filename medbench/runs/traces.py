@@ -101,7 +101,7 @@ def _reader(path: Path) -> Iterator[sqlite3.Connection]:
         address = f"{path.resolve().as_uri()}?{'immutable=1' if settled else 'mode=ro'}"
         with closing(sqlite3.connect(address, uri=True)) as connection:
             yield connection
-    except (sqlite3.Error, ModelError) as error:
+    except (sqlite3.Error, UnicodeDecodeError, ModelError) as error:
         raise RunError(f"the traces cannot be read: {error}", where=str(path)) from error
 
 

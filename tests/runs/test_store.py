@@ -6,7 +6,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from medbench.models.answers import Answer
@@ -69,6 +69,7 @@ def test_a_damaged_store_is_set_aside_and_said_so(tmp_path: Path, offset: int) -
 
 
 @given(place=st.floats(0, 1), content=st.binary(min_size=1, max_size=300))
+@example(place=0.1109011136608993, content=b"[\x80")  # the schema, in bytes that are no text
 @settings(max_examples=60, deadline=None)
 def test_damage_anywhere_never_gives_a_wrong_answer(place: float, content: bytes) -> None:
     answers = {f"k{i}": Answer(text=f"answer {i} " * 20) for i in range(60)}

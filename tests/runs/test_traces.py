@@ -129,8 +129,8 @@ def test_only_runs_of_the_very_requests_have_traces(run: Path, tmp_path: Path) -
     assert again != run
     assert same(read_traces(again), read_traces(run))
     fewer = evaluate(results, rescore=True, limit=2)
-    for folder in (fewer, tmp_path):
-        with pytest.raises(RunError, match="no traces"):
+    for folder, why in ((fewer, "this run has no traces"), (tmp_path, "no run lies here")):
+        with pytest.raises(RunError, match=why):
             read_traces(folder)
 
 
