@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 import socket
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
@@ -77,6 +78,8 @@ def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
     """
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray prints advice about GPUs
+    if options.address is None and "ray" not in sys.modules:
+        _lock()  # Ray reads the token once, when it is imported
     try:
         import ray
     except ImportError as error:
@@ -88,8 +91,6 @@ def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
     cluster: Any = ray
     ours = not ray.is_initialized()
     if ours:
-        if options.address is None:
-            _lock()
         _connect(ray, options)
     try:
         nodes = tuple(

@@ -6,6 +6,7 @@ import builtins
 import json
 import os
 import signal
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -93,3 +94,22 @@ def test_workers_that_do_not_fit_are_refused() -> None:
 
 def _texts(run: Path) -> dict[str, str]:
     return {key: answer for key, (answer, _) in stored_answers(run).items()}
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_a_command_starts_clusters_of_its_own(tmp_path: Path) -> None:
+    pytest.importorskip("ray")
+    models = ["--model", "demo", "--model", "demo-early"]  # a cluster for each, in one process
+    command = [*models, "--tasks", "medqa_us", "--limit", "2", "--workers", "1", "--no-report"]
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("RAY_")}
+    ended = subprocess.run(
+        [sys.executable, "-m", "medbench", "run", *command, "--results", str(tmp_path)],
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert len(list(tmp_path.glob("*/*/scores.parquet"))) == 2
