@@ -11,6 +11,16 @@ import pytest
 from benchmarks.faults.runs import write_tasks
 
 
+@pytest.fixture(autouse=True)
+def environment() -> Iterator[None]:
+    """Ray reads a token once; what a test leaves in the environment would not be the token of the next."""
+    before = {name: value for name, value in os.environ.items() if name.startswith("RAY_AUTH")}
+    yield
+    for name in [name for name in os.environ if name.startswith("RAY_AUTH")]:
+        del os.environ[name]
+    os.environ.update(before)
+
+
 @pytest.fixture(scope="session")
 def two_cores() -> Iterator[None]:
     """A Ray cluster of two cores that is there already: what a run finds open, it leaves open."""
