@@ -8,7 +8,7 @@ the same numbers in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
@@ -124,18 +124,16 @@ def document_cost(kind: str, requests: Sequence[Instance]) -> int:
     An answer counts with its limit: most are shorter, but a token that is generated takes longer than one
     that is read.
     """
-    prompts = {request.args[0] for request in requests}
-    read = sum(len(prompt.encode("utf-8", "surrogatepass")) for prompt in prompts) // _BYTES_PER_TOKEN
+    read = _tokens({request.args[0] for request in requests})
     if kind == "loglikelihood":
-        return (
-            read
-            + sum(len(str(request.args[1]).encode("utf-8", "surrogatepass")) for request in requests)
-            // _BYTES_PER_TOKEN
-            + 1
-        )
+        return read + _tokens(str(request.args[1]) for request in requests) + 1
     if kind == "generate_until":
         return read + sum(int(_limit(request.args[1])) for request in requests)
     return read + 1
+
+
+def _tokens(texts: Iterable[str]) -> int:
+    return sum(len(text.encode("utf-8", "surrogatepass")) for text in texts) // _BYTES_PER_TOKEN
 
 
 def _limit(kwargs: Mapping[str, object]) -> int:

@@ -20,27 +20,25 @@ def test_two_ranks_give_what_one_process_gives(tmp_path: Path, tasks: Path) -> N
     arguments = ["run", "--tasks", ",".join(TASKS), "--tasks-dir", str(tasks), "--limit", "3", "--no-report"]
     assert main([*arguments, "--results", str(tmp_path / "alone")]) == 0
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2"]
-    ended = subprocess.run(
-        [*launcher, "-m", "medbench", *arguments, "--results", str(tmp_path / "ranks")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+
+    def launch() -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [*launcher, "-m", "medbench", *arguments, "--results", str(tmp_path / "ranks")],
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
+            capture_output=True,
+            text=True,
+            check=False,
+            timeout=240,
+        )
+
+    ended = launch()
     assert ended.returncode == 0, ended.stderr
     run = run_folder(tmp_path / "ranks")
     assert not compare(run_folder(tmp_path / "alone"), run).cells
     (attempt,) = json.loads((run / "run.json").read_text(encoding="utf-8"))["attempts"]
     assert attempt["workers"]["workers"] == 2
     assert ended.stdout.count("results") == 1, "one rank speaks"
-    again = subprocess.run(
-        [*launcher, "-m", "medbench", *arguments, "--results", str(tmp_path / "ranks")],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
-        capture_output=True,
-        text=True,
-        check=False,
-        timeout=240,
-    )
+    again = launch()
     assert again.returncode == 0, again.stderr
     assert "complete already" in again.stdout, "nobody is asked, and yet all ranks end"
 
