@@ -270,6 +270,10 @@ _SUITES: dict[str, Callable[..., list[Comparison]]] = {
 }
 
 
+def _budget(text: str) -> int | str:
+    return int(text) if text.isdigit() else text
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.engine", description=__doc__)
     parser.add_argument("--data", type=Path, default=Path("../shared/data"), help="folder of real documents")
@@ -278,7 +282,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompts", type=int, default=64, help="prompts to continue")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--max-batch-tokens", type=int, default=8192)
+    parser.add_argument("--max-batch-tokens", type=_budget, default="auto", help="a number, or auto")
     parser.add_argument("--only", nargs="+", choices=["molora", *_SUITES], default=["molora", *_SUITES])
     return parser
 

@@ -61,7 +61,7 @@ class Engine:
         model: PreTrainedModel,
         tokenizer: PreTrainedTokenizerBase | None = None,
         pad_token_id: int = 0,
-        max_batch_tokens: int | str = 8192,
+        max_batch_tokens: int | str = "auto",
         *,
         routing: str = "tasks",
         max_rows: int | None = None,

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from medbench.errors import ModelError
 from medbench.models.packing import Pack, Segment, packed_attention
+from medbench.models.prepacking import PackedWeights
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -17,8 +18,6 @@ __all__ = ["PackedModel"]
 
 # Logits held at once, in elements: 64 MB in float32.
 _HEAD_ELEMENTS = 2**24
-# On a CPU, a product of few tokens with the head's weight takes half the time the other way round.
-_FEW = 48
 
 
 class PackedModel:
@@ -47,7 +46,7 @@ class PackedModel:
         if self.head is None or self.body is model:
             raise ModelError("the model has no language model head", where=where)
         self._head_device = next(self.head.parameters()).device
-        self._tall = self.device.type == "cpu" and type(self.head) is nn.Linear and self.head.bias is None
+        self._weights = PackedWeights(model)
         self.tokens = 0
         self._verify(where)
         self.tokens = 0  # those of the check do not count
@@ -80,7 +79,7 @@ class PackedModel:
         Returns:
             [N, hidden].
         """
-        with packed_attention(self.model):
+        with packed_attention(self.model), self._weights.at_work():
             output = self.body(
                 input_ids=ids[None],
                 position_ids=positions[None],
@@ -105,11 +104,8 @@ class PackedModel:
         place = hidden.device
         hidden = hidden.to(self._head_device)
         only = None if only is None else only.to(hidden.device)
-        if only is None and self._tall and len(hidden) <= _FEW:
-            # The same product with the vocabulary as its rows.
-            logits: Tensor = torch.mm(self.head.weight, hidden.t()).t()
-        elif only is None:
-            logits = self.head(hidden)
+        if only is None:
+            logits: Tensor = self._weights.product(self.head)(hidden)
         elif isinstance(self.head, nn.Linear):
             bias: Tensor | None = self.head.bias
             bias = None if bias is None else bias[only]

@@ -240,10 +240,15 @@ class GenerationPass:
     def _step(self, admitted: Sequence[_Row]) -> list[tuple[int, Generation]]:
         """One forward: a token for each row at work, the first for those admitted."""
         self._fill(dict.fromkeys(row.prefix for row in admitted if row.prefix and row.prefix.store is None))
+        admitted = sorted(admitted, key=lambda row: len(row.tokens))  # neighbours of a length attend together
         rows = [*self._active, *admitted]
         working = len(self._active)
-        longest = max((row.length + 1 for row in self._active), default=0)
-        self._store.reserve(len(rows), max(longest, *(len(row.tokens) for row in rows)))
+        self._store.reserve(
+            len(rows),
+            max(len(row.tokens) for row in rows),
+            most_rows=self._max_rows,
+            most_capacity=max(row.reserved for row in rows),
+        )
         device = self._model.device
         ids = [row.new[-1] for row in self._active]
         positions = [row.length for row in self._active]
@@ -273,7 +278,7 @@ class GenerationPass:
                     mask=tree_mask(past, len(ids) - start, (), dtype=self._model.dtype, device=device),
                 )
             )
-        pack = Pack(segments, self._decode_block(longest) if working else None)
+        pack = Pack(segments, self._decode_block() if working else None)
         hidden = self._run(ids, positions, pack, owned)
         for row in rows:
             if row.prefix and not row.counted:
@@ -287,12 +292,9 @@ class GenerationPass:
             row.length = len(row.tokens)
         return self._settle(rows, chosen)
 
-    def _decode_block(self, longest: int) -> DecodeBlock:
-        device = self._model.device
-        lengths = torch.tensor([row.length for row in self._active], device=device)
-        hidden = torch.arange(longest, device=device)[None, :] > lengths[:, None]
-        mask = torch.zeros(hidden.shape, dtype=self._model.dtype, device=device)
-        return DecodeBlock(self._store, lengths, mask.masked_fill_(hidden, float("-inf"))[:, None, None, :])
+    def _decode_block(self) -> DecodeBlock:
+        lengths = [row.length for row in self._active]
+        return DecodeBlock.of(self._store, lengths, dtype=self._model.dtype, device=self._model.device)
 
     def _run(
         self, ids: Sequence[int], positions: Sequence[int], pack: Pack, owned: Iterable[Owned]

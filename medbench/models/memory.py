@@ -11,12 +11,20 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from medbench.models.forward import PackedModel
 
-__all__ = ["batch_tokens", "is_out_of_memory", "key_value_tokens", "release_memory", "share_memory"]
+__all__ = [
+    "batch_tokens",
+    "free_memory",
+    "is_out_of_memory",
+    "key_value_tokens",
+    "release_memory",
+    "share_memory",
+]
 
-_DEFAULT_BATCH = 8192
+_LARGEST_BATCH = 8192
+_LARGEST_BATCH_ON_CPU = 2048  # beyond it the states of a forward outgrow a processor's cache
 _LEAST_BATCH = 256
 _SHARE = 0.4  # of the free memory for keys and values; as much again for activations
-_KEPT_PER_BATCH = 8  # key-value tokens per token of a batch, where memory allows
+_KEPT_PER_BATCH = 32  # key-value tokens per token of a batch, where memory allows
 _processes = 1  # that share the host's memory
 
 
@@ -46,15 +54,17 @@ def batch_tokens(budget: int | str, model: PackedModel) -> int:
     """Settle a token budget.
 
     Args:
-        budget: Tokens per forward, or ``auto``: as many as free memory takes, up to 8,192.
+        budget: Tokens per forward, or ``auto``: as many as free memory takes, up to 8,192, or
+            2,048 on a CPU.
         model: The model.
 
     Raises:
         ModelError: The budget is neither ``auto`` nor a positive number.
     """
     if budget == "auto":
-        fits = int(_free(model.device) * _SHARE / _activation_bytes(model))
-        return max(_LEAST_BATCH, min(_DEFAULT_BATCH, fits))
+        fits = int(free_memory(model.device) * _SHARE / _activation_bytes(model))
+        largest = _LARGEST_BATCH_ON_CPU if model.device.type == "cpu" else _LARGEST_BATCH
+        return max(_LEAST_BATCH, min(largest, fits))
     if isinstance(budget, bool) or not isinstance(budget, int) or budget < 1:
         raise ModelError(
             f"the token budget of a batch cannot be {budget!r}", hint="a positive number of tokens, or auto"
@@ -64,11 +74,12 @@ def batch_tokens(budget: int | str, model: PackedModel) -> int:
 
 def key_value_tokens(budget: int, model: PackedModel) -> int:
     """How many tokens' keys and values generation may hold, for a budget of tokens per forward."""
-    fits = int(_free(model.device) * _SHARE / _key_value_bytes(model))
+    fits = int(free_memory(model.device) * _SHARE / _key_value_bytes(model))
     return max(budget, min(_KEPT_PER_BATCH * budget, fits))
 
 
-def _free(device: torch.device) -> int:
+def free_memory(device: torch.device) -> int:
+    """Bytes that this process may still take on a device."""
     if device.type == "cuda":
         free, _ = torch.cuda.mem_get_info(device)
         return int(free) + torch.cuda.memory_reserved(device) - torch.cuda.memory_allocated(device)

@@ -15,10 +15,12 @@ Attention comes in through transformers' attention interface and is torch's scal
 
 from __future__ import annotations
 
+import math
+import mmap
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from torch import Tensor
@@ -32,7 +34,11 @@ if TYPE_CHECKING:
 __all__ = ["DecodeBlock", "KeyValues", "Pack", "Segment", "packed_attention", "tree_mask"]
 
 _NAME = "medbench_packed"
-_GROWTH = 128  # tokens by which a store's capacity is rounded up
+_ROUND = 128  # tokens to a multiple of which a store's capacity is rounded up
+_GROWTH = 1.5  # of a store that became too small, so that keys are rarely copied
+# Rows of a decoding step that attend together, as far as the longest of them reaches: on a CPU the keys that
+# are read cost most, on a GPU the launches do.
+_SPAN = 4
 
 
 class KeyValues:
@@ -58,18 +64,27 @@ class KeyValues:
         held = self._layers.get(index)
         if held is None or held[0].shape[0] < self.rows or held[0].shape[2] < self.capacity:
             shape = (self.rows, like.shape[1], self.capacity, like.shape[3])
-            grown = (like.new_zeros(shape), like.new_zeros(shape))
+            grown = (_zeros(shape, like), _zeros(shape, like))
             if held is not None:
                 for new, old in zip(grown, held, strict=True):
                     new[: old.shape[0], :, : old.shape[2]] = old
             self._layers[index] = held = grown
         return held
 
-    def reserve(self, rows: int, capacity: int) -> None:
-        """Make room; a layer grows when it is next used."""
-        self.rows = max(self.rows, rows)
+    def reserve(self, rows: int, capacity: int, *, most_rows: int, most_capacity: int) -> None:
+        """Make room, and some more for what is to come; a layer grows when it is next used.
+
+        Args:
+            rows: Sequences needed now.
+            capacity: Tokens per sequence needed now.
+            most_rows: Sequences that may be needed.
+            most_capacity: Tokens per sequence that may be needed.
+        """
+        if rows > self.rows:
+            self.rows = max(rows, min(most_rows, int(_GROWTH * rows)))
         if capacity > self.capacity:
-            self.capacity = -(-capacity // _GROWTH) * _GROWTH
+            roomy = max(capacity, min(most_capacity, int(_GROWTH * capacity)))
+            self.capacity = -(-roomy // _ROUND) * _ROUND
 
     def take(self, other: KeyValues, rows: int) -> None:
         """Copy the first rows of another store, as far as they fit."""
@@ -84,6 +99,18 @@ class KeyValues:
         for keys, values in self._layers.values():
             keys[target, :, :length] = keys[source, :, :length]
             values[target, :, :length] = values[source, :, :length]
+
+
+def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:
+    """Zeros; on a CPU, memory is taken page by page when something is written: rows are rarely full."""
+    if like.device.type != "cpu" or not hasattr(mmap, "MAP_ANONYMOUS"):
+        return like.new_zeros(shape)
+    size = math.prod(shape) * like.itemsize
+    try:
+        pages = mmap.mmap(-1, size, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError as error:
+        raise MemoryError(f"no {size} bytes for keys and values") from error
+    return torch.frombuffer(pages, dtype=like.dtype).view(*shape)
 
 
 @dataclass(frozen=True)
@@ -119,11 +146,29 @@ class DecodeBlock:
         store: The rows.
         lengths: [rows] tokens each row holds already, on the device.
         mask: [rows, 1, 1, longest + 1] to add to attention scores.
+        spans: Rows that attend together, as (first, one past the last, tokens that the longest reaches).
     """
 
     store: KeyValues
     lengths: Tensor
     mask: Tensor
+    spans: Sequence[tuple[int, int, int]]
+
+    @classmethod
+    def of(
+        cls, store: KeyValues, lengths: Sequence[int], *, dtype: torch.dtype, device: torch.device
+    ) -> Self:
+        """A block of rows that hold so many tokens each; neighbours had better be of a length."""
+        longest = max(lengths) + 1
+        step = _SPAN if device.type == "cpu" else len(lengths)
+        spans = [
+            (first, min(first + step, len(lengths)), max(lengths[first : first + step]) + 1)
+            for first in range(0, len(lengths), step)
+        ]
+        held = torch.tensor(lengths, device=device)
+        hidden = torch.arange(longest, device=device)[None, :] > held[:, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
+        return cls(store, held, mask[:, None, None, :], spans)
 
     @property
     def rows(self) -> int:
@@ -240,14 +285,18 @@ class Pack:
         # The query heads that share a key head stand as tokens of one head: no key is repeated.
         heads = key.shape[1]
         grouped = query[0, :, :rows].transpose(0, 1).reshape(rows, heads, -1, query.shape[3])
-        result = F.scaled_dot_product_attention(
-            grouped,
-            keys[:rows, :, :longest],
-            values[:rows, :, :longest],
-            attn_mask=mask.expand(-1, -1, grouped.shape[2], -1),
-            scale=scaling,
-        )
-        return result.reshape(rows, query.shape[1], -1)
+        mask = mask.expand(-1, -1, grouped.shape[2], -1)
+        parts = [
+            F.scaled_dot_product_attention(
+                grouped[first:last],
+                keys[first:last, :, :reach],
+                values[first:last, :, :reach],
+                attn_mask=mask[first:last, :, :, :reach],
+                scale=scaling,
+            )
+            for first, last, reach in block.spans
+        ]
+        return torch.cat(parts).reshape(rows, query.shape[1], -1)
 
 
 def _append(segment: Segment, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
