@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medbench.models.config import MoLoRAConfig
     from medbench.models.converting import convert, save_converted
     from medbench.models.engine import Engine
-    from medbench.models.generation_pass import Generation
+    from medbench.models.generation_rows import Generation
     from medbench.models.identity import fingerprint
     from medbench.models.loading import load_model
     from medbench.models.molora import MoLoRALinear, add_molora, molora_linears, set_impl
@@ -67,7 +67,7 @@ _HOMES = {
     "AnswerStore": "answers",
     "CheckReport": "checking",
     "Engine": "engine",
-    "Generation": "generation_pass",
+    "Generation": "generation_rows",
     "MedbenchLM": "adapter",
     "MemoryStore": "answers",
     "MoLoRAConfig": "config",

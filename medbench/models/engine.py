@@ -9,13 +9,10 @@ from typing import TYPE_CHECKING, TypeVar, cast
 import torch
 
 from medbench.errors import ModelError
+from medbench.models.decode_graphs import Capture, CudaCapture
 from medbench.models.forward import PackedModel
-from medbench.models.generation_pass import (
-    Generation,
-    GenerationCallback,
-    GenerationPass,
-    GenerationRequest,
-)
+from medbench.models.generation_pass import GenerationPass
+from medbench.models.generation_rows import Generation, GenerationCallback, GenerationRequest
 from medbench.models.memory import batch_tokens
 from medbench.models.recorder import Recorder
 from medbench.models.routing_counts import RoutingCounts, RoutingLabel
@@ -51,6 +48,7 @@ class Engine:
         routing: What to record of the routers: ``tasks``, ``documents``, ``tokens`` or ``off``.
         max_rows: Sequences that generate side by side; ``None``: 64 on a CPU, 256 elsewhere.
         share_prefixes: Whether what several requests begin with is computed once.
+        decode_graphs: Whether decoding steps run as CUDA graphs, where the whole model lies on one GPU.
 
     Raises:
         ModelError: The engine cannot run the model, or a setting is out of range.
@@ -66,6 +64,7 @@ class Engine:
         routing: str = "tasks",
         max_rows: int | None = None,
         share_prefixes: bool = True,
+        decode_graphs: bool = True,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
@@ -75,6 +74,11 @@ class Engine:
         self.max_batch_tokens = batch_tokens(max_batch_tokens, self._packed)
         self.max_rows = max_rows or (64 if self._packed.device.type == "cpu" else 256)
         self._recorder = Recorder(model, routing)
+        devices = {parameter.device for parameter in model.parameters()}
+        on_one_gpu = len(devices) == 1 and self._packed.device.type == "cuda"
+        self._capture: Capture | None = (
+            CudaCapture(self._packed.device) if decode_graphs and on_one_gpu else None
+        )
 
     @property
     def max_length(self) -> int | None:
@@ -182,6 +186,7 @@ class Engine:
             self.max_batch_tokens,
             self.max_rows,
             share_prefixes=self.share_prefixes,
+            capture=self._capture,
         )
         rows = [
             GenerationRequest(

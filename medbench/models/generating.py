@@ -12,7 +12,7 @@ from medbench.errors import ModelError
 from medbench.models.answers import Answer, AnswerStore, first_pass_key
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
-from medbench.models.generation_pass import Generation
+from medbench.models.generation_rows import Generation
 from medbench.models.generation_settings import GenerationSettings
 from medbench.models.routing_counts import RoutingLabel
 from medbench.models.stopping import cut_at

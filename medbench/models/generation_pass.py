@@ -7,110 +7,25 @@ The rows at work are always the first of the store: when one ends, the last take
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from collections.abc import Iterable, Sequence
 
 import torch
 from torch import Tensor
 
+from medbench.models.decode_graphs import Capture, DecodeGraphs
 from medbench.models.failures import FailedRequest, failure
 from medbench.models.forward import PackedModel
+from medbench.models.generation_rows import Generation, GenerationCallback, GenerationRequest, Prefix, Row
 from medbench.models.memory import is_out_of_memory, key_value_tokens, release_memory
-from medbench.models.packing import DecodeBlock, KeyValues, Pack, Segment, tree_mask
+from medbench.models.packing import DecodeBlock, KeyValues, Pack, Segment, decode_spans, tree_mask
 from medbench.models.prefixes import find_prefixes
 from medbench.models.recorder import Owned, Recorder
 from medbench.models.routing_counts import RoutingLabel
-from medbench.models.sampling import Sampler
-from medbench.models.stopping import StopStrings
 
-__all__ = ["FinishReason", "Generation", "GenerationCallback", "GenerationPass", "GenerationRequest"]
+__all__ = ["GenerationPass"]
 
-FinishReason = Literal["eos", "stop", "length"]
-
-
-class Generation(NamedTuple):
-    """What a prompt was continued with.
-
-    Attributes:
-        token_ids: The new tokens; with ``eos`` the last is an end token, with ``stop`` the last completes a
-            stop string.
-        finish_reason: ``eos``: an end token; ``stop``: a stop string; ``length``: the limit of new tokens.
-    """
-
-    token_ids: list[int]
-    finish_reason: FinishReason
-
-
-# (indices of the requests that finished, what they were continued with)
-GenerationCallback = Callable[[Sequence[int], Sequence[Generation]], None]
-
-
-@dataclass(frozen=True)
-class GenerationRequest:
-    """One prompt and when to stop.
-
-    Attributes:
-        prompt: Token ids, at least one.
-        max_new_tokens: Limit of new tokens.
-        eos: End tokens.
-        stops: Watches for stop strings, or ``None``.
-        allowed: Ids of the only tokens to choose among, or ``None``.
-        sampler: Draws tokens; ``None``: the likeliest is taken.
-        counted: Tokens of the prompt, from its start, that are left out of the router counts.
-    """
-
-    prompt: tuple[int, ...]
-    max_new_tokens: int
-    eos: frozenset[int]
-    stops: StopStrings | None = None
-    allowed: tuple[int, ...] | None = None
-    sampler: Sampler | None = None
-    counted: int = 0
-
-
-@dataclass(eq=False)
-class _Prefix:
-    """The common start of several prompts; its store is filled when first needed."""
-
-    tokens: tuple[int, ...]
-    waiting: int
-    store: KeyValues | None = None
-
-
-@dataclass(eq=False)
-class _Row:
-    """A request at work or waiting."""
-
-    index: int
-    request: GenerationRequest
-    prefix: _Prefix | None = None
-    new: list[int] = field(default_factory=list)
-    length: int = 0  # tokens in the store
-    counted: int = 0  # tokens whose router choices were counted
-
-    @property
-    def reserved(self) -> int:
-        """Tokens it may come to hold."""
-        return len(self.request.prompt) + self.request.max_new_tokens
-
-    @property
-    def tokens(self) -> tuple[int, ...]:
-        return (*self.request.prompt, *self.new)
-
-    @property
-    def to_feed(self) -> int:
-        """Tokens to feed when it is admitted."""
-        return len(self.request.prompt) + len(self.new) - (len(self.prefix.tokens) if self.prefix else 0)
-
-    def owned(self, first: int, last: int, start: int) -> Iterable[Owned]:
-        """Who counts tokens ``first`` to ``last`` of the row, standing at ``start`` in the pack."""
-        border = min(max(len(self.request.prompt), first), last)
-        first_new = min(max(self.counted, first), last)
-        prefix = self.prefix if not self.counted else None
-        yield Owned(self.index, 0, start + first_new - first, start + border - first, 1, prefix, grows=True)
-        begin = max(first_new, border)
-        yield Owned(self.index, 1, start + begin - first, start + last - first, grows=True)
+# Where steps run as graphs, prompts are admitted when so large a part of the rows at work has ended.
+_GROUP = 8
 
 
 class GenerationPass:
@@ -122,6 +37,7 @@ class GenerationPass:
         max_batch_tokens: Tokens per forward; one prompt may be longer.
         max_rows: Rows at work at once.
         share_prefixes: Whether a common start of several prompts is computed once.
+        capture: Records decoding steps as graphs; ``None``: they run as they are.
     """
 
     def __init__(
@@ -132,6 +48,7 @@ class GenerationPass:
         max_rows: int,
         *,
         share_prefixes: bool = True,
+        capture: Capture | None = None,
     ) -> None:
         self._model = model
         self._recorder = recorder
@@ -140,7 +57,8 @@ class GenerationPass:
         self._max_rows = max_rows
         self._share = share_prefixes
         self._store = KeyValues(0, 0)
-        self._active: list[_Row] = []
+        self._active: list[Row] = []
+        self._graphs = None if capture is None else DecodeGraphs(model, recorder, capture)
         self._failed: list[FailedRequest] = []
         self._labels: Sequence[RoutingLabel] | None = None
 
@@ -174,14 +92,14 @@ class GenerationPass:
             raise failure(self._failed, labels)
         return [generation for generation in results if generation is not None]
 
-    def _queue(self, requests: Sequence[GenerationRequest]) -> deque[_Row]:
+    def _queue(self, requests: Sequence[GenerationRequest]) -> deque[Row]:
         """Rows in the order of admission: long limits first, lest stragglers decode alone at the end."""
-        rows = [_Row(index, request, counted=request.counted) for index, request in enumerate(requests)]
+        rows = [Row(index, request, counted=request.counted) for index, request in enumerate(requests)]
         groups: dict[int, int] = {}
         if self._share:
             for number, shared in enumerate(find_prefixes([row.request.prompt for row in rows])):
                 members = [rows[member] for member in shared.members]
-                prefix = _Prefix(members[0].request.prompt[: shared.length], len(members))
+                prefix = Prefix(members[0].request.prompt[: shared.length], len(members))
                 for row in members:
                     groups[row.index] = number
                     # A prefix counts for a row as a whole or not at all.
@@ -192,9 +110,9 @@ class GenerationPass:
         rows.sort(key=lambda row: (-row.request.max_new_tokens, groups.get(row.index, -1), -row.to_feed))
         return deque(rows)
 
-    def _admit(self, queue: deque[_Row]) -> list[_Row]:
+    def _admit(self, queue: deque[Row]) -> list[Row]:
         """Take as many waiting rows as the budget lets in; at least one if none is at work."""
-        admitted: list[_Row] = []
+        admitted: list[Row] = []
         tokens = len(self._active)
         widest = max((row.reserved for row in self._active), default=0)
         while queue and len(self._active) + len(admitted) < self._max_rows:
@@ -203,13 +121,22 @@ class GenerationPass:
             tokens += row.to_feed + (len(prefix.tokens) if prefix else 0)
             widest = max(widest, row.reserved)
             held = widest * (len(self._active) + len(admitted) + 1)
-            if (self._active or admitted) and (tokens > self._budget or held > self._held):
+            at_work = bool(self._active or admitted)
+            if at_work and tokens > self._budget:
+                return admitted
+            if at_work and held > self._held:
                 break
             admitted.append(queue.popleft())
+        if self._graphs is not None and queue and len(admitted) < len(self._active) // _GROUP:
+            # A step that admits runs without a graph: a few free slots wait until they are worth one.
+            queue.extendleft(reversed(admitted))
+            return []
         return admitted
 
-    def _retreat(self, admitted: Sequence[_Row], queue: deque[_Row]) -> None:
+    def _retreat(self, admitted: Sequence[Row], queue: deque[Row]) -> None:
         """Halve the budget: what was about to be admitted waits, or half of the rows at work start over."""
+        if self._graphs is not None:
+            self._graphs.clear()
         release_memory(self._model.device)
         if not admitted and len(self._active) > 1:
             kept = len(self._active) // 2
@@ -237,27 +164,57 @@ class GenerationPass:
         store.take(self._store, rows)
         return store
 
-    def _step(self, admitted: Sequence[_Row]) -> list[tuple[int, Generation]]:
+    def _step(self, admitted: Sequence[Row]) -> list[tuple[int, Generation]]:
         """One forward: a token for each row at work, the first for those admitted."""
         self._fill(dict.fromkeys(row.prefix for row in admitted if row.prefix and row.prefix.store is None))
-        admitted = sorted(admitted, key=lambda row: len(row.tokens))  # neighbours of a length attend together
+        admitted = sorted(admitted, key=lambda row: row.size)  # neighbours of a length attend together
         rows = [*self._active, *admitted]
-        working = len(self._active)
         self._store.reserve(
             len(rows),
-            max(len(row.tokens) for row in rows),
+            max(row.size for row in rows),
             most_rows=self._max_rows,
             most_capacity=max(row.reserved for row in rows),
         )
-        device = self._model.device
+        states = self._decoded() if not admitted else None
+        if states is None:
+            states = self._forward(admitted)
+        for row in rows:
+            if row.prefix and not row.counted:
+                self._recorder.share(row.prefix, {row.index: 1})
+            # Before anything else can fail: what was counted must not count again.
+            row.counted = row.size
+        chosen = self._choose(states, rows)
+        self._leave(admitted)
+        self._active = rows
+        for row in rows:
+            row.length = row.size
+        return self._settle(rows, chosen)
+
+    def _decoded(self) -> Tensor | None:
+        """Last hidden states of the rows at work by a graph, where there is one."""
+        if self._graphs is None:
+            return None
+        ids, lengths, owned = self._working()
+        return self._graphs.run(self._store, ids, lengths, owned)
+
+    def _working(self) -> tuple[list[int], list[int], list[Owned]]:
+        """The last tokens of the rows at work, their positions, and who counts them."""
         ids = [row.new[-1] for row in self._active]
-        positions = [row.length for row in self._active]
+        lengths = [row.length for row in self._active]
         owned = [
             part
             for place, row in enumerate(self._active)
             for part in row.owned(row.length, row.length + 1, place)
         ]
+        return ids, lengths, owned
+
+    def _forward(self, admitted: Sequence[Row]) -> Tensor:
+        """Last hidden states of the rows at work and of those admitted."""
+        device = self._model.device
+        ids, positions, owned = self._working()
         segments: list[Segment] = []
+        working = len(self._active)
+        block = self._decode_block(positions) if working else None
         ends = list(range(working))
         for slot, row in enumerate(admitted, start=working):
             past = len(row.prefix.tokens) if row.prefix else 0
@@ -265,7 +222,7 @@ class GenerationPass:
             ids += row.tokens[past:]
             positions += range(past, past + len(ids) - start)
             ends.append(len(ids) - 1)
-            owned += row.owned(past, len(row.tokens), start)
+            owned += row.owned(past, row.size, start)
             segments.append(
                 Segment(
                     start,
@@ -278,23 +235,13 @@ class GenerationPass:
                     mask=tree_mask(past, len(ids) - start, (), dtype=self._model.dtype, device=device),
                 )
             )
-        pack = Pack(segments, self._decode_block() if working else None)
-        hidden = self._run(ids, positions, pack, owned)
-        for row in rows:
-            if row.prefix and not row.counted:
-                self._recorder.share(row.prefix, {row.index: 1})
-            # Before anything else can fail: what was counted must not count again.
-            row.counted = len(row.tokens)
-        chosen = self._choose(hidden[torch.tensor(ends, device=device)], rows)
-        self._leave(admitted)
-        self._active = rows
-        for row in rows:
-            row.length = len(row.tokens)
-        return self._settle(rows, chosen)
+        hidden = self._run(ids, positions, Pack(segments, block), owned)
+        return hidden[torch.tensor(ends, device=device)]
 
-    def _decode_block(self) -> DecodeBlock:
-        lengths = [row.length for row in self._active]
-        return DecodeBlock.of(self._store, lengths, dtype=self._model.dtype, device=self._model.device)
+    def _decode_block(self, lengths: Sequence[int]) -> DecodeBlock:
+        device = self._model.device
+        held = torch.tensor(lengths, device=device)
+        return DecodeBlock.of(self._store, held, decode_spans(lengths, device), dtype=self._model.dtype)
 
     def _run(
         self, ids: Sequence[int], positions: Sequence[int], pack: Pack, owned: Iterable[Owned]
@@ -304,7 +251,7 @@ class GenerationPass:
         places = torch.tensor(positions, device=device)
         return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, ids, positions)
 
-    def _fill(self, prefixes: Iterable[_Prefix]) -> None:
+    def _fill(self, prefixes: Iterable[Prefix]) -> None:
         """Compute the keys of prefixes."""
         for prefix in prefixes:
             length = len(prefix.tokens)
@@ -314,7 +261,7 @@ class GenerationPass:
             self._run(prefix.tokens, range(length), Pack([segment]), [Owned(prefix, 0, 0, length)])
             prefix.store = store
 
-    def _leave(self, rows: Iterable[_Row]) -> None:
+    def _leave(self, rows: Iterable[Row]) -> None:
         """These rows hold their prefix themselves now; let go of prefixes nobody waits for."""
         for row in rows:
             prefix, row.prefix = row.prefix, None
@@ -325,7 +272,7 @@ class GenerationPass:
                 prefix.store = None
                 self._recorder.discard([prefix])
 
-    def _choose(self, hidden: Tensor, rows: Sequence[_Row]) -> list[int | None]:
+    def _choose(self, hidden: Tensor, rows: Sequence[Row]) -> list[int | None]:
         """The next token of each row; ``None`` where the logits are not finite."""
         chosen: list[int | None] = [None] * len(rows)
         free = [place for place, row in enumerate(rows) if row.request.allowed is None]
@@ -342,7 +289,7 @@ class GenerationPass:
         return chosen
 
     def _pick(
-        self, logits: Tensor, places: Sequence[int], rows: Sequence[_Row], chosen: list[int | None]
+        self, logits: Tensor, places: Sequence[int], rows: Sequence[Row], chosen: list[int | None]
     ) -> None:
         top, likeliest = logits.max(dim=1)
         finite = torch.isfinite(top)
@@ -353,7 +300,7 @@ class GenerationPass:
             if good:
                 chosen[place] = token if sampler is None else sampler.draw(logits[row])
 
-    def _settle(self, rows: Sequence[_Row], chosen: Sequence[int | None]) -> list[tuple[int, Generation]]:
+    def _settle(self, rows: Sequence[Row], chosen: Sequence[int | None]) -> list[tuple[int, Generation]]:
         """Append the chosen tokens, and take finished rows out."""
         finished: list[tuple[int, Generation]] = []
         ended: list[int] = []
@@ -364,7 +311,7 @@ class GenerationPass:
                 ended.append(place)
                 continue
             row.new.append(token)
-            reason = _reason(row, token)
+            reason = row.ends_with(token)
             if reason is not None:
                 finished.append((row.index, Generation(row.new, reason)))
                 ended.append(place)
@@ -378,13 +325,3 @@ class GenerationPass:
             {index: labels[index] if labels is not None else ("", -1) for index, _ in finished}
         )
         return finished
-
-
-def _reason(row: _Row, token: int) -> FinishReason | None:
-    """Why a row ends with this token, if it does."""
-    request = row.request
-    if token in request.eos:
-        return "eos"
-    if request.stops is not None and request.stops.add(token):
-        return "stop"
-    return "length" if len(row.new) >= request.max_new_tokens else None

@@ -31,7 +31,7 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["DecodeBlock", "KeyValues", "Pack", "Segment", "packed_attention", "tree_mask"]
+__all__ = ["DecodeBlock", "KeyValues", "Pack", "Segment", "decode_spans", "packed_attention", "tree_mask"]
 
 _NAME = "medbench_packed"
 _ROUND = 128  # tokens to a multiple of which a store's capacity is rounded up
@@ -156,24 +156,32 @@ class DecodeBlock:
 
     @classmethod
     def of(
-        cls, store: KeyValues, lengths: Sequence[int], *, dtype: torch.dtype, device: torch.device
+        cls,
+        store: KeyValues,
+        lengths: Tensor,
+        spans: Sequence[tuple[int, int, int]],
+        *,
+        dtype: torch.dtype,
     ) -> Self:
-        """A block of rows that hold so many tokens each; neighbours had better be of a length."""
-        longest = max(lengths) + 1
-        step = _SPAN if device.type == "cpu" else len(lengths)
-        spans = [
-            (first, min(first + step, len(lengths)), max(lengths[first : first + step]) + 1)
-            for first in range(0, len(lengths), step)
-        ]
-        held = torch.tensor(lengths, device=device)
-        hidden = torch.arange(longest, device=device)[None, :] > held[:, None]
-        mask = torch.zeros(hidden.shape, dtype=dtype, device=device).masked_fill_(hidden, float("-inf"))
-        return cls(store, held, mask[:, None, None, :], spans)
+        """A block of rows that hold so many tokens each, its mask made on their device."""
+        longest = max(reach for _, _, reach in spans)
+        hidden = torch.arange(longest, device=lengths.device)[None, :] > lengths[:, None]
+        mask = torch.zeros(hidden.shape, dtype=dtype, device=lengths.device)
+        return cls(store, lengths, mask.masked_fill_(hidden, float("-inf"))[:, None, None, :], spans)
 
     @property
     def rows(self) -> int:
         """Tokens of the block."""
         return len(self.lengths)
+
+
+def decode_spans(lengths: Sequence[int], device: torch.device) -> list[tuple[int, int, int]]:
+    """Which rows of a decoding step attend together; neighbours had better be of a length."""
+    step = _SPAN if device.type == "cpu" else len(lengths)
+    return [
+        (first, min(first + step, len(lengths)), max(lengths[first : first + step]) + 1)
+        for first in range(0, len(lengths), step)
+    ]
 
 
 @dataclass

@@ -13,7 +13,6 @@ unanswered is never counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
@@ -21,7 +20,8 @@ import torch
 from torch import Tensor
 
 from medbench.errors import ModelError
-from medbench.models.molora import MoLoRALinear, molora_linears
+from medbench.models.molora import molora_linears
+from medbench.models.router_buffer import RouterBuffer, RouterOutputs
 from medbench.models.routing_counts import PHASES, RoutingCounts, RoutingLabel
 from medbench.models.token_traces import Traces
 from medbench.models.tracer import Tracer
@@ -62,22 +62,6 @@ class Owned(NamedTuple):
     grows: bool = False
 
 
-class _Seen(NamedTuple):
-    """What routers put out, for M routers and N tokens.
-
-    Copied, because a reference to the logits would keep the whole product alive that they are a part of.
-
-    Attributes:
-        logits: [M, N, E].
-        choice: [M, N, k].
-        weights: [M, N, k].
-    """
-
-    logits: Tensor
-    choice: Tensor
-    weights: Tensor
-
-
 class Recorder:
     """Sums of router choices by owner, and then by label.
 
@@ -99,8 +83,7 @@ class Recorder:
         modules = [module for module in molora_linears(model) if module.num_experts > 1]
         self._modules = modules if level != "off" else []
         self._done = RoutingCounts()
-        self._places = {module: place for place, module in enumerate(self._modules)}
-        self._seen: _Seen | None = None
+        self._buffer = RouterBuffer(self._modules)
         self._waiting: list[Owned] = []
         self._ids: list[int] = []
         self._positions: list[int] = []
@@ -152,24 +135,29 @@ class Recorder:
         if not self._modules:
             return forward()
         start = len(self._ids)
-        keep = partial(self._keep, start, start + len(ids))
-        for module in self._modules:
-            module.observer = keep
-        try:
+        with self._buffer.filled(start, start + len(ids)):
             result = forward()
-        finally:
-            for module in self._modules:
-                module.observer = None
-        self._waiting += [
-            part._replace(start=part.start + start, stop=part.stop + start)
-            for part in owned
-            if part.stop > part.start
-        ]
-        self._ids += ids
-        self._positions += positions
-        if len(self._ids) >= _WAITING_TOKENS:
-            self._count()
+        self._wait(owned, ids, positions)
         return result
+
+    def apart(self, forward: Callable[[], Tensor], tokens: int) -> tuple[Tensor, RouterOutputs | None]:
+        """Run a forward of so many tokens that counts for nobody; return what its routers put out as well."""
+        buffer = RouterBuffer(self._modules)
+        with buffer.filled(0, tokens):
+            result = forward()
+        return result, buffer.outputs
+
+    def add(
+        self,
+        outputs: RouterOutputs | None,
+        owned: Iterable[Owned],
+        ids: Sequence[int],
+        positions: Sequence[int],
+    ) -> None:
+        """Count tokens by what routers put out, as :meth:`observe` does; what comes behind them is left."""
+        if outputs is not None:
+            self._buffer.append(len(self._ids), outputs.first(len(ids)))
+            self._wait(owned, ids, positions)
 
     def share(self, source: Hashable, owners: Mapping[Hashable, int]) -> None:
         """Add the sums of one owner to others', so many times each (a prefix computed once)."""
@@ -230,28 +218,6 @@ class Recorder:
         """Return the choices of the tokens released since the last call, if any were kept."""
         return self._tracer.drain() if self._tracer else None
 
-    def _keep(
-        self, start: int, stop: int, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor
-    ) -> None:
-        seen = self._seen
-        if seen is None or seen.logits.shape[1] < stop:
-            # The first router of a forward makes room for the tokens that wait and for its own, on its
-            # device; other layers may lie on others.
-            seen = _Seen(
-                *(
-                    part.new_empty(len(self._modules), stop, part.shape[-1])
-                    for part in (logits, choice, weights)
-                )
-            )
-            if self._seen is not None:
-                for grown, held in zip(seen, self._seen, strict=True):
-                    grown[:, :start] = held[:, :start]
-            self._seen = seen
-        place = self._places[module]
-        seen.logits[place, start:stop] = logits
-        seen.choice[place, start:stop] = choice
-        seen.weights[place, start:stop] = weights
-
     def _held(
         self, owners: Mapping[Hashable, RoutingLabel]
     ) -> Iterable[tuple[tuple[Hashable, int], RoutingLabel]]:
@@ -281,6 +247,19 @@ class Recorder:
         row = self._rows[key] = self._free.pop()
         return row
 
+    def _wait(self, owned: Iterable[Owned], ids: Sequence[int], positions: Sequence[int]) -> None:
+        """Let tokens whose router outputs are in the buffer wait to be counted."""
+        start = len(self._ids)
+        self._waiting += [
+            part._replace(start=part.start + start, stop=part.stop + start)
+            for part in owned
+            if part.stop > part.start
+        ]
+        self._ids += ids
+        self._positions += positions
+        if len(self._ids) >= _WAITING_TOKENS:
+            self._count()
+
     def _take_waiting(self) -> tuple[list[Owned], list[int], list[int]]:
         """What waits, as of one forward; it waits no longer."""
         waiting = self._waiting, self._ids, self._positions
@@ -290,10 +269,10 @@ class Recorder:
     def _count(self) -> None:
         """Add what waits to the sums of its owners."""
         owned, ids, positions = self._take_waiting()
-        if not owned or self._seen is None:
+        if not owned or self._buffer.outputs is None:
             return
         tokens = len(ids)
-        logits, choice, weights = (part[:, :tokens] for part in self._seen)
+        logits, choice, weights = self._buffer.outputs.first(tokens)
         if self._tracer:
             self._tracer.keep(choice, weights, owned, ids, positions)
         modules, _, experts = logits.shape

@@ -33,6 +33,7 @@ def kernel() -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.ci
 def test_in_the_interpreter() -> None:
     """Run this file's other tests in a process of their own, where there is triton but no GPU."""
     if importlib.util.find_spec("triton") is None or DEVICE.type == "cuda":

@@ -7,7 +7,7 @@ import mmap
 import pytest
 import torch
 
-from medbench.models.packing import DecodeBlock, KeyValues
+from medbench.models.packing import DecodeBlock, KeyValues, decode_spans
 
 
 def test_a_store_grows_by_half_and_keeps_what_it_held() -> None:
@@ -45,8 +45,10 @@ def test_a_store_that_finds_no_memory_says_so(monkeypatch: pytest.MonkeyPatch) -
 
 def test_rows_attend_with_their_neighbours_only_as_far_as_the_longest_reaches() -> None:
     lengths = [3, 5, 4, 9, 20, 1]
-    block = DecodeBlock.of(KeyValues(6, 32), lengths, dtype=torch.float32, device=torch.device("cpu"))
-    assert block.spans == [(0, 4, 10), (4, 6, 21)]
+    spans = decode_spans(lengths, torch.device("cpu"))
+    assert spans == [(0, 4, 10), (4, 6, 21)]
+    assert decode_spans(lengths, torch.device("cuda")) == [(0, 6, 21)]
+    block = DecodeBlock.of(KeyValues(6, 32), torch.tensor(lengths), spans, dtype=torch.float32)
     assert block.mask.shape == (6, 1, 1, 21)
     seen = (block.mask[:, 0, 0] == 0).sum(1)
     assert seen.tolist() == [length + 1 for length in lengths]
