@@ -51,11 +51,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
         except ModelError as error:
             console.print(f"{impl}: {error.what}")
             continue
-        engine = Engine(model, routing="off", max_batch_tokens=options.rows * _PROMPT)
+        settings: dict[str, Any] = {"routing": "off", "max_batch_tokens": options.rows * _PROMPT}
+        engine = Engine(model, **settings)
         prefill = _median(options.rounds, partial(engine.score, [(prompt, [1]) for prompt in prompts]))
-        # Decoding alone is what further tokens take on top of the first.
-        first = _median(options.rounds, partial(engine.generate, prompts, 1))
-        all_steps = _median(options.rounds, partial(engine.generate, prompts, 1 + options.steps))
         tokens, steps = options.rows * _PROMPT, options.rows * options.steps
         _row(table, f"{impl}: prefill", tokens / prefill, rate / _flops(model, shape, _PROMPT // 2))
         held = _PROMPT + options.steps // 2
@@ -63,8 +61,13 @@ def main(arguments: Sequence[str] | None = None) -> None:
             _bytes(model, shape, options.rows * held) / bandwidth,
             options.rows * (_flops(model, shape, held) + 2 * shape.hidden * shape.vocabulary) / rate,
         )
-        name = f"{impl}: decoding {options.rows} rows"
-        _row(table, name, steps / max(1e-9, all_steps - first), options.rows / step)
+        for graphs in (False, True) if device.type == "cuda" else (False,):
+            engine = Engine(model, decode_graphs=graphs, **settings)
+            # Decoding alone is what further tokens take on top of the first.
+            first = _median(options.rounds, partial(engine.generate, prompts, 1))
+            all_steps = _median(options.rounds, partial(engine.generate, prompts, 1 + options.steps))
+            name = f"{impl}: decoding {options.rows} rows{', graphs' if graphs else ''}"
+            _row(table, name, steps / max(1e-9, all_steps - first), options.rows / step)
     console.print(table)
 
 

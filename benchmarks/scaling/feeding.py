@@ -15,6 +15,7 @@ from lm_eval.api.instance import Instance
 from benchmarks.scaling.stubs import Clock, StubCrew, stub_answers
 from benchmarks.scaling.warm import WarmCrew
 from medbench.models.answers import request_keys
+from medbench.models.source import ModelSource
 from medbench.runs.store import ResponseStore
 from medbench.workers.batches import Batch, cut_batches
 from medbench.workers.cluster import open_cluster
@@ -147,7 +148,7 @@ def feed_through_ray(requests: Mapping[str, Sequence[Instance]], actors: int) ->
     batches = cut_batches(requests, keys, 64)
     planning = time.perf_counter() - started
     total = sum(map(len, keys.values()))
-    spec = ReplicaSpec("", None, "float32", "cpu", "auto", None, None, "", "auto", "off")
+    spec = ReplicaSpec(ModelSource(""), "", "auto", "off")
     with (
         tempfile.TemporaryDirectory() as folder,
         ResponseStore(Path(folder) / "responses.sqlite", model="stub") as store,

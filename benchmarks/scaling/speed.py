@@ -15,6 +15,7 @@ from benchmarks.scaling.warm import WarmCrew
 from medbench.catalog.paths import definitions_folder
 from medbench.models import load_tokenizer
 from medbench.models.answers import Answer, MemoryStore, request_keys
+from medbench.models.source import ModelSource
 from medbench.models.stored import StoredLM
 from medbench.runs.harness import gather_requests, load_tasks, quiet_harness
 from medbench.runs.settings import RunSettings
@@ -73,9 +74,7 @@ def race(checkpoint: Path | None, rounds: int, repeats: int) -> list[Round]:
     """
     path = checkpoint or Path(medbench.demo.__file__).parent / "checkpoint"
     requests, keys = _job(path, repeats)
-    spec = ReplicaSpec(
-        str(path), None, "float32", "cpu", "auto", None, None, "", 8192, "tasks", threads=1, neighbours=2
-    )
+    spec = ReplicaSpec(ModelSource(str(path)), "", "auto", "tasks", threads=1, neighbours=2)
     with open_cluster(WorkerOptions(2), gpu=False) as placement:
         actors = RayCrew(spec, placement)
         with closing(WarmCrew(actors)) as crew:

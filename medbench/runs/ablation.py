@@ -28,7 +28,7 @@ from medbench.runs.harness import (
     reason,
     seed_everything,
 )
-from medbench.runs.opening import open_model, open_tokenizer, token_budget
+from medbench.runs.opening import model_source, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener, SilentProgress
 from medbench.runs.scores import main_metric
@@ -102,7 +102,7 @@ def ablate(
     listener = progress or SilentProgress()
     plan = replace(plan, settings=replace(plan.settings, routing="off"))
     listener.message(f"loading {plan.model.model}")
-    model = open_model(plan)
+    model = model_source(plan).model()
     chosen = list(ablations) if ablations is not None else sweep(model, where)
     for ablation in chosen:
         with ablated(model, ablation):
@@ -140,7 +140,7 @@ class _Scorer:
     def __init__(self, plan: RunPlan, model: Any) -> None:
         self._plan = plan
         self._model = model
-        self._tokenizer = open_tokenizer(plan)
+        self._tokenizer = model_source(plan).tokenizer()
         names = [task.name for task in plan.tasks if task.name not in plan.failures]
         self.failures = {name: reason(error) for name, error in plan.failures.items()}
         self._tasks, broken = load_tasks(names, plan.folders, plan.settings)

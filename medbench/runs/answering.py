@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from medbench.errors import WorkersError
 from medbench.runs.harness import gather_requests, reason
 from medbench.runs.interruption import GracefulStop
-from medbench.runs.opening import open_model, open_tokenizer, token_budget
+from medbench.runs.opening import model_source, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener
 from medbench.runs.store import ResponseStore, StoreError
@@ -40,7 +40,7 @@ def open_stored(plan: RunPlan, store: ResponseStore) -> StoredLM:
     """The answers of a store as a model, for ``--rescore``."""
     from medbench.models import StoredLM
 
-    return StoredLM(open_tokenizer(plan), store, seed=plan.settings.seed)
+    return StoredLM(model_source(plan).tokenizer(), store, seed=plan.settings.seed)
 
 
 def answer_alone(
@@ -102,7 +102,7 @@ def answer_with_workers(
     from medbench.workers.dispatch import Dispatcher
     from medbench.workers.notices import Warnings
 
-    lm = AnsweredLM(open_tokenizer(plan), store, seed=plan.settings.seed)
+    lm = AnsweredLM(model_source(plan).tokenizer(), store, seed=plan.settings.seed)
     requests = _requests(plan, lm, tasks)
     keys = {kind: request_keys(kind, instances, plan.settings.seed) for kind, instances in requests.items()}
     total = sum(len(set(names)) for names in keys.values())
@@ -208,17 +208,11 @@ def _crew(
 def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = False) -> ReplicaSpec:
     from medbench.workers.replica import ReplicaSpec
 
-    model = plan.model
+    source = model_source(plan)
+    if source.device.startswith("cuda"):
+        source = replace(source, device="cuda")
     return ReplicaSpec(
-        path=str(model.path),
-        base=None if model.base is None else str(model.base),
-        dtype=model.dtype,
-        device="cuda" if model.device.startswith("cuda") else model.device,
-        layout=model.layout,
-        revision=model.revision,
-        base_revision=model.base_revision,
-        quantization=model.quantization,
-        deterministic=model.deterministic,
+        source,
         identity=plan.fingerprint["model"],
         max_batch_tokens=token_budget(plan),
         routing=plan.settings.routing,
@@ -238,9 +232,10 @@ def _open_model(
         stop.check()
 
     listener.message(f"loading {plan.model.model}")
+    source = model_source(plan)
     return MedbenchLM(
-        model=open_model(plan),
-        tokenizer=open_tokenizer(plan),
+        model=source.model(),
+        tokenizer=source.tokenizer(),
         max_batch_tokens=token_budget(plan),
         store=store,
         routing=plan.settings.routing,

@@ -7,19 +7,19 @@ from typing import TYPE_CHECKING
 from medbench.runs.plan import RunPlan
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from medbench.models.source import ModelSource
 
-__all__ = ["open_model", "open_tokenizer", "token_budget"]
+__all__ = ["model_source", "token_budget"]
 
 
-def open_model(plan: RunPlan) -> PreTrainedModel:
-    """Load the model of a plan."""
-    from medbench.models import load_model
+def model_source(plan: RunPlan) -> ModelSource:
+    """Where the model of a plan comes from, and how it is to be opened."""
+    from medbench.models.source import ModelSource
 
     definition = plan.model
-    return load_model(
-        definition.path,
-        definition.base,
+    return ModelSource(
+        path=str(definition.path),
+        base=None if definition.base is None else str(definition.base),
         dtype=definition.dtype,
         device=definition.device,
         layout=definition.layout,
@@ -27,19 +27,6 @@ def open_model(plan: RunPlan) -> PreTrainedModel:
         base_revision=definition.base_revision,
         quantization=definition.quantization,
         deterministic=definition.deterministic,
-    )
-
-
-def open_tokenizer(plan: RunPlan) -> PreTrainedTokenizerBase:
-    """Load the tokenizer of a plan."""
-    from medbench.models import load_tokenizer
-
-    definition = plan.model
-    return load_tokenizer(
-        definition.path,
-        definition.base,
-        revision=definition.revision,
-        base_revision=definition.base_revision,
     )
 
 

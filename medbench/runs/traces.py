@@ -136,11 +136,12 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
     from medbench.models.choices import router_choices
     from medbench.models.molora import molora_linears
     from medbench.runs.harness import gather_requests, load_tasks, quiet_harness, reason
-    from medbench.runs.opening import open_model, open_tokenizer
+    from medbench.runs.opening import model_source
 
     message(f"loading {plan.model.model}")
-    model = open_model(plan)
-    lm = MedbenchLM(model=model, tokenizer=open_tokenizer(plan), routing="off", seed=plan.settings.seed)
+    source = model_source(plan)
+    model = source.model()
+    lm = MedbenchLM(model=model, tokenizer=source.tokenizer(), routing="off", seed=plan.settings.seed)
     names = [task.name for task in plan.tasks if task.name not in plan.failures]
     with quiet_harness():
         tasks, broken = load_tasks(names, plan.folders, plan.settings)

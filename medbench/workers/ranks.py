@@ -201,4 +201,6 @@ def _serve(rank: int, stopped: Callable[[], bool], *, own_process: bool) -> None
 def _here(spec: ReplicaSpec) -> ReplicaSpec:
     """The specification with this rank's own device."""
     local = os.environ.get("LOCAL_RANK", "0")
-    return replace(spec, device=f"cuda:{local}") if spec.device.startswith("cuda") else spec
+    if not spec.source.device.startswith("cuda"):
+        return spec
+    return replace(spec, source=replace(spec.source, device=f"cuda:{local}"))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError, ModelError
 from medbench.models.answers import Answer, MemoryStore
+from medbench.models.source import ModelSource
 from medbench.models.token_traces import Traces
 from medbench.version import __version__
 from medbench.workers.notices import Notice, collected
@@ -37,18 +38,11 @@ class ReplicaSpec:
     """What a worker needs to know to answer as any other would.
 
     Attributes:
-        path: Folder or hub id of the checkpoint, as every worker's machine knows it.
-        base: The same of an adapter's base model.
-        dtype: Number format.
-        device: ``cpu`` or ``cuda``; which GPU is decided by what the worker is given.
-        layout: Of the checkpoint.
-        revision: On the hub.
-        base_revision: Likewise.
+        source: Where the model comes from, as every worker's machine knows it; its device is ``cpu`` or
+            ``cuda``, which GPU is decided by what the worker is given.
         identity: Digest of the checkpoint that the run was planned with.
         max_batch_tokens: Tokens per forward, or ``auto``.
         routing: What is recorded of the routers.
-        quantization: Of the base weights.
-        deterministic: Whether arithmetic is to be reproducible.
         threads: Of a worker's arithmetic on a CPU; ``None``: torch's own choice.
         neighbours: Workers that may share a machine, and its memory.
         split: Whether the model's layers are spread over all GPUs that a worker sees.
@@ -56,18 +50,10 @@ class ReplicaSpec:
         versions: Of medbench and what it computes with, on that machine.
     """
 
-    path: str
-    base: str | None
-    dtype: str
-    device: str
-    layout: str
-    revision: str | None
-    base_revision: str | None
+    source: ModelSource
     identity: str
     max_batch_tokens: int | str
     routing: str
-    quantization: str = "none"
-    deterministic: bool = False
     threads: int | None = None
     neighbours: int = 1
     split: bool = False
@@ -193,7 +179,7 @@ class Replica:
         """Load the model; asked again, say what came of it the first time."""
         if self._loaded is None:
             started = time.monotonic()
-            self._stamps = _stamps(self._spec)
+            self._stamps = _stamps(self._spec.source)
             try:
                 self._lm = _open(self._spec, self._outbox)
                 info, failure = self._lm.get_model_info(), None
@@ -220,9 +206,11 @@ class Replica:
                 self._lm.answer(batch.kind, batch.requests, batch.keys)
             except Exception as error:  # noqa: BLE001 - a device or a tokenizer may raise anything
                 failure = Failure.of(error)
-        if _stamps(self._spec) != self._stamps:  # the weights may be the files themselves
+        if _stamps(self._spec.source) != self._stamps:  # the weights may be the files themselves
             changed = "the checkpoint changed while it was in use"
-            return BatchResult({}, None, 0.0, Failure(changed, self._spec.path, "run again with --fresh"))
+            return BatchResult(
+                {}, None, 0.0, Failure(changed, self._spec.source.path, "run again with --fresh")
+            )
         answers, routing, traces = self._outbox.contents()
         return BatchResult(
             answers,
@@ -235,9 +223,9 @@ class Replica:
         )
 
 
-def _stamps(spec: ReplicaSpec) -> dict[str, tuple[int, int] | None]:
+def _stamps(source: ModelSource) -> dict[str, tuple[int, int] | None]:
     """Size and time of change of the weights that a worker on a CPU leaves mapped."""
-    folders = [Path(path) for path in (spec.path, spec.base) if path and spec.device == "cpu"]
+    folders = [Path(path) for path in (source.path, source.base) if path and source.device == "cpu"]
     files = [file for folder in folders for kind in _WEIGHTS for file in sorted(folder.glob(kind))]
     return {str(file): _stamp(file) for file in files}
 
@@ -264,7 +252,7 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     import torch
 
-    from medbench.models import MedbenchLM, fingerprint, load_model, load_tokenizer
+    from medbench.models import MedbenchLM
     from medbench.models.memory import share_memory
 
     if spec.threads is not None:
@@ -275,33 +263,15 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
             f"a worker's machine has {_listed(found)}, the driver's {_listed(spec.versions)}",
             hint="install the same versions on every machine: pip install -c constraints.txt",
         )
-    if platform.node() != spec.home:
-        checkpoint = fingerprint(
-            spec.path, spec.base, revision=spec.revision, base_revision=spec.base_revision
+    if platform.node() != spec.home and spec.source.fingerprint()["model"] != spec.identity:
+        raise ModelError(
+            "the checkpoint on a worker's machine is not the one that the run was planned with",
+            where=spec.source.path,
+            hint="copy it anew, or put it where all machines see the same files",
         )
-        if checkpoint["model"] != spec.identity:
-            raise ModelError(
-                "the checkpoint on a worker's machine is not the one that the run was planned with",
-                where=spec.path,
-                hint="copy it anew, or put it where all machines see the same files",
-            )
     return MedbenchLM(
-        model=load_model(
-            spec.path,
-            spec.base,
-            dtype=spec.dtype,
-            device=spec.device,
-            layout=spec.layout,
-            revision=spec.revision,
-            base_revision=spec.base_revision,
-            mapped=True,
-            quantization=spec.quantization,
-            deterministic=spec.deterministic,
-            spread=spec.split,
-        ),
-        tokenizer=load_tokenizer(
-            spec.path, spec.base, revision=spec.revision, base_revision=spec.base_revision
-        ),
+        model=spec.source.model(mapped=True, spread=spec.split),
+        tokenizer=spec.source.tokenizer(),
         max_batch_tokens=spec.max_batch_tokens,
         store=outbox,
         routing=spec.routing,

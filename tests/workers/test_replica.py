@@ -2,12 +2,14 @@ from __future__ import annotations
 
 import os
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 import medbench.demo
+from medbench.models.source import ModelSource
 from medbench.workers.batches import Batch, cut_batches
 from medbench.workers.replica import Failure, Replica, ReplicaSpec
 from tests.workers.requests import choices, keys
@@ -16,12 +18,8 @@ CHECKPOINT = Path(medbench.demo.__file__).parent / "checkpoint"
 
 
 def spec(path: Path, **changes: object) -> ReplicaSpec:
-    settings: dict[str, object] = {
-        "path": str(path), "base": None, "dtype": "float32", "device": "cpu", "layout": "auto",
-        "revision": None, "base_revision": None, "identity": "planned", "max_batch_tokens": 1024,
-        "routing": "tasks",
-    }  # fmt: skip
-    return ReplicaSpec(**{**settings, **changes})  # type: ignore[arg-type] # checked by the fields' use
+    asked = ReplicaSpec(ModelSource(str(path)), "planned", 1024, "tasks")
+    return replace(asked, **changes)  # type: ignore[arg-type] # checked by the fields' use
 
 
 def batch() -> Batch:

@@ -1,0 +1,68 @@
+"""Where a model comes from and how it is opened: one value for everybody who opens it, here or elsewhere."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+__all__ = ["ModelSource"]
+
+
+@dataclass(frozen=True)
+class ModelSource:
+    """A checkpoint and how to hold it; it can travel between processes.
+
+    Attributes:
+        path: Folder or hub id of the checkpoint.
+        base: The same of an adapter's base model.
+        dtype: Number format.
+        device: Where to.
+        layout: Of the checkpoint.
+        revision: On the hub.
+        base_revision: Likewise.
+        quantization: Of the base weights.
+        deterministic: Whether arithmetic is to be reproducible.
+    """
+
+    path: str
+    base: str | None = None
+    dtype: str = "float32"
+    device: str = "cpu"
+    layout: str = "auto"
+    revision: str | None = None
+    base_revision: str | None = None
+    quantization: str = "none"
+    deterministic: bool = False
+
+    def model(self, *, mapped: bool = False, spread: bool = False) -> PreTrainedModel:
+        """Load the model (:func:`~medbench.models.loading.load_model`)."""
+        from medbench.models.loading import load_model
+
+        return load_model(
+            self.path,
+            self.base,
+            dtype=self.dtype,
+            device=self.device,
+            layout=self.layout,
+            revision=self.revision,
+            base_revision=self.base_revision,
+            mapped=mapped,
+            spread=spread,
+            quantization=self.quantization,
+            deterministic=self.deterministic,
+        )
+
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """Load the tokenizer (:func:`~medbench.models.tokenizing.load_tokenizer`)."""
+        from medbench.models.tokenizing import load_tokenizer
+
+        return load_tokenizer(self.path, self.base, revision=self.revision, base_revision=self.base_revision)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Identify the checkpoint by its content (:func:`~medbench.models.identity.fingerprint`)."""
+        from medbench.models.identity import fingerprint
+
+        return fingerprint(self.path, self.base, revision=self.revision, base_revision=self.base_revision)
