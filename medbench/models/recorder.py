@@ -175,6 +175,8 @@ class Recorder:
 
     def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
         """Count what these owners have gathered under their labels; the owners are forgotten."""
+        if not owners:
+            return  # what waits goes on waiting
         self._count()
         if self._tracer:
             self._tracer.release({owner: self.label(label) for owner, label in owners.items()})

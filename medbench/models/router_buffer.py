@@ -1,4 +1,9 @@
-"""Where the routers of a model put what they choose, for the tokens of one or several forwards."""
+"""Where the routers of a model put what they choose, for the tokens of one or several forwards.
+
+A step of decoding is short: copying the outputs of every router by itself would take a few percent of it.
+They are set aside and copied together when the forward ends. Where there are many tokens they are copied at
+once, because what is set aside keeps the whole product alive that it is a part of.
+"""
 
 from __future__ import annotations
 
@@ -7,17 +12,18 @@ from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from medbench.models.molora import MoLoRALinear
 
 __all__ = ["RouterBuffer", "RouterOutputs"]
 
+_FEW = 256  # tokens of a forward whose outputs are copied when it ends
+
 
 class RouterOutputs(NamedTuple):
     """What routers put out, for M routers and N tokens.
-
-    Copied, because a reference to the logits would keep the whole product alive that they are a part of.
 
     Attributes:
         logits: [M, N, E].
@@ -43,12 +49,15 @@ class RouterBuffer:
 
     def __init__(self, modules: Sequence[MoLoRALinear]) -> None:
         self._places = {module: place for place, module in enumerate(modules)}
+        self._together = len({module.molora_b.device for module in modules}) == 1
         self.outputs: RouterOutputs | None = None
 
     @contextmanager
     def filled(self, start: int, stop: int) -> Iterator[None]:
         """Have forwards of ``stop - start`` tokens put their choices at ``start``."""
-        observer = partial(self._keep, start, stop)
+        aside: dict[MoLoRALinear, RouterOutputs] = {}
+        few = self._together and stop - start <= _FEW
+        observer = partial(_set_aside, aside) if few else partial(self._keep, start, stop)
         for module in self._places:
             module.observer = observer
         try:
@@ -56,6 +65,9 @@ class RouterBuffer:
         finally:
             for module in self._places:
                 module.observer = None
+        if aside:
+            rows = zip(*(aside[module] for module in self._places), strict=True)
+            self.append(start, RouterOutputs(*map(torch.stack, rows)))
 
     def append(self, start: int, outputs: RouterOutputs) -> None:
         """Copy outputs to ``start``; what stands behind is lost."""
@@ -83,3 +95,13 @@ class RouterBuffer:
                     new[:, :start] = old
             self.outputs = held = grown
         return held
+
+
+def _set_aside(
+    aside: dict[MoLoRALinear, RouterOutputs],
+    module: MoLoRALinear,
+    logits: Tensor,
+    choice: Tensor,
+    weights: Tensor,
+) -> None:
+    aside[module] = RouterOutputs(logits, choice, weights)

@@ -270,3 +270,21 @@ def test_counts_of_different_routers_do_not_add_up() -> None:
         engine.score([([1, 2], [3])])
     with pytest.raises(ModelError, match="different models"):
         engines[0].routing() + engines[1].routing()
+
+
+def test_steps_of_decoding_are_summed_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    from medbench.models import recorder
+
+    summed: list[int] = []
+    features = recorder._features
+
+    def counting(logits: Tensor, *rest: Any) -> Tensor:
+        summed.append(logits.shape[1])
+        return features(logits, *rest)
+
+    monkeypatch.setattr(recorder, "_features", counting)
+    engine = Engine(_MODEL)
+    engine.generate([[1, 2, 3], [4, 5]], max_new_tokens=100)
+    assert sum(summed) == 5 + 2 * 99
+    assert len(summed) == 1
+    assert engine.routing().tokens.tolist() == [5, 198]
