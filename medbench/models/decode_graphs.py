@@ -187,7 +187,7 @@ class CudaCapture:
     def __call__(self, step: Callable[[], Step]) -> tuple[Step, Callable[[], None]]:
         """Record a step."""
         with torch.cuda.device(self._device):
-            stream = torch.cuda.Stream()
+            stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
             stream.wait_stream(torch.cuda.current_stream())
             with torch.cuda.stream(stream):
                 step()  # libraries set themselves up, kernels are compiled

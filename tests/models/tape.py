@@ -15,7 +15,7 @@ from medbench.models.decode_graphs import Step
 _SYNCHRONISING = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal", "unique")
 
 
-class Tape(TorchDispatchMode):
+class Tape(TorchDispatchMode):  # type: ignore[no-untyped-call] # torch leaves it untyped
     """Records operations by the memory that they read and write.
 
     Played again, an operation reads the same tensors and leaves its results in the same memory: as with a
@@ -23,7 +23,7 @@ class Tape(TorchDispatchMode):
     """
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._played: list[Callable[[], None]] = []
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:

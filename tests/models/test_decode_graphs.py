@@ -183,7 +183,7 @@ def test_a_row_without_finite_logits_fails_alone() -> None:
     prompts = [first, second]
     model = tiny_model()
     with torch.no_grad():
-        model.get_input_embeddings().weight[poison] = float("nan")
+        model.get_parameter("model.embed_tokens.weight")[poison] = float("nan")
     engine = Engine(model)
     capture = Counting()
     engine._capture = capture
