@@ -123,7 +123,12 @@ def _generation(
     }
     times, answers = _rounds(systems, options.rounds)
     same = sum(str(x) == y for x, y in zip(answers["c"], answers["b"], strict=True))
-    _say(console, work, times, tokenizer, f"{same} of {len(work.requests)} texts equal those of (b)")
+    new = sum(request.args[1]["max_gen_toks"] for request in work.requests)
+    paces = ", ".join(
+        f"({name}) {new / statistics.median(spans):.0f}" for name, spans in sorted(times.items())
+    )
+    note = f"{same} of {len(work.requests)} texts equal those of (b); new tokens/s, at most: {paces}"
+    _say(console, work, times, tokenizer, note)
     return [
         Comparison(f"{work.name}: (c) over (a)", times["c"], times["a"], 7.0),
         Comparison(f"{work.name}: (c) over (b) batch 16", times["c"], times["b"], 2.5),
