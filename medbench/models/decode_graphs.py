@@ -53,9 +53,8 @@ class _Graph:
     replay: Callable[[], None]
 
     def run(self, ids: Sequence[int], lengths: Sequence[int]) -> None:
-        for held, values in ((self.ids, ids), (self.lengths, lengths)):
-            held[: len(values)] = torch.tensor(values, device=held.device)
-            held[len(values) :] = 0
+        _fill(self.ids, ids)
+        _fill(self.lengths, lengths)
         self.replay()
 
 
@@ -131,8 +130,7 @@ class DecodeGraphs:
         """Make a graph and hold it against the plain forward; ``None`` where it cannot be had."""
         rows, reach = size
         device = self._model.device
-        tokens = torch.zeros(rows, dtype=torch.long, device=device)
-        held = torch.zeros(rows, dtype=torch.long, device=device)
+        tokens, held = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(2))
 
         def step() -> Step:
             pack = Pack([], DecodeBlock.of(store, held, [(0, rows, reach)], dtype=self._model.dtype))
@@ -140,10 +138,10 @@ class DecodeGraphs:
 
         counted = self._model.tokens
         try:
-            tokens[: len(ids)] = torch.tensor(ids, device=device)
-            held[: len(ids)] = torch.tensor(lengths, device=device)
+            _fill(tokens, ids)
+            _fill(held, lengths)
             # The step writes the same keys to the same places however often it runs.
-            expected = step()[0].clone()
+            expected, _ = step()
             outputs, replay = capture(step)
             graph = _Graph(tokens, held, outputs, replay)
             graph.run(ids, lengths)
@@ -161,6 +159,12 @@ class DecodeGraphs:
             _LOG.warning("a recorded decoding step differs by %.1e, decoding goes on without graphs", off)
             return None
         return graph
+
+
+def _fill(held: Tensor, values: Sequence[int]) -> None:
+    """Put values into a graph's input; zeros behind them, for rows that are not at work."""
+    held[: len(values)] = torch.tensor(values, device=held.device)
+    held[len(values) :] = 0
 
 
 def _size(rows: int, reach: int, store: KeyValues) -> tuple[int, int]:

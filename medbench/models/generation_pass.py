@@ -175,9 +175,12 @@ class GenerationPass:
             most_rows=self._max_rows,
             most_capacity=max(row.reserved for row in rows),
         )
-        states = self._decoded() if not admitted else None
+        ids, lengths, owned = self._working()
+        states = None
+        if self._graphs is not None and not admitted:
+            states = self._graphs.run(self._store, ids, lengths, owned)
         if states is None:
-            states = self._forward(admitted)
+            states = self._forward(ids, lengths, owned, admitted)
         for row in rows:
             if row.prefix and not row.counted:
                 self._recorder.share(row.prefix, {row.index: 1})
@@ -190,13 +193,6 @@ class GenerationPass:
             row.length = row.size
         return self._settle(rows, chosen)
 
-    def _decoded(self) -> Tensor | None:
-        """Last hidden states of the rows at work by a graph, where there is one."""
-        if self._graphs is None:
-            return None
-        ids, lengths, owned = self._working()
-        return self._graphs.run(self._store, ids, lengths, owned)
-
     def _working(self) -> tuple[list[int], list[int], list[Owned]]:
         """The last tokens of the rows at work, their positions, and who counts them."""
         ids = [row.new[-1] for row in self._active]
@@ -208,10 +204,11 @@ class GenerationPass:
         ]
         return ids, lengths, owned
 
-    def _forward(self, admitted: Sequence[Row]) -> Tensor:
-        """Last hidden states of the rows at work and of those admitted."""
+    def _forward(
+        self, ids: list[int], positions: list[int], owned: list[Owned], admitted: Sequence[Row]
+    ) -> Tensor:
+        """Last hidden states of the rows at work, with whom the lists begin, and of those admitted."""
         device = self._model.device
-        ids, positions, owned = self._working()
         segments: list[Segment] = []
         working = len(self._active)
         block = self._decode_block(positions) if working else None

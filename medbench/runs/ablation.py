@@ -102,7 +102,7 @@ def ablate(
     listener = progress or SilentProgress()
     plan = replace(plan, settings=replace(plan.settings, routing="off"))
     listener.message(f"loading {plan.model.model}")
-    model = model_source(plan).model()
+    model = model_source(plan.model).model()
     chosen = list(ablations) if ablations is not None else sweep(model, where)
     for ablation in chosen:
         with ablated(model, ablation):
@@ -140,7 +140,7 @@ class _Scorer:
     def __init__(self, plan: RunPlan, model: Any) -> None:
         self._plan = plan
         self._model = model
-        self._tokenizer = model_source(plan).tokenizer()
+        self._tokenizer = model_source(plan.model).tokenizer()
         names = [task.name for task in plan.tasks if task.name not in plan.failures]
         self.failures = {name: reason(error) for name, error in plan.failures.items()}
         self._tasks, broken = load_tasks(names, plan.folders, plan.settings)

@@ -40,7 +40,7 @@ def open_stored(plan: RunPlan, store: ResponseStore) -> StoredLM:
     """The answers of a store as a model, for ``--rescore``."""
     from medbench.models import StoredLM
 
-    return StoredLM(model_source(plan).tokenizer(), store, seed=plan.settings.seed)
+    return StoredLM(model_source(plan.model).tokenizer(), store, seed=plan.settings.seed)
 
 
 def answer_alone(
@@ -102,7 +102,7 @@ def answer_with_workers(
     from medbench.workers.dispatch import Dispatcher
     from medbench.workers.notices import Warnings
 
-    lm = AnsweredLM(model_source(plan).tokenizer(), store, seed=plan.settings.seed)
+    lm = AnsweredLM(model_source(plan.model).tokenizer(), store, seed=plan.settings.seed)
     requests = _requests(plan, lm, tasks)
     keys = {kind: request_keys(kind, instances, plan.settings.seed) for kind, instances in requests.items()}
     total = sum(len(set(names)) for names in keys.values())
@@ -208,7 +208,7 @@ def _crew(
 def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = False) -> ReplicaSpec:
     from medbench.workers.replica import ReplicaSpec
 
-    source = model_source(plan)
+    source = model_source(plan.model)
     if source.device.startswith("cuda"):
         source = replace(source, device="cuda")
     return ReplicaSpec(
@@ -232,7 +232,7 @@ def _open_model(
         stop.check()
 
     listener.message(f"loading {plan.model.model}")
-    source = model_source(plan)
+    source = model_source(plan.model)
     return MedbenchLM(
         model=source.model(),
         tokenizer=source.tokenizer(),

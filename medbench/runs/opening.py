@@ -4,19 +4,18 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from medbench.runs.plan import RunPlan
-
 if TYPE_CHECKING:
+    from medbench.catalog.models import ModelDefinition
     from medbench.models.source import ModelSource
+    from medbench.runs.plan import RunPlan
 
 __all__ = ["model_source", "token_budget"]
 
 
-def model_source(plan: RunPlan) -> ModelSource:
-    """Where the model of a plan comes from, and how it is to be opened."""
+def model_source(definition: ModelDefinition) -> ModelSource:
+    """Where a defined model comes from, and how it is to be opened."""
     from medbench.models.source import ModelSource
 
-    definition = plan.model
     return ModelSource(
         path=str(definition.path),
         base=None if definition.base is None else str(definition.base),

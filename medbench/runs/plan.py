@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError
+from medbench.runs.opening import model_source
 from medbench.runs.settings import RunSettings, canonical_hash
 
 if TYPE_CHECKING:
@@ -100,7 +101,6 @@ def make_plan(
     """
     from medbench.catalog import resolve_tasks
     from medbench.data import require_any, resolve, settle
-    from medbench.models import fingerprint
     from medbench.runs.scores import Group
 
     selection = resolve_tasks(task_names, extra_dirs=task_folders, allow_code=allow_code)
@@ -121,9 +121,7 @@ def make_plan(
         raise next(iter(failures.values()))
     return RunPlan(
         model=_on_this_machine(model),
-        fingerprint=fingerprint(
-            model.path, model.base, revision=model.revision, base_revision=model.base_revision
-        ),
+        fingerprint=model_source(model).fingerprint(),
         tasks=tuple(selection.tasks),
         groups=tuple(Group(group.name, group.members, group.macro) for group in selection.groups),
         folders=tuple(selection.folders),

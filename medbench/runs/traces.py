@@ -139,7 +139,7 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
     from medbench.runs.opening import model_source
 
     message(f"loading {plan.model.model}")
-    source = model_source(plan)
+    source = model_source(plan.model)
     model = source.model()
     lm = MedbenchLM(model=model, tokenizer=source.tokenizer(), routing="off", seed=plan.settings.seed)
     names = [task.name for task in plan.tasks if task.name not in plan.failures]
