@@ -7,7 +7,7 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import cached_property
 from numbers import Real
 from pathlib import Path
@@ -298,7 +298,7 @@ def _manifest(content: Mapping[str, Any]) -> dict[str, Any]:
     config = content.get("config") or {}
     date = content.get("date")
     started = (
-        datetime.fromtimestamp(float(date), timezone.utc).isoformat(timespec="seconds")
+        datetime.fromtimestamp(float(date), UTC).isoformat(timespec="seconds")
         if isinstance(date, Real)
         else None
     )

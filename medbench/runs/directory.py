@@ -6,7 +6,7 @@ import fcntl
 import re
 import shutil
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
@@ -126,7 +126,7 @@ def new_run(results: Path, model: str, plan_hash: str) -> RunDirectory:
     Raises:
         RunError: The folder cannot be created.
     """
-    stamp = datetime.now(timezone.utc).strftime("%Y%m%d-%H%M%S")
+    stamp = datetime.now(UTC).strftime("%Y%m%d-%H%M%S")
     parent = results / safe_name(model)
     name = f"{stamp}-{plan_hash[:_HASH_LENGTH]}"
     try:

@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -193,7 +193,7 @@ def seed_everything(seed: int) -> None:
 
 def write_harness_files(folder: Path, finished: Sequence[TaskResult], config: Mapping[str, Any]) -> None:
     """Write ``results_<date>.json`` and ``samples_<task>_<date>.jsonl`` as lm-eval itself does."""
-    stamp = datetime.now(timezone.utc).strftime("%Y-%m-%dT%H-%M-%S.%f")
+    stamp = datetime.now(UTC).strftime("%Y-%m-%dT%H-%M-%S.%f")
     merged: dict[str, Any] = {}
     hashes = {}
     for result in finished:
