@@ -154,7 +154,8 @@ def ablation_contrasts(
     """Whether a variant hurts one kind of documents more than all others.
 
     Documents are pooled over tasks by how right each is by itself (0 to 1). Tasks whose metric is better when
-    lower, and those that failed in some variant, are left out.
+    lower, those whose documents have other values than that, and those that failed in some variant, are left
+    out.
 
     Args:
         frame: What :func:`read_ablation` gave.
@@ -175,6 +176,9 @@ def ablation_contrasts(
         part.assign(score=document_scores(_values(part), str(aggregation)))
         for aggregation, part in kept.groupby("aggregation", sort=False)
     )
+    scored = scored[scored.groupby("task")["score"].transform(lambda score: score.between(0, 1).all())]
+    if scored.empty:
+        raise AnalysisError("no task scores documents between 0 and 1, as kinds of tasks need to be pooled")
     keys = ["task", "document", "repeat"]
     scored["repeat"] = scored.groupby(["variant", "task", "document"]).cumcount()
     wide = scored.pivot(index=keys, columns="variant", values="score")

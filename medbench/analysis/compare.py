@@ -13,6 +13,7 @@ from scipy import special
 from medbench.analysis.documents import SystemDocuments, TaskDocuments, differences
 from medbench.analysis.runs import Runs
 from medbench.analysis.systems import System, find_system, group_weights, lower_is_better, systems
+from medbench.analysis.units import Unit, shared_unit
 from medbench.errors import AnalysisError, StatisticsError
 from medbench.statistics import (
     AGGREGATIONS,
@@ -38,6 +39,7 @@ class ComparedTask:
         task: Task or group.
         kind: ``task`` or ``group``.
         metric: Main metric.
+        unit: What scores, difference and interval are counted in: ``share`` or ``number``.
         n: Documents compared.
         score: Score of the model on them.
         baseline_score: Score of the baseline on them.
@@ -61,6 +63,7 @@ class ComparedTask:
     task: str
     kind: str
     metric: str
+    unit: Unit
     n: int = 0
     score: float = math.nan
     baseline_score: float = math.nan
@@ -183,6 +186,7 @@ def _compare_task(
         "task": task,
         "kind": "task",
         "metric": str(theirs["metric"]),
+        "unit": shared_unit((mine["unit"], theirs["unit"])),
         "higher_is_better": not lower_is_better(theirs),
     }
     for name in ("metric", "aggregation", "filter"):
@@ -254,6 +258,7 @@ def _compare_group(
         "task": group,
         "kind": "group",
         "metric": str(base.scores.at[group, "metric"]),
+        "unit": shared_unit(side.scores.at[group, "unit"] for side in (system, base)),
     }
     weights = group_weights(base.scores, group)
     if group_weights(system.scores, group).keys() != weights.keys():

@@ -16,6 +16,7 @@ import yaml
 from medbench.analysis.documents import SystemDocuments
 from medbench.analysis.runs import Runs
 from medbench.analysis.systems import System, group_weights, lower_is_better, systems
+from medbench.analysis.units import Unit, shared_unit
 from medbench.errors import AnalysisError
 from medbench.statistics import (
     LABEL_AGGREGATIONS,
@@ -52,6 +53,7 @@ class Leaderboard:
     Attributes:
         suite: Name of the group ranked over, or ``tasks``.
         tasks: Its tasks with their weights in the average.
+        units: What the scores of each task are counted in.
         ranking: A row per system, best first: ``model, rank, rank_low, rank_high, value, low, high,
             tasks, missing`` (list of tasks without a score), a column per language and family found,
             ``comparable`` (false for published scores, which have no rank) and ``source``.
@@ -61,6 +63,7 @@ class Leaderboard:
 
     suite: str
     tasks: dict[str, float]
+    units: dict[str, Unit]
     ranking: pd.DataFrame
     scores: pd.DataFrame
 
@@ -108,7 +111,7 @@ def leaderboard(
     frame = pd.DataFrame(ranking).sort_values(["value", "model"], ascending=[False, True], kind="stable")
     for column in ("rank", "rank_low", "rank_high"):
         frame[column] = frame[column].astype("Int64")
-    return Leaderboard(name, weights, frame.reset_index(drop=True), scores)
+    return Leaderboard(name, weights, _units(known, weights), frame.reset_index(drop=True), scores)
 
 
 def read_published(path: str | PathLike[str]) -> list[Published]:
@@ -169,6 +172,12 @@ def _suite(
             hint="choose the tasks to rank over",
         )
     return name, weights, facts
+
+
+def _units(known: Sequence[System], tasks: Iterable[str]) -> dict[str, Unit]:
+    """The unit of each task, which all systems share."""
+    tables = [system.scores["unit"] for system in known]
+    return {task: shared_unit(table[task] for table in tables if task in table.index) for task in tasks}
 
 
 def _score_row(model: str, task: str, scores: pd.DataFrame, facts: pd.DataFrame) -> dict[str, Any]:

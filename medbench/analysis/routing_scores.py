@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from medbench.analysis.routing import task_similarity
 from medbench.analysis.runs import Run
+from medbench.analysis.units import with_units
 from medbench.errors import AnalysisError
 
 __all__ = ["SharedGains", "shared_gains"]
@@ -42,6 +43,8 @@ def shared_gains(
 ) -> SharedGains:
     """Compare how tasks share experts with how they gained from one checkpoint to another.
 
+    Tasks whose score is no share, such as a perplexity, are left out.
+
     Args:
         later: Run of the checkpoint whose routing counts.
         earlier: Run of the other checkpoint on the same tasks; its routing is not used.
@@ -50,7 +53,7 @@ def shared_gains(
         draws: How many.
 
     Raises:
-        AnalysisError: There is no routing, or fewer than four tasks were scored in both runs.
+        AnalysisError: There is no routing, or fewer than four tasks have a share as their score in both runs.
     """
     table = later.tables.routing(None)
     frame = pd.DataFrame() if table is None else table.to_pandas()
@@ -88,8 +91,10 @@ def shared_gains(
 def _gains(later: Run, earlier: Run) -> pd.Series[Any]:
     sides = []
     for run in (later, earlier):
-        scores = run.tables.scores().to_pandas()
-        chosen = scores[(scores["kind"] == "task") & scores["main"] & scores["value"].notna()]
+        scores = with_units(run.tables.scores().to_pandas())
+        main = (scores["kind"] == "task") & scores["main"] & scores["value"].notna()
+        # Gains on another scale than the rest would be near to none of them.
+        chosen = scores[main & (scores["unit"] == "share")]
         sign = np.where(chosen["higher_is_better"].astype(bool), 1.0, -1.0)
         names = pd.Index(chosen["task"].astype(str) + "\n" + chosen["metric"].astype(str))
         sides.append(pd.Series(chosen["value"].to_numpy(dtype=np.float64) * sign, index=names))

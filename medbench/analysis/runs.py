@@ -12,6 +12,7 @@ import pandas as pd
 import pyarrow as pa
 
 from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, plain_frame, read_table, table_columns
+from medbench.analysis.units import with_units
 from medbench.errors import AnalysisError
 
 __all__ = ["Problem", "Run", "RunTables", "Runs"]
@@ -133,7 +134,7 @@ class Runs:
 
     def scores(self) -> pd.DataFrame:
         """A row per run, task (or group) and metric; columns in docs/results.md."""
-        return join_tables((run.model, run.run, run.tables.scores()) for run in self.runs)
+        return with_units(join_tables((run.model, run.run, run.tables.scores()) for run in self.runs))
 
     def samples(
         self,

@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from medbench.analysis.runs import Run, Runs
+from medbench.analysis.units import with_units
 from medbench.errors import AnalysisError
 
 __all__ = ["System", "find_system", "group_weights", "lower_is_better", "main_scores", "systems"]
@@ -63,7 +64,7 @@ def find_system(candidates: list[System], name: str) -> System:
 
 def main_scores(run: Run) -> pd.DataFrame:
     """Main scores of a run, a row per task or group, indexed by its name."""
-    scores: pd.DataFrame = run.tables.scores().to_pandas()
+    scores = with_units(run.tables.scores().to_pandas())
     main = scores[scores["main"].fillna(False).astype(bool)]
     return main.drop_duplicates("task").set_index("task", drop=False)
 

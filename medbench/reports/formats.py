@@ -1,11 +1,29 @@
-"""Numbers as people read them, the same in every report."""
+"""Numbers as people read them, the same in every report.
+
+How a number is written depends on what its column holds, which the caller says; never on its size.
+"""
 
 from __future__ import annotations
 
 import math
 from typing import Any
 
-__all__ = ["interval_text", "known", "limit_text", "p_text", "score_text", "signed_text"]
+from medbench.analysis.units import Unit
+
+__all__ = [
+    "UNITS_NOTE",
+    "interval_text",
+    "known",
+    "metric_text",
+    "number_text",
+    "p_text",
+    "percent_text",
+    "score_text",
+    "signed_text",
+]
+
+#: What a table says where some of its scores may be no shares.
+UNITS_NOTE = "Scores are in percent, those marked (number) as they come."
 
 
 def known(value: Any) -> bool:
@@ -13,33 +31,39 @@ def known(value: Any) -> bool:
     return value is not None and not (isinstance(value, float) and math.isnan(value))
 
 
-def score_text(value: Any) -> str:
-    """A score of [0, 1] in percent with one decimal; anything else with four significant digits."""
-    if not known(value):
-        return "–"
-    # An average of ones may come out as one and a rounding error.
-    return f"{100 * value:.1f}" if abs(value) <= 1 + 1e-9 else f"{value:.4g}"
+def percent_text(share: Any) -> str:
+    """A share in percent with one decimal, without the sign."""
+    return f"{100 * share:.1f}" if known(share) else "–"
 
 
-def signed_text(value: Any) -> str:
-    """A difference with its sign, on the scale of :func:`score_text`."""
+def number_text(value: Any) -> str:
+    """A number with four significant digits."""
+    return f"{value:.4g}" if known(value) else "–"
+
+
+def score_text(value: Any, unit: Unit) -> str:
+    """A score: a share in percent, anything else as it is."""
+    return percent_text(value) if unit == "share" else number_text(value)
+
+
+def signed_text(value: Any, unit: Unit) -> str:
+    """A difference of scores with its sign."""
     if not known(value):
         return "–"
-    text = score_text(value)
+    text = score_text(value, unit)
     return text.replace("-", "−") if value < 0 else f"+{text}"
 
 
-def interval_text(low: Any, high: Any) -> str:
-    """Both limits on one scale, or a dash where there is no interval."""
+def interval_text(low: Any, high: Any, unit: Unit) -> str:
+    """Both limits of a score or difference, or a dash where there is no interval."""
     if not known(low) or not known(high):
         return "–"
-    write = limit_text if min(abs(low), abs(high)) <= 1 else score_text
-    return f"[{write(low)}, {write(high)}]".replace("-", "−")
+    return f"[{score_text(low, unit)}, {score_text(high, unit)}]".replace("-", "−")
 
 
-def limit_text(value: float) -> str:
-    """A limit of a score or difference: that of a share may stick out beyond ±1 and stay in percent."""
-    return f"{100 * value:.1f}" if abs(value) < 2 else score_text(value)
+def metric_text(name: str, unit: Unit) -> str:
+    """The name of a metric or column of scores, marked where they are not in percent."""
+    return name if unit == "share" else f"{name} (number)"
 
 
 def p_text(value: Any) -> str:

@@ -7,7 +7,17 @@ from typing import Any
 import pandas as pd
 
 from medbench.analysis.leaderboard import Leaderboard
-from medbench.reports.formats import interval_text, known, p_text, score_text, signed_text
+from medbench.analysis.units import shared_unit
+from medbench.reports.formats import (
+    UNITS_NOTE,
+    interval_text,
+    known,
+    metric_text,
+    p_text,
+    percent_text,
+    score_text,
+    signed_text,
+)
 from medbench.reports.tables import TextTable
 
 __all__ = [
@@ -36,6 +46,7 @@ def leaderboard_table(board: Leaderboard, *, with_tasks: bool = True) -> TextTab
     parts = [name for name in board.ranking.columns if name.startswith(("language.", "family."))]
     tasks = list(board.tasks) if with_tasks else []
     values = board.scores.set_index(["model", "task"])["value"]
+    unit = shared_unit(board.units.values())
     rows = []
     for row in board.ranking.to_dict("records"):
         mine = [values.get((row["model"], task)) if row["comparable"] else None for task in tasks]
@@ -43,14 +54,15 @@ def leaderboard_table(board: Leaderboard, *, with_tasks: bool = True) -> TextTab
             [
                 _rank(row),
                 str(row["model"]) + ("" if row["comparable"] else " (published)"),
-                score_text(row["value"]) if known(row["value"]) else "missing",
-                interval_text(row["low"], row["high"]),
-                *(score_text(row[part]) for part in parts),
-                *(score_text(value) for value in mine),
+                score_text(row["value"], unit) if known(row["value"]) else "missing",
+                interval_text(row["low"], row["high"], unit),
+                *(score_text(row[part], unit) for part in parts),
+                *(score_text(value, board.units[task]) for task, value in zip(tasks, mine, strict=True)),
             ]
         )
-    headers = ["rank", "model", "average", "95% interval"]
-    headers += [part.partition(".")[2] for part in parts] + tasks
+    headers = ["rank", "model", metric_text("average", unit), "95% interval"]
+    headers += [metric_text(part.partition(".")[2], unit) for part in parts]
+    headers += [metric_text(task, board.units[task]) for task in tasks]
     numeric = [False, False] + [True] * (len(headers) - 2)
     return TextTable(headers, rows, numeric, _leaderboard_notes(board), f"Leaderboard: {board.suite}")
 
@@ -63,7 +75,7 @@ def _rank(row: dict[Any, Any]) -> str:
 
 
 def _leaderboard_notes(board: Leaderboard) -> list[str]:
-    notes = ["Scores in percent. In brackets: the ranks that the noise of the documents allows, at 95%."]
+    notes = [f"{UNITS_NOTE} In brackets: the ranks that the noise of the documents allows, at 95%."]
     for row in board.ranking.to_dict("records"):
         if row["missing"] and row["comparable"]:
             notes.append(f"{row['model']} has no average: missing {', '.join(row['missing'])}.")
@@ -78,20 +90,20 @@ def comparison_table(frame: pd.DataFrame) -> TextTable:
     """The rows of :func:`medbench.analysis.compare`."""
     rows = []
     for row in frame.to_dict("records"):
-        test = row["p_holm"] if known(row["p_holm"]) else row["p_value"]
+        unit, test = row["unit"], row["p_holm"] if known(row["p_holm"]) else row["p_value"]
         rows.append(
             [
                 str(row["model"]),
                 str(row["task"]),
-                str(row["metric"]),
+                metric_text(str(row["metric"]), unit),
                 f"{row['n']:,}",
-                score_text(row["baseline_score"]),
-                score_text(row["score"]),
-                signed_text(row["difference"]),
-                interval_text(row["low"], row["high"]),
+                score_text(row["baseline_score"], unit),
+                score_text(row["score"], unit),
+                signed_text(row["difference"], unit),
+                interval_text(row["low"], row["high"], unit),
                 p_text(test),
                 f"+{row['wins']} −{row['losses']}" if row["n"] else "–",
-                score_text(row["detectable"]),
+                score_text(row["detectable"], unit),
                 str(row["verdict"]),
             ]
         )
@@ -99,9 +111,9 @@ def comparison_table(frame: pd.DataFrame) -> TextTable:
     headers = ["model", "task", "metric", "n", baseline, "score", "difference", "95% interval", "p"]
     headers += ["flips", "detectable", "verdict"]
     notes = [
-        "Paired on the same documents. p: exact McNemar for right and wrong, randomisation otherwise, "
-        "adjusted over the tasks of a model by Holm; groups by the errors of their tasks. detectable: the "
-        "true difference that this many documents show with 80% power."
+        f"{UNITS_NOTE} Paired on the same documents. p: exact McNemar for right and wrong, randomisation "
+        "otherwise, adjusted over the tasks of a model by Holm; groups by the errors of their tasks. "
+        "detectable: the true difference that this many documents show with 80% power."
     ]
     refused = frame[frame["verdict"] == "refused"]
     notes += [f"{row.model}, {row.task} refused: {row.reason}" for row in refused.itertuples()]
@@ -162,10 +174,10 @@ def load_difference_table(frame: pd.DataFrame, first: str, second: str) -> TextT
     rows = [
         [
             *(str(row[key]) for key in keys),
-            score_text(row["load"]),
-            score_text(row["load_other"]),
-            signed_text(row["difference"]),
-            score_text(row["load_chance"]),
+            percent_text(row["load"]),
+            percent_text(row["load_other"]),
+            signed_text(row["difference"], "share"),
+            percent_text(row["load_chance"]),
         ]
         for row in frame.loc[order].to_dict("records")
     ]
@@ -183,10 +195,10 @@ def contrast_table(frame: pd.DataFrame) -> TextTable:
             str(row["variant"]),
             str(row["kind"]),
             f"{row['n']:,}",
-            signed_text(row["change"]),
-            signed_text(row["others"]),
-            signed_text(row["contrast"]),
-            interval_text(row["low"], row["high"]),
+            signed_text(row["change"], "share"),
+            signed_text(row["others"], "share"),
+            signed_text(row["contrast"], "share"),
+            interval_text(row["low"], row["high"], "share"),
         ]
         for row in frame.to_dict("records")
     ]
@@ -201,10 +213,10 @@ def specialisation_table(frame: pd.DataFrame) -> TextTable:
     rows = [
         [
             *(str(row[key]) for key in keys),
-            score_text(row["rate"]),
-            interval_text(row["low"], row["high"]),
-            score_text(row["elsewhere"]),
-            score_text(row["chance"]),
+            percent_text(row["rate"]),
+            interval_text(row["low"], row["high"], "share"),
+            percent_text(row["elsewhere"]),
+            percent_text(row["chance"]),
         ]
         for row in frame.to_dict("records")
     ]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 from rich.text import Text
 
 from medbench.errors import printable
-from medbench.reports.formats import interval_text, known, score_text
+from medbench.reports.formats import interval_text, known, metric_text, score_text
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,15 +36,16 @@ def scores_table(frame: pd.DataFrame, *, main_only: bool = True) -> Table:
     asked = frame["main"].fillna(False).astype(bool) | (frame["metric"] == "acc_circular")
     shown = frame[asked] if main_only else frame
     for row in shown.sort_values("kind", ascending=False, kind="stable").itertuples():
+        unit: Any = row.unit
         cells = [
             # Text, not markup: names and labels come from files.
             Text(printable(str(row.task))),
-            Text(printable(str(row.metric))),
+            Text(printable(metric_text(str(row.metric), unit))),
             Text(
-                score_text(row.value) if known(row.value) else "missing",
+                score_text(row.value, unit) if known(row.value) else "missing",
                 style="" if known(row.value) else "red",
             ),
-            Text(interval_text(row.low, row.high)),
+            Text(interval_text(row.low, row.high, unit)),
             Text(f"{row.n:,}"),
             Text(str(row.data_source or ""), style="yellow" if row.data_source == "samples" else ""),
         ]

@@ -8,7 +8,7 @@ import pandas as pd
 
 from medbench.analysis.routing_scores import SharedGains
 from medbench.analysis.token_classes import CLASSES
-from medbench.reports.formats import known, p_text, signed_text
+from medbench.reports.formats import known, p_text, percent_text, signed_text
 from medbench.reports.tables import TextTable
 
 __all__ = ["classes_table", "gains_table", "loads_table", "parts_table", "verdicts_table", "vocabulary_table"]
@@ -128,9 +128,9 @@ def loads_table(frame: pd.DataFrame, *, most: int = 20) -> TextTable:
             str(row["model"]),
             str(row["task"]),
             f"{row['projection']} {row['layer']}.{row['expert']}",
-            f"{100 * row['load_right']:.1f}",
-            f"{100 * row['load_wrong']:.1f}",
-            signed_text(row["difference"]),
+            percent_text(row["load_right"]),
+            percent_text(row["load_wrong"]),
+            signed_text(row["difference"], "share"),
             p_text(row["p_adjusted"]),
         ]
         for row in shown.to_dict("records")
@@ -152,8 +152,8 @@ def gains_table(gains: SharedGains, *, most: int = 20) -> TextTable:
             str(row["task"]),
             str(row["other"]),
             _plain(row["similarity"]),
-            signed_text(row["gain"]),
-            signed_text(row["gain_other"]),
+            signed_text(row["gain"], "share"),
+            signed_text(row["gain_other"], "share"),
         ]
         for row in pairs.head(most).to_dict("records")
     ]

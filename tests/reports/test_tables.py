@@ -4,13 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+from dataclasses import replace
 
+import pandas as pd
 import pytest
 from rich.console import Console
 
 from medbench.analysis import Published, Runs, compare, leaderboard
+from medbench.analysis.units import with_units
 from medbench.errors import ReportError
-from medbench.reports.formats import interval_text, p_text, score_text, signed_text
+from medbench.reports.formats import (
+    interval_text,
+    metric_text,
+    number_text,
+    p_text,
+    percent_text,
+    score_text,
+    signed_text,
+)
 from medbench.reports.results import comparison_table, leaderboard_table
 from medbench.reports.tables import FORMATS, TextTable, render_table
 from medbench.reports.terminal import scores_table
@@ -100,15 +111,70 @@ def test_terminal_table_shows_texts_as_they_are(runs: Runs) -> None:
 
 
 def test_numbers() -> None:
-    assert score_text(0.6349) == "63.5"
-    assert score_text(12.3456) == "12.35"
-    assert score_text(None) == score_text(float("nan")) == "–"
-    assert signed_text(-0.05) == "−5.0"
-    assert signed_text(0.05) == "+5.0"
-    assert interval_text(-0.1, 0.2) == "[−10.0, 20.0]"
-    assert score_text(1.0000000000000002) == "100.0"
-    assert interval_text(0.774, 1.032) == "[77.4, 103.2]"
-    assert interval_text(12.5, 31.0) == "[12.5, 31]"
-    assert interval_text(float("nan"), 0.2) == "–"
+    assert score_text(0.6349, "share") == percent_text(0.6349) == "63.5"
+    assert score_text(12.3456, "number") == number_text(12.3456) == "12.35"
+    assert score_text(None, "share") == score_text(float("nan"), "number") == "–"
+    assert signed_text(-0.05, "share") == "−5.0"
+    assert signed_text(0.05, "share") == "+5.0"
+    assert signed_text(-0.05, "number") == "−0.05"
+    assert interval_text(-0.1, 0.2, "share") == "[−10.0, 20.0]"
+    assert interval_text(0.774, 1.032, "share") == "[77.4, 103.2]"
+    assert interval_text(0.774, 31.0, "number") == "[0.774, 31]"
+    assert interval_text(float("nan"), 0.2, "share") == "–"
+    assert metric_text("acc", "share") == "acc"
+    assert metric_text("perplexity", "number") == "perplexity (number)"
     assert p_text(0.0004) == "< 0.001"
     assert p_text(0.0421) == "0.042"
+
+
+@pytest.mark.parametrize("value", [-0.4, 0.0, 0.0031, 0.83, 1.0, 1.0000000000000002, 1.7, 2.13, 57.25, 4e4])
+def test_the_size_of_a_number_does_not_tell_how_it_is_written(value: float) -> None:
+    assert float(score_text(value, "share")) == pytest.approx(100 * value, abs=0.05)
+    assert float(score_text(value, "number")) == pytest.approx(value, rel=1e-3)
+    low, high = interval_text(value, value + 3, "share").strip("[]").replace("−", "-").split(", ")
+    assert float(high) - float(low) == pytest.approx(300, abs=0.11)
+
+
+def test_tables_write_every_score_in_the_unit_of_its_metric(runs: Runs) -> None:
+    scores = runs.select(model="demo").scores()
+    one = scores[scores["kind"] == "task"].iloc[[0]]
+    named = [("acc", "mean"), ("bits_per_byte", "bits_per_byte"), ("own", "mean"), ("f1", "f1")]
+    rows = pd.concat(
+        one.assign(task=f"task{i}", metric=metric, aggregation=aggregation, value=0.83, low=0.7, high=1.2)
+        for i, (metric, aggregation) in enumerate(named)
+    )
+    console = Console(width=160, file=io.StringIO())
+    console.print(scores_table(with_units(rows)))
+    text: str = console.file.getvalue()  # type: ignore[attr-defined]
+    lines = [line.replace("│", " ").split() for line in text.splitlines() if line.startswith("task")][1:]
+    assert lines[0][1:5] == ["acc", "83.0", "[70.0,", "120.0]"]
+    assert lines[1][1:6] == ["bits_per_byte", "(number)", "0.83", "[0.7,", "1.2]"]
+    assert lines[2][1:6] == ["own", "(number)", "0.83", "[0.7,", "1.2]"]
+    assert lines[3][1:3] == ["f1", "83.0"]
+
+
+def test_comparison_and_ranking_write_differences_in_the_unit_of_the_metric(runs: Runs) -> None:
+    frame = (
+        compare(runs, "qwen", draws=100)
+        .iloc[:2]
+        .assign(
+            metric=["acc", "own"],
+            unit=["share", "number"],
+            difference=-0.5,
+            low=-1.5,
+            high=0.5,
+            detectable=2.0,
+        )
+    )
+    table = comparison_table(frame)
+    shown = [dict(zip(table.headers, row, strict=True)) for row in table.rows]
+    assert [row["difference"] for row in shown] == ["−50.0", "−0.5"]
+    assert [row["95% interval"] for row in shown] == ["[−150.0, 50.0]", "[−1.5, 0.5]"]
+    assert [row["detectable"] for row in shown] == ["200.0", "2"]
+    board = leaderboard(runs, draws=100)
+    task = next(iter(board.tasks))
+    ranked = leaderboard_table(replace(board, units={**board.units, task: "number"}))
+    assert f"{task} (number)" in ranked.headers
+    assert "average (number)" in ranked.headers
+    best = ranked.rows[0][ranked.headers.index(f"{task} (number)")]
+    assert 0 <= float(best) <= 1

@@ -9,7 +9,7 @@ from markupsafe import Markup
 
 from medbench.analysis import Runs
 from medbench.analysis.answers import answer_rates, calibration_of_tasks, choice_probabilities, label_pairs
-from medbench.reports.formats import score_text
+from medbench.reports.formats import percent_text
 from medbench.reports.section import Section
 from medbench.statistics import reliability
 
@@ -40,7 +40,7 @@ def calibration_section(runs: Runs, systems: list[str]) -> Section | None:
         "yes; below it the model is too sure. Probabilities are those of the options among themselves. "
         "ECE: mean gap between confidence and accuracy over ten bins. Brier: 0 is perfect, 2 the worst.",
         template="calibration.html.j2",
-        data={"diagrams": diagrams, "rows": rows, "score": score_text},
+        data={"diagrams": diagrams, "rows": rows, "score": percent_text},
     )
 
 
@@ -77,7 +77,7 @@ def rates_section(runs: Runs, systems: list[str]) -> Section | None:
         lead="A score of generated answers means little without these: the share from which an answer could "
         "be read, and the share that hit the token limit.",
         template="rates.html.j2",
-        data={"rows": rows, "score": score_text},
+        data={"rows": rows, "score": percent_text},
     )
 
 

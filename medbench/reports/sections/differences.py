@@ -6,15 +6,24 @@ from typing import Any
 
 from medbench.analysis import Runs, compare, systems
 from medbench.errors import AnalysisError
-from medbench.reports.formats import interval_text, known, limit_text, p_text, score_text, signed_text
+from medbench.reports.formats import (
+    UNITS_NOTE,
+    interval_text,
+    known,
+    metric_text,
+    p_text,
+    percent_text,
+    score_text,
+    signed_text,
+)
 from medbench.reports.section import Section
 
 __all__ = ["differences"]
 
 _LEAD = (
-    "Paired on the same documents. Bars are 95% intervals of the difference; p is adjusted over the tasks of "
-    "a model (Holm), and so is the verdict. Detectable: the true difference that this many documents would "
-    "show with 80% power. Flips: documents gained and lost."
+    f"{UNITS_NOTE} Paired on the same documents. Bars are 95% intervals of the difference, of shares only; p "
+    "is adjusted over the tasks of a model (Holm), and so is the verdict. Detectable: the true difference "
+    "that this many documents would show with 80% power. Flips: documents gained and lost."
 )
 
 
@@ -39,17 +48,20 @@ def differences(runs: Runs, baseline: str | None, *, draws: int = 2_000) -> Sect
             raise
         data["error"] = str(error)
     else:
-        reach = max(0.01, float(frame[["low", "high"]].abs().max().max()))
+        # One scale for all bars, so that only shares can be drawn.
+        shares = frame.loc[frame["unit"] == "share", ["low", "high"]]
+        reach = max(0.01, float(shares.abs().max().max()))
         for model, rows in frame.groupby("model", sort=False):
             shown = [_row(row, reach) for row in rows.to_dict("records")]
             data["blocks"].append({"model": str(model), "rows": shown})
-        data |= {"baseline": base, "reach": limit_text(reach)}
+        data |= {"baseline": base, "reach": percent_text(reach)}
     return Section("differences", f"Differences from {base}", _LEAD, "differences.html.j2", data)
 
 
 def _row(row: dict[Any, Any], reach: float) -> dict[str, Any]:
     refused = row["verdict"] == "refused"
-    drawn = not refused and known(row["low"])
+    unit = row["unit"]
+    drawn = not refused and known(row["low"]) and unit == "share"
     place = {
         "left": round(50 + 50 * row["low"] / reach, 2) if drawn else 0,
         "span": round(50 * (row["high"] - row["low"]) / reach, 2) if drawn else 0,
@@ -58,17 +70,18 @@ def _row(row: dict[Any, Any], reach: float) -> dict[str, Any]:
     p = row["p_holm"] if known(row["p_holm"]) else row["p_value"]
     return {
         **place,
-        "task": str(row["task"]),
+        "drawn": drawn,
+        "task": metric_text(str(row["task"]), unit),
         "group": row["kind"] == "group",
         "n": int(row["n"]),
-        "difference": signed_text(row["difference"]),
+        "difference": signed_text(row["difference"], unit),
         "sort": "" if refused else f"{row['difference']:.6f}",
-        "interval": interval_text(row["low"], row["high"]),
+        "interval": interval_text(row["low"], row["high"], unit),
         "p": p_text(p),
         "p_sort": f"{p:.6f}" if known(p) else "",
         "test": str(row["test"]),
         "flips": f"+{row['wins']} −{row['losses']}",
-        "detectable": score_text(row["detectable"]),
+        "detectable": score_text(row["detectable"], unit),
         "verdict": str(row["verdict"]),
         "reason": str(row["reason"]),
     }

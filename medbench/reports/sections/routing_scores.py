@@ -122,7 +122,8 @@ def _gains(gains: SharedGains, later: str, earlier: str) -> Picture:
 
 def _point(row: dict[Any, Any]) -> tuple[float, float, str]:
     title = (
-        f"{row['task']} ({signed_text(row['gain'])}) and {row['other']} ({signed_text(row['gain_other'])}), "
+        f"{row['task']} ({signed_text(row['gain'], 'share')}) and {row['other']} "
+        f"({signed_text(row['gain_other'], 'share')}), "
     )
     return float(row["similarity"]), 100 * float(row["apart"]), f"{title}similarity {row['similarity']:.3f}"
 

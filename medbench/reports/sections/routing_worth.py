@@ -11,7 +11,7 @@ import pandas as pd
 from medbench.analysis import Runs
 from medbench.analysis.ablation import ablation_contrasts, find_ablations, read_ablation
 from medbench.analysis.specialisation import regroup, specialisation, task_groups
-from medbench.reports.formats import interval_text, known, score_text, signed_text
+from medbench.reports.formats import interval_text, known, percent_text, signed_text
 from medbench.reports.heatmap import Cell, value_map
 from medbench.reports.picture import Picture
 from medbench.reports.section import Section, stem
@@ -92,8 +92,8 @@ def _specialised(frame: pd.DataFrame, system: str, draws: int) -> Picture:
 
 
 def _rate_cell(where: str, row: Any, chance: float) -> Cell:
-    title = f"{where}: {score_text(row['rate'])}% {interval_text(row['low'], row['high'])}"
-    title += f", other kinds {score_text(row['elsewhere'])}%, chance {score_text(chance)}%"
+    title = f"{where}: {percent_text(row['rate'])}% {interval_text(row['low'], row['high'], 'share')}"
+    title += f", other kinds {percent_text(row['elsewhere'])}%, chance {percent_text(chance)}%"
     return Cell(float(row["rate"]), f"{100 * row['rate']:.0f}", title, framed=bool(row["low"] > chance))
 
 
@@ -129,7 +129,7 @@ def _ablation(folder: Path) -> Picture:
     left_out = f" The first {_MOST} of {len(variants)} variants." if len(variants) > _MOST else ""
     sizes = ", ".join(f"{kind} {at[variants[0], kind]['n']}" for kind in kinds)
     least = frame.nsmallest(1, "change").iloc[0]
-    change = signed_text(least["change"])
+    change = signed_text(least["change"], "share")
     return Picture(
         name=f"ablation-{stem(folder.parent.name)}-{stem(folder.name)}",
         title=f"Ablations of {folder.parent.name}",
@@ -152,8 +152,9 @@ def _ablation(folder: Path) -> Picture:
 
 
 def _change_cell(row: dict[Any, Any]) -> Cell:
-    title = f"{row['variant']}, {row['kind']}: {signed_text(row['change'])}; "
-    title += f"others {signed_text(row['others'])}; contrast {signed_text(row['contrast'])} "
-    title += interval_text(row["low"], row["high"])
+    title = f"{row['variant']}, {row['kind']}: {signed_text(row['change'], 'share')}; "
+    title += f"others {signed_text(row['others'], 'share')}; "
+    title += f"contrast {signed_text(row['contrast'], 'share')} "
+    title += interval_text(row["low"], row["high"], "share")
     framed = known(row["high"]) and row["high"] < 0
-    return Cell(float(row["change"]), signed_text(row["change"]), title, framed=framed)
+    return Cell(float(row["change"]), signed_text(row["change"], "share"), title, framed=framed)

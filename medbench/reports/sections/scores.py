@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 import pandas as pd
 
-from medbench.reports.formats import interval_text, known, score_text
+from medbench.reports.formats import UNITS_NOTE, interval_text, known, metric_text, score_text
 from medbench.reports.section import Section
 
 __all__ = ["bars", "overview"]
@@ -60,8 +60,8 @@ def overview(scores: pd.DataFrame, systems: list[str]) -> Section:
     return Section(
         id="overview",
         title="Scores",
-        lead="Main metric of every task, in percent, with its 95% interval. Averages of groups stand on top; "
-        "one that lacks a task is missing rather than averaged over the rest. Click a heading to sort.",
+        lead=f"Main metric of every task with its 95% interval. {UNITS_NOTE} Averages of groups stand on "
+        "top; one that lacks a task is missing rather than averaged over the rest. Click a heading to sort.",
         template="overview.html.j2",
         data={"systems": systems, "rows": list(_rows(scores, systems))},
     )
@@ -91,7 +91,7 @@ def _rows(scores: pd.DataFrame, systems: list[str]) -> Iterator[Row]:
         found.append(
             Row(
                 task=str(task),
-                metric=str(metric),
+                metric=metric_text(str(metric), first["unit"]),
                 language=_text(first["language"]),
                 family=_text(first["family"]),
                 n=max(int(row["n"]) for row in by_system.values()),
@@ -112,15 +112,18 @@ def _cell(row: Mapping[Hashable, Any] | None) -> Cell:
         return Cell("", "", "", "")
     title = f"n = {row['n']:,}; interval: {row['interval']}; filter: {row['filter']}"
     return Cell(
-        score_text(row["value"]), interval_text(row["low"], row["high"]), f"{row['value']:.6f}", title
+        score_text(row["value"], row["unit"]),
+        interval_text(row["low"], row["high"], row["unit"]),
+        f"{row['value']:.6f}",
+        title,
     )
 
 
 def _bar(index: int, system: str, row: Mapping[Hashable, Any] | None) -> Bar:
-    if row is None or not known(row["value"]) or not 0 <= row["value"] <= 1:
-        return Bar(index, f"{system}: no score between 0 and 100", "", None, None, None, 0)
+    if row is None or not known(row["value"]) or row["unit"] != "share":
+        return Bar(index, f"{system}: no score in percent", "", None, None, None, 0)
     value = row["value"]
-    text, limits = score_text(value), interval_text(row["low"], row["high"])
+    text, limits = score_text(value, "share"), interval_text(row["low"], row["high"], "share")
     low = high = None
     if known(row["low"]) and known(row["high"]):
         low, high = (100 * min(1.0, max(0.0, row[name])) for name in ("low", "high"))
