@@ -294,6 +294,18 @@ def _model_name(content: Mapping[str, Any]) -> str:
     return str(content.get("model_name") or named or config.get("model") or "unknown")
 
 
+def _settings(content: Mapping[str, Any], config: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings under the names that medbench's own runs give them; those not written down are left out."""
+    settings = {"limit": config.get("limit"), "seed": config.get("fewshot_seed", config.get("random_seed"))}
+    if "chat_template" in content:
+        settings["chat_template"] = bool(content["chat_template"])
+    if "system_instruction" in content:
+        settings["system_prompt"] = content["system_instruction"] or ""
+    if config.get("model"):
+        settings["engine"] = f"lm-eval {config['model']}"
+    return settings
+
+
 def _manifest(content: Mapping[str, Any]) -> dict[str, Any]:
     config = content.get("config") or {}
     date = content.get("date")
@@ -308,7 +320,7 @@ def _manifest(content: Mapping[str, Any]) -> dict[str, Any]:
         "started": started,
         "seconds": float(seconds) if isinstance(seconds, (str, Real)) and str(seconds) else None,
         "model_definition": {"dtype": config.get("model_dtype"), "device": config.get("device")},
-        "settings": {"limit": config.get("limit"), "seed": config.get("random_seed")},
+        "settings": _settings(content, config),
         "fingerprint": config.get("model_sha") or None,
         "attempts": [
             {
