@@ -10,7 +10,7 @@ from typing import Any
 from medbench.catalog.names import nearest
 from medbench.catalog.tasks import TaskDefinition
 from medbench.checks.findings import Finding, from_error
-from medbench.data.documents import EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document
+from medbench.data.documents import ANNOTATIONS, EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document
 from medbench.data.duplicates import question_key
 from medbench.data.loading import read
 from medbench.data.registry import DatasetEntry, pinned_files, register
@@ -150,7 +150,7 @@ def check_columns(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Fin
     # Filters leave the columns as they are; any other function may add some.
     if entry is None or (process is not None and not str(getattr(process, "name", "")).startswith(_FILTERS)):
         return
-    known = EXAM_COLUMNS if entry.schema == "exam" else PROMPTCBLUE_COLUMNS
+    known = (*EXAM_COLUMNS, ANNOTATIONS) if entry.schema == "exam" else PROMPTCBLUE_COLUMNS
     for key in ("doc_to_text", "doc_to_target", "doc_to_choice"):
         value = values.get(key)
         if not isinstance(value, str) or value in known:

@@ -154,9 +154,9 @@ def duplicates_command(
     limit: Annotated[int, typer.Option(help="How many to print.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Find questions that occur twice: within a dataset, between datasets, or in both examples and test."""
+    """Find questions that occur twice (in one dataset or several, as example and test) and equal options."""
     from medbench.data import dataset_names, read, resolve
-    from medbench.data.duplicates import find_duplicates
+    from medbench.data.duplicates import find_duplicates, find_repeated_options
 
     documents = {}
     for name in names or dataset_names():
@@ -165,9 +165,12 @@ def duplicates_command(
         except DataError:
             if names:
                 raise
-    found = find_duplicates(documents)
+    found, options = find_duplicates(documents), find_repeated_options(documents)
     if as_json:
-        print_json([duplicate._asdict() for duplicate in found])
+        print_json(
+            [{"kind": "question", **duplicate._asdict()} for duplicate in found]
+            + [{"kind": "options", **one._asdict()} for one in options]
+        )
         return
     pairs = Counter(" + ".join(sorted({name for name, _, _ in d.documents})) for d in found)
     print_table(("datasets", "questions"), pairs.most_common())
@@ -178,7 +181,11 @@ def duplicates_command(
             + ("  different answers" if duplicate.conflicting else "")
             + ("  leak" if duplicate.leaks else "")
         )
+    for one in options[:limit]:
+        say(f"{'/'.join(one.document)}  options {', '.join(one.letters)} are alike{'  gold' * one.gold}")
     say(f"{len(found)} questions occur more than once among {len(documents)} datasets")
+    golden = sum(one.gold for one in options)
+    say(f"{len(options)} questions have options with the same text, {golden} of them the right one")
 
 
 @app.command("convert-cblue")

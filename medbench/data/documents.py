@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, NamedTuple
+import json
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any
 
+from medbench.data.explanations import announced_gold
+from medbench.data.rows import Row
 from medbench.errors import DataError
 
 __all__ = [
+    "ANNOTATIONS",
     "EXAM_COLUMNS",
     "LETTERS",
     "PROMPTCBLUE_COLUMNS",
     "Document",
     "Row",
-    "check_unique_ids",
     "exam_document",
     "promptcblue_document",
+    "repeated_ids",
 ]
 
 Document = dict[str, Any]
@@ -35,6 +40,9 @@ EXAM_COLUMNS = (
     "cluster",
 )
 
+# Beside them, where a file says more about its questions than tasks need: a mapping, absent where none does.
+ANNOTATIONS = "annotations"
+
 PROMPTCBLUE_COLUMNS = (
     "id",
     "input",
@@ -48,50 +56,8 @@ PROMPTCBLUE_COLUMNS = (
 )
 
 
-class Row(NamedTuple):
-    """One record of a file before it is understood.
-
-    Attributes:
-        where: The file and the line or row, as a person would look it up.
-        number: 1-based position among the records of its file.
-        values: Columns by name, or by index as text where the file has no header.
-    """
-
-    where: str
-    number: int
-    values: Mapping[str, Any]
-
-    def text(self, column: str) -> str:
-        """The stripped text of a column that must be there.
-
-        Raises:
-            DataError: If the column is missing.
-        """
-        if column not in self.values:
-            known = ", ".join(repr(name) for name in self.values)
-            raise DataError(
-                f"the column {column!r} is missing",
-                where=self.where,
-                hint=f"the record has {known}; check that the file is the one its dataset expects",
-            )
-        value = self.values[column]
-        return "" if value is None else str(value).strip()
-
-    def texts(self, column: str) -> list[str]:
-        """The stripped texts of a column that holds a list; empty for null.
-
-        Raises:
-            DataError: If the column is missing or holds something else.
-        """
-        self.text(column)
-        value = self.values[column]
-        if value is not None and not isinstance(value, (list, tuple)):
-            raise DataError(
-                f"the column {column!r} holds {type(value).__name__}, expected a list of texts",
-                where=self.where,
-                hint="check that the file is the one its dataset expects",
-            )
-        return [str(item).strip() for item in value or ()]
+_LANGUAGES = ("zh", "en")
+_ANNOTATION = re.compile(r"[a-z][a-z0-9_]*")
 
 
 def exam_document(
@@ -106,6 +72,7 @@ def exam_document(
     context: str = "",
     rationale: str = "",
     cluster: str | None = None,
+    annotations: Mapping[str, str] | None = None,
 ) -> Document:
     """Build one exam document and refuse what could only give a wrong score.
 
@@ -120,13 +87,50 @@ def exam_document(
         context: Abstract or passage, empty when none.
         rationale: Explanation of the answer, empty when none.
         cluster: What the document shares with others; the id when none.
+        annotations: What else the file says about the question, by name; empty values are left out.
 
     Raises:
-        DataError: If the question or an option is empty, there are fewer than two options or more than
-            there are letters, or the gold names an option that is not there.
+        DataError: If the question is empty or a bare number, an option is empty, there are fewer than two
+            options or more than there are letters, the gold names an option that is not there or names one
+            twice, the explanation begins by announcing another answer, the language or the name of an
+            annotation is unknown, or a text holds half a character.
     """
+    letters = _letters(row, question, options)
+    document = {
+        "id": doc_id,
+        "question": question,
+        "letters": letters,
+        "options": list(options),
+        "answer": _gold(row, letters, answer, rationale),
+        "subject": subject,
+        "context": context,
+        "rationale": rationale,
+        "language": language,
+        "cluster": cluster or doc_id,
+        ANNOTATIONS: {name: text for name, text in (annotations or {}).items() if text},
+    }
+    if language not in _LANGUAGES:
+        raise DataError(f"the language is {language!r}", where=row.where, hint="zh or en")
+    for name in document[ANNOTATIONS]:
+        if not _ANNOTATION.fullmatch(name):
+            raise DataError(
+                f"the annotation {name!r:.60} cannot be the name of a column",
+                where=row.where,
+                hint="lower-case letters, digits and underscores",
+            )
+    return _whole(row, document)
+
+
+def _letters(row: Row, question: str, options: Sequence[str]) -> list[str]:
+    """The letters of a question's options, once the question and they are there."""
     if not question:
         raise DataError("the question is empty", where=row.where, hint="mend or remove the record")
+    if question.isdecimal():
+        raise DataError(
+            f"the question is the number {question}",
+            where=row.where,
+            hint="is there a column of row numbers before the questions? remove it",
+        )
     if not 2 <= len(options) <= len(LETTERS):
         raise DataError(
             f"{len(options)} options were read, expected 2 to {len(LETTERS)}",
@@ -137,6 +141,11 @@ def exam_document(
     empty = [letter for letter, option in zip(letters, options, strict=True) if not option]
     if empty:
         raise DataError(f"option {empty[0]} is empty", where=row.where, hint="mend or remove the record")
+    return letters
+
+
+def _gold(row: Row, letters: Sequence[str], answer: str, rationale: str) -> str:
+    """The gold letters, sorted, once they are among the options and nothing in the record denies them."""
     gold = "".join(sorted(set(answer)))
     if not gold or any(letter not in letters for letter in gold):
         raise DataError(
@@ -144,18 +153,39 @@ def exam_document(
             where=row.where,
             hint="mend the answer; a document that nothing can answer would count as wrong for every model",
         )
-    return {
-        "id": doc_id,
-        "question": question,
-        "letters": letters,
-        "options": list(options),
-        "answer": gold,
-        "subject": subject,
-        "context": context,
-        "rationale": rationale,
-        "language": language,
-        "cluster": cluster or doc_id,
-    }
+    if len(gold) < len(answer):
+        raise DataError(
+            f"the gold answer {answer!r} names a letter twice",
+            where=row.where,
+            hint="is one of them meant to be another letter? mend the answer",
+        )
+    announced = announced_gold(rationale)
+    if announced and announced != gold:
+        raise DataError(
+            f"the gold answer is {gold}, but the explanation begins with {rationale.strip()[:40]!r}",
+            where=row.where,
+            hint="mend the one that is wrong; are numbered answers counted from 0 or from 1?",
+        )
+    return gold
+
+
+def _whole(row: Row, document: Document) -> Document:
+    """A document whose texts can be written as UTF-8.
+
+    Raises:
+        DataError: If one holds a lone surrogate, which an emoji cut in two leaves behind.
+    """
+    for column, value in document.items():
+        text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        try:
+            text.encode()
+        except UnicodeEncodeError as error:
+            raise DataError(
+                f"{column} holds half a character, U+{ord(text[error.start]):04X}",
+                where=row.where,
+                hint="such as an emoji that was cut in two; mend the text",
+            ) from error
+    return document
 
 
 def promptcblue_document(row: Row, *, doc_id: str, language: str = "zh") -> Document:
@@ -166,7 +196,7 @@ def promptcblue_document(row: Row, *, doc_id: str, language: str = "zh") -> Docu
             list of strings.
     """
     for column in ("input", "target", "answer_choices", "task_type", "task_dataset"):
-        row.text(column)
+        row.require(column)
     values = row.values
     choices = values["answer_choices"]
     if choices is None:
@@ -181,33 +211,34 @@ def promptcblue_document(row: Row, *, doc_id: str, language: str = "zh") -> Docu
         raise DataError("the input is empty", where=row.where, hint="mend or remove the record")
     if not isinstance(values["target"], str):
         raise DataError("the target is not a text", where=row.where, hint="mend or remove the record")
-    return {
+    document = {
         "id": doc_id,
         "input": values["input"],
         "target": values["target"],
         "answer_choices": list(choices),
         "task_type": row.text("task_type"),
         "task_dataset": row.text("task_dataset"),
-        "sample_id": str(values.get("sample_id") or doc_id),
+        "sample_id": row.optional("sample_id") or doc_id,
         "language": language,
-        "cluster": str(values.get("cluster") or doc_id),
+        "cluster": row.optional("cluster") or doc_id,
     }
+    return _whole(row, document)
 
 
-def check_unique_ids(documents: Iterable[tuple[str, Document]]) -> None:
-    """Refuse two documents with one id: their answers would be taken for each other's.
+def repeated_ids(documents: Iterable[tuple[str, Document]]) -> Iterator[DataError]:
+    """The documents with an id that an earlier one has: their answers would be taken for each other's.
 
     Args:
         documents: Pairs of where a document comes from and the document.
 
-    Raises:
-        DataError: At the second document of an id, naming both places.
+    Returns:
+        An error for every such document, naming both places.
     """
     seen: dict[str, str] = {}
     for where, document in documents:
         first = seen.setdefault(document["id"], where)
         if first is not where:
-            raise DataError(
+            yield DataError(
                 f"the id {document['id']!r} occurs twice, first in {first}",
                 where=where,
                 hint="give every document of a dataset an id of its own",

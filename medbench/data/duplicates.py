@@ -1,14 +1,21 @@
-"""Questions asked twice: within a dataset, between datasets, and between few-shot examples and the test."""
+"""What stands twice: questions within and between datasets, examples in the test, options of one question."""
 
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from medbench.data.documents import Document
 
-__all__ = ["Duplicate", "find_duplicates", "question_key"]
+__all__ = [
+    "Duplicate",
+    "RepeatedOptions",
+    "find_duplicates",
+    "find_repeated_options",
+    "question_key",
+    "repeated",
+]
 
 
 class Duplicate(NamedTuple):
@@ -23,6 +30,20 @@ class Duplicate(NamedTuple):
     documents: tuple[tuple[str, str, str], ...]
     conflicting: bool
     leaks: bool
+
+
+class RepeatedOptions(NamedTuple):
+    """A question in which options have the same text.
+
+    Attributes:
+        document: Dataset, split and id.
+        letters: The letters of the options that have the text of another.
+        gold: Whether the right text is among them, so that a right answer can be counted as wrong.
+    """
+
+    document: tuple[str, str, str]
+    letters: str
+    gold: bool
 
 
 def _plain(text: str) -> str:
@@ -78,3 +99,33 @@ def find_duplicates(
             )
         )
     return tuple(duplicates)
+
+
+def repeated(options: Sequence[str]) -> list[int]:
+    """Positions of the options that have the text of another, spaces and case aside."""
+    texts = [" ".join(option.casefold().split()) for option in options]
+    return [index for index, text in enumerate(texts) if texts.count(text) > 1]
+
+
+def find_repeated_options(
+    datasets: Mapping[str, Mapping[str, Iterable[Document]]],
+) -> tuple[RepeatedOptions, ...]:
+    """Find questions whose options repeat one another.
+
+    Args:
+        datasets: Documents by dataset and split; those without options are passed over.
+
+    Returns:
+        One entry per question, in the order of the documents.
+    """
+    found = []
+    for dataset, splits in datasets.items():
+        for split, documents in splits.items():
+            for document in documents:
+                letters = "".join(document["letters"][i] for i in repeated(document.get("options", ())))
+                if letters:
+                    where = (dataset, split, str(document["id"]))
+                    found.append(
+                        RepeatedOptions(where, letters, bool(set(letters) & set(document["answer"])))
+                    )
+    return tuple(found)

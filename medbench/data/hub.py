@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from medbench.data.documents import Document, Row
+from medbench.data.documents import Document
 from medbench.data.loading import Reading, collect, map_rows
 from medbench.data.readers import MappingContext, Unanswerable
 from medbench.data.registry import DatasetEntry
+from medbench.data.rows import Row
 from medbench.errors import DataError
 
 __all__ = ["commit_of", "read_hub"]
@@ -48,7 +49,7 @@ def read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
                 hint="check the connection (HF_HUB_OFFLINE, HF_ENDPOINT), or put the files into a folder "
                 "and use --data-dir, or use --source samples",
             ) from error
-        context = MappingContext(split, entry.language, entry.subject, entry.select)
+        context = MappingContext(split, entry.language, entry.subject, entry.select, entry.selects)
         numbered = (Row(f"{where}, row {index + 1}", index + 1, row) for index, row in enumerate(rows))
         parts[split] = map_rows(numbered, hub.mapping, context, upstream=True)
     return collect(parts, hub.id)

@@ -12,22 +12,35 @@ from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from medbench.data.documents import EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document, Row, check_unique_ids
+from medbench.data.documents import ANNOTATIONS, EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document, repeated_ids
+from medbench.data.keys import rows_of_split
 from medbench.data.locking import LockEntry
-from medbench.data.readers import MAPPINGS, MappingContext, Unanswerable, read_rows
+from medbench.data.readers import FILE_CHECKS, MAPPINGS, MappingContext, Unanswerable, read_rows
 from medbench.data.registry import DatasetEntry, get_entry
 from medbench.data.robustness import circular_documents, shuffle_documents
+from medbench.data.rows import Row
 from medbench.data.sources import Source, SourceFile, TasksDirs, fingerprint_of, resolve
 from medbench.errors import DataError
 
 if TYPE_CHECKING:
     import datasets
 
-__all__ = ["Reading", "SetAside", "content_fingerprint", "load", "lock_of", "read", "settle", "to_datasets"]
+__all__ = [
+    "Reading",
+    "SetAside",
+    "content_fingerprint",
+    "faults_in",
+    "load",
+    "lock_of",
+    "read",
+    "settle",
+    "to_datasets",
+]
 
 _log = logging.getLogger("medbench.data")
 
 SetAside = Unanswerable
+Understood = tuple[str, "Document | Unanswerable | DataError"]
 
 _TOLERATED_FAULTS = 0.01
 _SHOWN = 5
@@ -45,48 +58,39 @@ class Reading(NamedTuple):
     set_aside: tuple[SetAside, ...]
 
 
-def _keys(path: Path) -> frozenset[str]:
-    try:
-        loaded = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise DataError(
-            f"the keys cannot be read: {error}", where=str(path), hint="fetch the file again"
-        ) from error
-    if not isinstance(loaded, (dict, list)):
-        raise DataError(
-            "expected a JSON list or object of keys", where=str(path), hint="fetch the file again"
-        )
-    return frozenset(str(key) for key in loaded)
+def understand(rows: Iterable[Row], mapping: str, context: MappingContext) -> list[Understood]:
+    """Understand rows, each with its place; rows of other datasets in the same file are passed over.
 
+    Args:
+        rows: Records of one file or hub split.
+        mapping: Key of :data:`medbench.data.readers.MAPPINGS`.
+        context: What the mapping knows beside the row.
 
-def _wanted(rows: Iterable[Row], root: Path, entry: DatasetEntry, split: str, mapping: str) -> Iterator[Row]:
-    """The rows of a split, where a file of keys says which they are; refuses a key that no row has."""
-    rule = next((part for part in entry.splits if part.split == split), None)
-    if rule is None or mapping == "canonical" or not (rule.only_keys or rule.except_keys):
-        yield from rows
-        return
-    path = root / (rule.only_keys or rule.except_keys or "")
-    keys, seen = _keys(path), set()
+    Returns:
+        What each row is: a document, a row that nobody can be scored on, or the error of a faulty row.
+
+    Raises:
+        DataError: If the file itself cannot be parsed, or leaves open how it is to be read.
+    """
+    rows = list(rows)
+    found: list[Understood] = []
     for row in rows:
-        key = row.text("key")
-        listed = key in keys
-        if listed:
-            seen.add(key)
-        if listed == (rule.only_keys is not None):
-            yield row
-    missing = sorted(keys - seen)
-    if missing:
-        raise DataError(
-            f"{len(missing)} listed records are missing, the first is {missing[0]!r}",
-            where=str(path),
-            hint="the two files do not belong together; fetch both again",
-        )
+        document: Document | Unanswerable | DataError | None
+        try:
+            document = MAPPINGS[mapping](row, context)
+        except DataError as error:
+            document = error
+        if document is not None:
+            found.append((row.where, document))
+    if mapping in FILE_CHECKS and not any(isinstance(document, DataError) for _, document in found):
+        FILE_CHECKS[mapping](rows)
+    return found
 
 
 def map_rows(
     rows: Iterable[Row], mapping: str, context: MappingContext, *, upstream: bool
 ) -> list[tuple[str, Document | Unanswerable]]:
-    """Understand rows, each with its place; rows of other datasets in the same file are passed over.
+    """Understand rows as :func:`understand` does, and judge the faulty ones.
 
     Args:
         rows: Records of one file or hub split.
@@ -99,22 +103,14 @@ def map_rows(
         DataError: At a faulty row, or when more than one published row in a hundred is faulty, which speaks
             against the reading and not against the rows.
     """
-    understand = MAPPINGS[mapping]
-    found: list[tuple[str, Document | Unanswerable]] = []
-    faults: list[DataError] = []
-    for row in rows:
-        try:
-            document = understand(row, context)
-        except DataError as error:
-            if not upstream:
-                raise
-            faults.append(error)
-            document = Unanswerable(row.where, error.what)
-        if document is not None:
-            found.append((row.where, document))
-    if len(faults) > _TOLERATED_FAULTS * len(found):
+    found = understand(rows, mapping, context)
+    faults = [document for _, document in found if isinstance(document, DataError)]
+    if faults and (not upstream or len(faults) > _TOLERATED_FAULTS * len(found)):
         raise faults[0]
-    return found
+    return [
+        (where, Unanswerable(where, document.what) if isinstance(document, DataError) else document)
+        for where, document in found
+    ]
 
 
 def collect(parts: Mapping[str, list[tuple[str, Document | Unanswerable]]], where: str) -> Reading:
@@ -136,14 +132,24 @@ def collect(parts: Mapping[str, list[tuple[str, Document | Unanswerable]]], wher
         placed += usable
         if usable:
             documents[split] = tuple(document for _, document in usable)
-    check_unique_ids(placed)
+    for error in repeated_ids(placed):
+        raise error
     if "test" not in documents:
+        reasons = ", ".join(sorted({row.reason for row in set_aside})[:_SHOWN])
         raise DataError(
-            f"no document of the test split can be scored ({len(set_aside)} rows were set aside)",
+            f"no document of the test split can be scored ({len(set_aside)} rows were set aside"
+            f"{f': {reasons}' if reasons else ''})",
             where=where,
             hint="check that the files are the ones the dataset expects",
         )
     return Reading(documents, tuple(set_aside))
+
+
+def _rows(entry: DatasetEntry, root: Path, file: SourceFile) -> tuple[Iterator[Row], MappingContext]:
+    """The rows of a file that are of its split, and what is known beside them."""
+    context = MappingContext(file.split, entry.language, entry.subject, entry.select, entry.selects)
+    rows = read_rows(root / file.path, file.format)
+    return rows_of_split(rows, root, entry, file.split, file.mapping), context
 
 
 @lru_cache(maxsize=64)
@@ -151,15 +157,40 @@ def _read_files(entry: DatasetEntry, root: str, files: tuple[SourceFile, ...]) -
     # Keyed by the files' checksums, so that three protocols of one exam parse its workbook once.
     parts: dict[str, list[tuple[str, Document | Unanswerable]]] = {}
     for file in files:
+        if file.split != "keys":
+            rows, context = _rows(entry, Path(root), file)
+            found = map_rows(rows, file.mapping, context, upstream=file.pinned is True)
+            parts.setdefault(file.split, []).extend(found)
+    return collect(parts, root)
+
+
+def faults_in(source: Source, tasks_dirs: TasksDirs = ()) -> tuple[DataError, ...]:
+    """All that is faulty in the files of a source, where :func:`read` ends at the first fault.
+
+    Args:
+        source: A folder or the bundled samples.
+        tasks_dirs: Folders whose `sources.yaml` add datasets.
+
+    Returns:
+        An error for each faulty row, repeated id or unreadable file, each once.
+    """
+    entry = get_entry(source.dataset, tasks_dirs)
+    faults: list[DataError] = []
+    placed: list[tuple[str, Document]] = []
+    for file in source.files:
         if file.split == "keys":
             continue
-        context = MappingContext(file.split, entry.language, entry.subject, entry.select)
-        rows = read_rows(Path(root) / file.path, file.format)
-        rows = _wanted(rows, Path(root), entry, file.split, file.mapping)
-        parts.setdefault(file.split, []).extend(
-            map_rows(rows, file.mapping, context, upstream=file.pinned is True)
-        )
-    return collect(parts, root)
+        try:
+            rows, context = _rows(entry, Path(source.root), file)
+            found = understand(rows, file.mapping, context)
+        except DataError as error:
+            faults.append(error)
+            continue
+        faults += [document for _, document in found if isinstance(document, DataError)]
+        placed += [(where, document) for where, document in found if isinstance(document, dict)]
+    faults += repeated_ids(placed)
+    # Samples are one file with two splits: what is faulty whatever the split was met twice.
+    return tuple({str(error): error for error in faults}.values())
 
 
 def read(source: Source, tasks_dirs: TasksDirs = ()) -> Reading:
@@ -231,14 +262,22 @@ def to_datasets(documents: Mapping[str, tuple[Document, ...]], schema: str) -> d
     text, texts = datasets.Value("string"), datasets.Sequence(datasets.Value("string"))
     columns = EXAM_COLUMNS if schema == "exam" else PROMPTCBLUE_COLUMNS
     lists = {"letters", "options", "answer_choices"}
+    every = (row for rows in documents.values() for row in rows)
+    annotated = sorted({name for row in every for name in row.get(ANNOTATIONS, ())})
     result = {}
     for split, rows in documents.items():
         # Robustness modes add columns of text.
-        names = [*columns, *(name for name in (rows[0] if rows else ()) if name not in columns)]
-        features = datasets.Features({name: texts if name in lists else text for name in names})
-        result[split] = datasets.Dataset.from_dict(
-            {name: [row[name] for row in rows] for name in names}, features=features
-        )
+        added = (name for name in (rows[0] if rows else ()) if name not in (*columns, ANNOTATIONS))
+        names = [*columns, *added]
+        kinds = {name: texts if name in lists else text for name in names}
+        values = {name: [row[name] for row in rows] for name in names}
+        if annotated:
+            # A structure has the same fields in every document, and one without fields cannot be stored.
+            kinds[ANNOTATIONS] = dict.fromkeys(annotated, text)
+            values[ANNOTATIONS] = [
+                {name: row[ANNOTATIONS].get(name, "") for name in annotated} for row in rows
+            ]
+        result[split] = datasets.Dataset.from_dict(values, features=datasets.Features(kinds))
     return result
 
 

@@ -6,16 +6,18 @@ its sample documents in `samples/` next to it; it can add datasets but never rep
 
 from __future__ import annotations
 
+import logging
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from medbench.data.entries import DatasetEntry, FileChoice, HubEntry, PinnedFile, SplitEntry
 from medbench.data.readers.formats import FORMATS
 from medbench.errors import DataError
 
@@ -29,9 +31,11 @@ __all__ = [
     "dataset_names",
     "get_entry",
     "pinned_files",
+    "readable_register",
     "register",
 ]
 
+_log = logging.getLogger("medbench.data")
 _PACKAGE_FILE = Path(__file__).parent / "sources.yaml"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -59,114 +63,20 @@ _FILE_KEYS = frozenset({"sha256", "bytes", "licence", "repo", "commit", "path", 
 
 
 @dataclass(frozen=True)
-class PinnedFile:
-    """A file whose content is known.
-
-    Attributes:
-        path: Where it lies in a data folder.
-        sha256: Its checksum.
-        bytes: Its size.
-        licence: Under which it is published.
-        repo: GitHub repository that has it at a commit; None when it came out of an archive.
-        commit: That commit.
-        upstream_path: Its path in that repository.
-        note: Where it came from otherwise.
-    """
-
-    path: str
-    sha256: str
-    bytes: int
-    licence: str
-    repo: str | None = None
-    commit: str | None = None
-    upstream_path: str | None = None
-    note: str = ""
-
-
-@dataclass(frozen=True)
-class FileChoice:
-    """One form in which a split may lie in a data folder."""
-
-    path: str
-    format: str
-    mapping: str
-
-
-@dataclass(frozen=True)
-class SplitEntry:
-    """A split: the first of its choices that a folder has, narrowed by keys where a file holds two."""
-
-    split: str
-    choices: tuple[FileChoice, ...]
-    only_keys: str | None = None
-    except_keys: str | None = None
-
-
-@dataclass(frozen=True)
-class HubEntry:
-    """A dataset on the hub.
-
-    A revision of None means that none is pinned; `revision_stated` tells whether the register says so itself.
-    """
-
-    id: str
-    config: str | None
-    splits: tuple[tuple[str, str], ...]
-    revision: str | None
-    mapping: str
-    revision_stated: bool
-
-
-@dataclass(frozen=True)
-class DatasetEntry:
-    """All that is known about a dataset before any of it is read.
-
-    Attributes:
-        key: Name by which tasks ask for it.
-        benchmark: The benchmark it is part of.
-        title: Name for people.
-        schema: ``exam`` or ``promptcblue``.
-        language: ``zh`` or ``en``.
-        subject: Its one subject, or empty.
-        select: Value that chooses its rows in a shared file, or empty.
-        licence: Terms of the dataset.
-        citation: The paper to cite.
-        homepage: Where it is published.
-        contamination: What is known about its presence in training data.
-        hub: Its place on the hub, if it has one.
-        splits: Its splits in a data folder.
-        samples: File with its bundled samples.
-        n: Documents that can be scored in the pinned file of the test split; None where none is pinned.
-    """
-
-    key: str
-    benchmark: str
-    title: str
-    schema: str
-    language: str
-    subject: str
-    select: str
-    licence: str
-    citation: str
-    homepage: str
-    contamination: str
-    hub: HubEntry | None
-    splits: tuple[SplitEntry, ...]
-    samples: Path
-    n: int | None = None
-
-    @property
-    def expected_files(self) -> tuple[str, ...]:
-        """Paths of which a data folder needs at least one per split."""
-        return tuple(choice.path for split in self.splits for choice in split.choices)
-
-
-@dataclass(frozen=True)
 class Register:
-    """Datasets by key and pinned files by path."""
+    """All that registers say.
+
+    Attributes:
+        datasets: Datasets by key.
+        files: Pinned files by path.
+        faults: Registers from outside that cannot be read, each with its error.
+        contested: Keys that a register from outside gives to a dataset of its own although they are taken.
+    """
 
     datasets: Mapping[str, DatasetEntry]
     files: Mapping[str, PinnedFile]
+    faults: tuple[DataError, ...] = ()
+    contested: Mapping[str, DataError] = field(default_factory=dict)
 
 
 def _check_keys(record: Any, known: frozenset[str], where: str) -> dict[str, Any]:
@@ -265,6 +175,13 @@ def _entry(
     own = _check_keys(own or {}, _DATASET_KEYS, where)
     name = str(own.get("name", key))
     merged = {**shared, **own}
+    for name_of, value in merged.items():
+        if isinstance(value, bool):
+            raise DataError(
+                f"{name_of} is {str(value).lower()}, a truth value",
+                where=where,
+                hint="YAML reads no, yes, on and off as truth values; put the word in quotes",
+            )
     missing = [field for field in ("schema", "language") if not merged.get(field)]
     if missing:
         raise DataError(
@@ -299,6 +216,21 @@ def _entry(
     )
 
 
+class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
+    """Safe loading that refuses a key written twice, of which YAML keeps the last without a word."""
+
+    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
+        """The values of a mapping."""
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
+                raise ValueError(
+                    f"the key {key.value!r} is written twice, again in line {key.start_mark.line + 1}"
+                )
+            seen.add(str(key.value))
+        return super().construct_mapping(node, deep)
+
+
 def _mapping(value: Any, where: str) -> dict[Any, Any]:
     if value is not None and not isinstance(value, dict):
         raise DataError(f"expected names with entries, not {str(value)[:40]!r}", where=where)
@@ -308,7 +240,7 @@ def _mapping(value: Any, where: str) -> dict[Any, Any]:
 def _parse(path: Path) -> Register:
     where = str(path)
     try:
-        loaded = yaml.load(path.read_bytes(), Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader))  # noqa: S506 both are safe loaders
+        loaded = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 a safe loader
     except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"the register cannot be read: {error}", where=where, hint="mend the YAML") from error
     content = _check_keys(loaded or {}, _TOP_KEYS, where)
@@ -320,10 +252,13 @@ def _parse(path: Path) -> Register:
     for benchmark, shared in _mapping(content.get("benchmarks"), f"{where}, benchmarks").items():
         place = f"{where}, benchmark {benchmark}"
         shared = dict(_check_keys(shared, _BENCHMARK_KEYS, place))
+        added: dict[str, DatasetEntry] = {}
         for key, own in _mapping(shared.pop("datasets", None), f"{place}, datasets").items():
-            if key in datasets:
+            if key in datasets or key in added:
                 raise DataError(f"the dataset {key!r} is defined twice", where=place)
-            datasets[key] = _entry(str(key), str(benchmark), shared, own, place, path.parent / "samples")
+            added[key] = _entry(str(key), str(benchmark), shared, own, place, path.parent / "samples")
+        selects = frozenset(entry.select for entry in added.values() if entry.select)
+        datasets |= {key: replace(entry, selects=selects) for key, entry in added.items()}
     return Register(datasets, files)
 
 
@@ -336,16 +271,41 @@ def _outside_files(tasks_dirs: Iterable[str | os.PathLike[str]]) -> tuple[Path, 
 def _combined(outside: tuple[tuple[Path, int], ...]) -> Register:
     package = _parse(_PACKAGE_FILE)
     datasets, files = dict(package.datasets), dict(package.files)
+    faults: list[DataError] = []
+    contested: dict[str, DataError] = {}
     for path, _ in outside:
-        added = _parse(path)
+        try:
+            added = _parse(path)
+        except DataError as error:
+            # One faulty register must not hide the others; whoever asks for its datasets is told.
+            _log.warning("a register of datasets is left out: %s", error)
+            faults.append(error)
+            continue
         for key, entry in added.datasets.items():
             if key in datasets:
-                raise DataError(
+                contested[key] = DataError(
                     f"the dataset {key!r} exists already", where=str(path), hint="give it a name of its own"
                 )
-            datasets[key] = entry
+                _log.warning("%s", contested[key])
+            datasets.setdefault(key, entry)
         files = {**added.files, **files}
-    return Register(datasets, files)
+    return Register(datasets, files, tuple(faults), contested)
+
+
+def readable_register(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Register:
+    """All datasets that can be read: one faulty register hides no other.
+
+    Args:
+        tasks_dirs: Folders searched for further `sources.yaml`.
+
+    Returns:
+        What could be read; what could not is among its `faults`, and keys given twice are `contested`.
+
+    Raises:
+        DataError: If the package's own register is faulty.
+    """
+    # The time of change is part of the key, so that an edited register is read again.
+    return _combined(tuple((path, path.stat().st_mtime_ns) for path in _outside_files(tasks_dirs)))
 
 
 def register(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Register:
@@ -357,33 +317,43 @@ def register(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Register:
     Raises:
         DataError: If a register is faulty or replaces a dataset.
     """
-    # The time of change is part of the key, so that an edited register is read again.
-    return _combined(tuple((path, path.stat().st_mtime_ns) for path in _outside_files(tasks_dirs)))
+    found = readable_register(tasks_dirs)
+    for fault in (*found.faults, *found.contested.values()):
+        raise fault
+    return found
 
 
 def dataset_names(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> tuple[str, ...]:
     """Names of all datasets, sorted."""
-    return tuple(sorted(register(tasks_dirs).datasets))
+    return tuple(sorted(readable_register(tasks_dirs).datasets))
 
 
 def get_entry(dataset: str, tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> DatasetEntry:
     """What is known about a dataset.
 
     Raises:
-        DataError: If there is none of that name; suggests the nearest ones.
+        DataError: If there is none of that name, or two; suggests the nearest ones.
     """
-    datasets = register(tasks_dirs).datasets
-    if dataset not in datasets:
-        from difflib import get_close_matches
-
-        near = get_close_matches(dataset, datasets, n=3)
+    known = readable_register(tasks_dirs)
+    if dataset in known.contested:
+        raise known.contested[dataset]
+    if dataset in known.datasets:
+        return known.datasets[dataset]
+    for fault in known.faults:
         raise DataError(
-            f"there is no dataset {dataset!r}",
-            hint=f"did you mean {' or '.join(near)}?" if near else "`medbench data list` shows all datasets",
+            f"there is no dataset {dataset!r}, and a register of datasets cannot be read: {fault.what}",
+            where=fault.where,
+            hint=fault.hint,
         )
-    return datasets[dataset]
+    from difflib import get_close_matches
+
+    near = get_close_matches(dataset, known.datasets, n=3)
+    raise DataError(
+        f"there is no dataset {dataset!r}",
+        hint=f"did you mean {' or '.join(near)}?" if near else "`medbench data list` shows all datasets",
+    )
 
 
 def pinned_files(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Mapping[str, PinnedFile]:
     """Files with a known checksum, by their path in a data folder."""
-    return register(tasks_dirs).files
+    return readable_register(tasks_dirs).files

@@ -95,7 +95,7 @@ class Source:
         """What every output must say about this source; empty for whole real data as pinned."""
         if self.is_samples:
             return SAMPLES_NOTICE
-        altered = [file.path for file in self.files if file.pinned is False]
+        altered = dict.fromkeys(file.path for file in self.files if file.pinned is False)
         remarks = [f"differs from the pinned file: {', '.join(altered)}"] if altered else []
         if self.kind == "hub" and self.revision is None:
             remarks.append("hub revision not pinned; `medbench data lock` records it")

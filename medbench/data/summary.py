@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from medbench.data.registry import register
+from medbench.data.registry import readable_register
 from medbench.data.sources import Source, TasksDirs, resolve
 from medbench.errors import DataError
 
@@ -45,7 +45,7 @@ def summarise(
         `source` (``missing`` when it has none), `n` (None unless it is known without reading: the bundled
         samples, or files equal to their pins) and `licence`.
     """
-    entry = register(tasks_dirs).datasets.get(dataset)
+    entry = readable_register(tasks_dirs).datasets.get(dataset)
     if entry is None:
         return {"source": "unknown dataset", "n": None, "licence": None}
     try:

@@ -12,6 +12,7 @@ from typing import Any
 from medbench.data.cblue import dialogues, extraction, labels
 from medbench.data.cblue.records import Part, Record
 from medbench.data.documents import Document
+from medbench.data.readers.strict_json import NotJsonError, parse_json, refuse_repeated
 from medbench.errors import DataError
 
 __all__ = ["CONVERTIBLE", "NOT_CONVERTIBLE", "convert", "read_templates", "write_rows"]
@@ -63,17 +64,18 @@ def _load(path: Path) -> Any:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"the file cannot be read: {error}", where=str(path)) from error
     try:
-        return json.loads(text)
-    except (ValueError, RecursionError):
-        values = []
+        content = parse_json(text, str(path))
+    except NotJsonError:
+        content = []
         for number, line in enumerate(text.split("\n"), start=1):
             if line.strip():
+                where = f"{path}, line {number}"
                 try:
-                    values.append(json.loads(line))
-                except (ValueError, RecursionError) as error:
-                    where = f"{path}, line {number}"
-                    raise DataError(f"neither JSON nor JSON Lines: {error}", where=where) from error
-        return values
+                    content.append(parse_json(line, where))
+                except NotJsonError as error:
+                    raise DataError(f"neither JSON nor JSON Lines: {error.what}", where=where) from error
+    refuse_repeated(content, str(path))
+    return content
 
 
 def _records(path: Path) -> list[Record]:

@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Mapping as AnyMapping
+from collections.abc import Sequence
 from typing import Any
 
-from medbench.data.documents import LETTERS, Document, Row, exam_document
-from medbench.data.readers.mapping import Mapping, MappingContext, Unanswerable, is_missing
+from medbench.data.documents import LETTERS, Document, exam_document
+from medbench.data.readers.mapping import Mapping, MappingContext, Unanswerable
+from medbench.data.rows import Row, cell_text, is_missing
 from medbench.errors import DataError
 
 __all__ = ["EXAM_MAPPINGS"]
 
 _NO_GOLD = "no gold answer"
-# "A text", "A. text", "A、text" at the start of a line, as CMExam writes options.
-_LINE_OPTION = re.compile(r"^([A-J])[ \t.．、:：]+(.*)$", re.DOTALL)
+# "A text", "A. text", "A、text" at the start of a line, as CMExam writes options; a letter alone has no text.
+_LINE_OPTION = re.compile(r"^([A-J])(?:[ \t.．、:：]+(.*))?$", re.DOTALL)
 # "(A) text." as the XMedBench samples write options.
 _PARENTHESISED = re.compile(r"^\(([A-J])\)[ \t]*(.*)$", re.DOTALL)
+_INTEGER = re.compile(r"-?[0-9]+")
+# What CMExam's authors annotate beside the discipline, which is the subject.
+_CMEXAM_ANNOTATIONS = {
+    "difficulty": "Difficulty level",
+    "disease_group": "Disease Group",
+    "department": "Clinical Department",
+    "competency": "Area of Competency",
+}
 
 
 def _in_order(row: Row, pairs: list[tuple[str, str]]) -> list[str]:
@@ -32,17 +43,35 @@ def _in_order(row: Row, pairs: list[tuple[str, str]]) -> list[str]:
 
 def _by_letter(row: Row, options: Any) -> list[str]:
     """Option texts from ``{"A": text, …}``, or from ``[{"key": "A", "value": text}, …]``."""
-    if isinstance(options, list):
-        options = {entry.get("key"): entry.get("value") for entry in options if isinstance(entry, AnyMapping)}
-    if not isinstance(options, AnyMapping):
+    if isinstance(options, list) and all(isinstance(entry, AnyMapping) for entry in options):
+        found = [(entry.get("key"), entry.get("value")) for entry in options]
+    elif isinstance(options, AnyMapping):
+        found = list(options.items())
+    else:
         raise DataError(
             f"the options are {type(options).__name__}, expected letters with texts",
             where=row.where,
             hint="check that the file is the one its dataset expects",
         )
+    texts: dict[str, str] = {}
+    for key, value in found:
+        letter = str(key).strip()
+        if letter in texts:
+            raise DataError(
+                f"the option {letter!r} is given twice", where=row.where, hint="give each its own letter"
+            )
+        texts[letter] = cell_text(value, f"option {letter}", row.where)
     # Unused trailing options are empty or null in several published files.
-    pairs = [(str(letter), str(text).strip()) for letter, text in options.items() if text not in (None, "")]
-    return _in_order(row, sorted(pairs))
+    return _in_order(row, sorted((letter, text) for letter, text in texts.items() if text))
+
+
+def _in_columns(row: Row, names: Sequence[str], required: int = 4) -> list[str]:
+    """Option texts from columns of their own; those beyond the required ones may be absent or empty."""
+    texts = [row.text(name) for name in names[:required]]
+    texts += [row.text(name) if name in row.values else "" for name in names[required:]]
+    while len(texts) > required and not texts[-1]:
+        texts.pop()
+    return texts
 
 
 def _from_lines(row: Row, text: str, pattern: re.Pattern[str]) -> list[str]:
@@ -50,10 +79,15 @@ def _from_lines(row: Row, text: str, pattern: re.Pattern[str]) -> list[str]:
     pairs: list[tuple[str, str]] = []
     for line in text.split("\n"):
         match = pattern.match(line.strip())
-        if match and len(pairs) < len(LETTERS) and match.group(1) >= LETTERS[len(pairs)]:
-            # A letter too early would be a text that begins with one; a letter too late means one is lacking,
-            # which _in_order refuses.
-            pairs.append((match.group(1), match.group(2).strip()))
+        if match and any(letter == match.group(1) for letter, _ in pairs):
+            raise DataError(
+                f"two lines of the options begin with the letter {match.group(1)}",
+                where=row.where,
+                hint="is it an option given twice, or a text that goes on? put the text on one line",
+            )
+        if match:
+            # A letter too early or too late means that one is lacking, which _in_order refuses.
+            pairs.append((match.group(1), (match.group(2) or "").strip()))
         elif pairs and line.strip():
             letter, head = pairs[-1]
             pairs[-1] = (letter, f"{head}\n{line.strip()}")
@@ -66,16 +100,47 @@ def _from_lines(row: Row, text: str, pattern: re.Pattern[str]) -> list[str]:
     return _in_order(row, pairs)
 
 
-def _letter_of(row: Row, index: Any, first: int = 0) -> str:
+def _letter_of(row: Row, column: str, first: int = 0) -> str:
     """The letter of a numbered answer whose first option has the number `first`."""
-    try:
-        position = int(index) - first
-    except (TypeError, ValueError) as error:
+    index: Any = row.values.get(column)
+    whole = isinstance(index, float) and index.is_integer()
+    written = isinstance(index, str) and _INTEGER.fullmatch(index.strip()) is not None
+    if isinstance(index, bool) or not (isinstance(index, int) or whole or written):
         raise DataError(
-            f"the gold answer {index!r} is not a number", where=row.where, hint="check the dataset's form"
-        ) from error
+            f"the gold answer {index!r:.40} is not a number of an option",
+            where=row.where,
+            hint="check the dataset's form; numbers are never rounded",
+        )
+    position = int(index) - first
     # Out-of-range numbers become a letter that no document has, so that one check words the message.
     return LETTERS[position] if 0 <= position < len(LETTERS) else str(index)
+
+
+def _loose(text: str) -> str:
+    """Text without width, case, runs of spaces and a final stop, in which copies of an option differ."""
+    return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .。")
+
+
+def _same_text(row: Row, column: str, options: Sequence[str], gold: str) -> None:
+    """Compare the gold letters with a column that repeats the answer as text, where a file has one.
+
+    Raises:
+        DataError: If the column holds a text, but that of another option or of none.
+    """
+    text = _loose(row.optional(column))
+    if not text or set(gold) - set(LETTERS[: len(options)]):
+        return  # Letters outside the options are told by the document's own check.
+    texts = {letter: _loose(option) for letter, option in zip(LETTERS, options, strict=False)}
+    if len(gold) == 1 and text in texts.values():
+        agrees = texts[gold] == text
+    else:
+        agrees = text == gold.casefold() or (len(gold) > 1 and all(texts[letter] in text for letter in gold))
+    if not agrees:
+        raise DataError(
+            f"the gold answer is {gold}, but {column!r} says {row.optional(column)[:60]!r}",
+            where=row.where,
+            hint="mend the one that is wrong",
+        )
 
 
 def _lettered_columns(row: Row, context: MappingContext, columns: tuple[str, str]) -> Document | Unanswerable:
@@ -85,13 +150,13 @@ def _lettered_columns(row: Row, context: MappingContext, columns: tuple[str, str
         return Unanswerable(row.where, _NO_GOLD)
     return exam_document(
         row,
-        doc_id=context.row_id(row, str(row.values.get("id") or row.values.get("") or "")),
+        doc_id=context.row_id(row, row.optional("id") or row.optional("")),
         question=row.text(question),
-        options=[row.text(letter) for letter in "ABCD"],
+        options=_in_columns(row, LETTERS),
         answer=answer,
         language=context.language,
         subject=context.subject,
-        rationale=str(row.values.get("explanation") or "").strip(),
+        rationale=row.optional("explanation"),
     )
 
 
@@ -104,7 +169,13 @@ def _ceval(row: Row, context: MappingContext) -> Document | Unanswerable:
 
 
 def _mmlu(row: Row, context: MappingContext) -> Document | Unanswerable:
-    # No header: question, four options, answer.
+    # No header: question, four options, answer, and nothing else that could be a shifted one of them.
+    if len(row.values) != 6:
+        raise DataError(
+            f"{len(row.values)} columns, expected 6: the question, four options, the answer",
+            where=row.where,
+            hint="take other columns out, such as row numbers; five options fit the canonical form",
+        )
     answer = row.text("5").upper()
     if is_missing(answer):
         return Unanswerable(row.where, _NO_GOLD)
@@ -112,7 +183,7 @@ def _mmlu(row: Row, context: MappingContext) -> Document | Unanswerable:
         row,
         doc_id=context.row_id(row),
         question=row.text("0"),
-        options=[row.text(str(column)) for column in range(1, 5)],
+        options=_in_columns(row, "1234"),
         answer=answer,
         language=context.language,
         subject=context.subject,
@@ -126,7 +197,7 @@ def _choices(row: Row, context: MappingContext) -> Document:
         doc_id=context.row_id(row),
         question=row.text("question"),
         options=row.texts("choices"),
-        answer=_letter_of(row, row.values.get("answer")),
+        answer=_letter_of(row, "answer"),
         language=context.language,
         subject=context.subject or row.text("subject"),
     )
@@ -134,38 +205,43 @@ def _choices(row: Row, context: MappingContext) -> Document:
 
 def _options_by_letter(row: Row, context: MappingContext) -> Document | Unanswerable:
     # MedQA, MMedBench: {"A": …} with `answer_idx`.
-    row.text("options")
     answer = row.text("answer_idx").upper()
     if is_missing(answer):
         return Unanswerable(row.where, _NO_GOLD)
+    options = _by_letter(row, row.require("options"))
+    _same_text(row, "answer", options, answer)
     return exam_document(
         row,
         doc_id=context.row_id(row),
         question=row.text("question"),
-        options=_by_letter(row, row.values["options"]),
+        options=options,
         answer=answer,
         language=context.language,
-        subject=str(row.values.get("meta_info") or "").strip(),
-        rationale=str(row.values.get("rationale") or "").strip(),
+        subject=row.optional("meta_info"),
+        rationale=row.optional("rationale"),
+        annotations={name: row.optional(name) for name in ("human_checked", "human_check_passed")},
     )
 
 
 def _option_by_letter(row: Row, context: MappingContext) -> Document | Unanswerable:
     # CMB-Exam, pharmacist licensure: `option` or `options` by letter, `answer` "A" or "ACD".
     column = "option" if "option" in row.values else "options"
-    row.text(column)
     answer = re.sub(r"[\s,，、]", "", row.text("answer").upper())
     if is_missing(answer):
         return Unanswerable(row.where, _NO_GOLD)
     return exam_document(
         row,
-        doc_id=context.row_id(row, str(row.values.get("id") or "")),
+        doc_id=context.row_id(row, row.optional("id")),
         question=row.text("question"),
-        options=_by_letter(row, row.values[column]),
+        options=_by_letter(row, row.require(column)),
         answer=answer,
         language=context.language,
-        subject=str(row.values.get("exam_subject") or "").strip(),
-        rationale=str(row.values.get("explanation") or "").strip(),
+        subject=row.optional("exam_subject"),
+        rationale=row.optional("explanation"),
+        annotations={
+            "question_type": row.optional("question_type") or row.optional("type"),
+            **{name: row.optional(name) for name in ("exam_type", "exam_class")},
+        },
     )
 
 
@@ -198,23 +274,26 @@ def _cmexam(row: Row, context: MappingContext) -> Document | Unanswerable:
         options=_from_lines(row, options, _LINE_OPTION),
         answer=answer,
         language=context.language,
-        subject=str(row.values.get("Medical Discipline") or "").strip(),
-        rationale=str(row.values.get("Explanation") or "").strip(),
+        subject=row.optional("Medical Discipline"),
+        rationale=row.optional("Explanation"),
+        annotations={name: row.optional(column) for name, column in _CMEXAM_ANNOTATIONS.items()},
     )
 
 
 def _medmcqa_from(row: Row, context: MappingContext, first: int) -> Document | Unanswerable:
+    # The hub's test split says -1 where it has no label.
     if is_missing(row.text("cop")) or row.text("cop") == "-1":
         return Unanswerable(row.where, _NO_GOLD)
     return exam_document(
         row,
         doc_id=context.row_id(row, row.text("id")),
         question=row.text("question"),
-        options=[row.text(f"op{letter}") for letter in "abcd"],
-        answer=_letter_of(row, row.values["cop"], first),
+        options=_in_columns(row, [f"op{letter}" for letter in LETTERS.lower()]),
+        answer=_letter_of(row, "cop", first),
         language=context.language,
-        subject=str(row.values.get("subject_name") or "").strip(),
-        rationale=str(row.values.get("exp") or "").strip(),
+        subject=row.optional("subject_name"),
+        rationale=row.optional("exp"),
+        annotations={"question_type": row.optional("choice_type"), "topic": row.optional("topic_name")},
     )
 
 
@@ -232,8 +311,8 @@ def _medqa_hub(row: Row, context: MappingContext) -> Document:
         row,
         doc_id=context.row_id(row, row.text("id")),
         question=" ".join(part for part in (row.text("sent1"), row.text("sent2")) if part),
-        options=[row.text(f"ending{index}") for index in range(4)],
-        answer=_letter_of(row, row.values.get("label")),
+        options=_in_columns(row, [f"ending{index}" for index in range(len(LETTERS))]),
+        answer=_letter_of(row, "label"),
         language=context.language,
     )
 
@@ -250,7 +329,7 @@ def _pubmedqa(row: Row, context: MappingContext) -> Document | Unanswerable:
             f"the decision {decision!r} is not one of yes, no, maybe", where=row.where, hint="mend the record"
         )
     # The file is keyed by PMID; the hub's rows may lack it.
-    pmid = str(row.values.get("key") or row.values.get("PMID") or "").strip()
+    pmid = row.optional("key") or row.optional("PMID")
     return exam_document(
         row,
         doc_id=context.row_id(row, pmid),
@@ -260,8 +339,9 @@ def _pubmedqa(row: Row, context: MappingContext) -> Document | Unanswerable:
         language=context.language,
         subject=context.subject,
         context="\n".join(row.texts("CONTEXTS")),
-        rationale=str(row.values.get("LONG_ANSWER") or "").strip(),
+        rationale=row.optional("LONG_ANSWER"),
         cluster=pmid or None,
+        annotations={"year": row.optional("YEAR")},
     )
 
 

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import csv
-import json
+import io
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 from xml.etree.ElementTree import ParseError
 
-from medbench.data.documents import Row
+from medbench.data.readers.strict_json import parse_json, refuse_repeated
+from medbench.data.rows import Row
 from medbench.errors import DataError
 
 __all__ = ["FORMATS", "read_rows"]
 
 # One field of a CSV may hold a whole case history; the csv module stops at 128 KiB by default.
 _CSV_FIELD_LIMIT = 4 * 1024 * 1024
+# What spreadsheet programs show in a cell whose formula failed.
+_FORMULA_ERRORS = ("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")
 
 
 def _text(path: Path) -> str:
@@ -31,26 +34,66 @@ def _text(path: Path) -> str:
 
 
 def _csv_records(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """Records with the line each begins on, 1-based."""
     csv.field_size_limit(_CSV_FIELD_LIMIT)
-    # Physical lines keep quoted line breaks intact for the csv module.
-    reader = csv.reader(_text(path).splitlines(keepends=True), strict=True)
+    # Only carriage returns and line feeds end a line: texts may hold U+2028, vertical tabs and their like.
+    reader = csv.reader(io.StringIO(_text(path), newline=""), strict=True)
+    begin = 1
     try:
         for record in reader:
             if record:
-                yield reader.line_num, record
+                yield begin, record
+            begin = reader.line_num + 1
     except csv.Error as error:
         raise DataError(
-            f"the CSV cannot be parsed: {error}",
-            where=f"{path}, line {reader.line_num}",
-            hint="check the quotes on that line",
+            f"the CSV cannot be parsed: {error}", where=f"{path}, line {begin}", hint="check the quotes there"
         ) from error
+
+
+def _named_columns(names: Sequence[Any], path: Path) -> list[str]:
+    """Column names of a header, stripped; empty where a column has none.
+
+    Raises:
+        DataError: If two are alike but for case.
+    """
+    header = ["" if name is None else str(name).strip() for name in names]
+    seen: set[str] = set()
+    for name in filter(None, header):
+        if name.casefold() in seen:
+            raise DataError(
+                f"the column {name!r} stands twice in the header",
+                where=str(path),
+                hint="keep one of them; only one can be the one that is meant",
+            )
+        seen.add(name.casefold())
+    return header
+
+
+def _named(header: Sequence[str], cells: Sequence[Any], where: str) -> dict[str, Any]:
+    """Cells by column; the first column without a name keeps its cell, as an index.
+
+    Raises:
+        DataError: If another column without a name has a cell that is not empty.
+    """
+    values = dict(zip(header, cells, strict=False))
+    nameless = [index for index, name in enumerate(header) if not name]
+    for index in (*nameless[1:], *range(len(header), len(cells))):
+        if str(cells[index] if cells[index] is not None else "").strip():
+            raise DataError(
+                f"column {index + 1} holds {str(cells[index])[:40]!r}, but has no name",
+                where=where,
+                hint="name it in the header, or take it out; nothing is guessed from where it stands",
+            )
+    if nameless and nameless[0] < len(cells):
+        values[""] = cells[nameless[0]]
+    return values
 
 
 def _csv(path: Path) -> Iterator[Row]:
     header: list[str] | None = None
     for number, (line, record) in enumerate(_csv_records(path)):
         if header is None:
-            header = [name.strip() for name in record]
+            header = _named_columns(record, path)
             continue
         where = f"{path}, line {line}"
         if len(record) != len(header):
@@ -59,7 +102,7 @@ def _csv(path: Path) -> Iterator[Row]:
                 where=where,
                 hint="check the quotes and commas on that line",
             )
-        yield Row(where, number, dict(zip(header, record, strict=True)))
+        yield Row(where, number, _named(header, record, where))
 
 
 def _csv_bare(path: Path) -> Iterator[Row]:
@@ -67,7 +110,13 @@ def _csv_bare(path: Path) -> Iterator[Row]:
         yield Row(f"{path}, line {line}", number, {str(index): cell for index, cell in enumerate(record)})
 
 
-def _mapping(value: Any, where: str) -> dict[str, Any]:
+def _record(value: Any, where: str) -> dict[str, Any]:
+    """A record of a JSON file.
+
+    Raises:
+        DataError: If it is no object, or a field is written twice in it or within it.
+    """
+    refuse_repeated(value, where)
     if not isinstance(value, dict):
         raise DataError(
             f"a record is {type(value).__name__}, expected an object",
@@ -77,14 +126,6 @@ def _mapping(value: Any, where: str) -> dict[str, Any]:
     return value
 
 
-def _json(text: str, where: str) -> Any:
-    try:
-        return json.loads(text)
-    # Beside broken syntax: numbers of thousands of digits, and bottomless nesting.
-    except (ValueError, RecursionError) as error:
-        raise DataError(f"not JSON: {error}", where=where, hint="mend the file, or fetch it again") from error
-
-
 def _jsonl(path: Path) -> Iterator[Row]:
     number = 0
     # Not splitlines(): texts may contain U+2028 and its like, which are no line ends in JSON Lines.
@@ -92,11 +133,11 @@ def _jsonl(path: Path) -> Iterator[Row]:
         if line.strip():
             number += 1
             where = f"{path}, line {line_number}"
-            yield Row(where, number, _mapping(_json(line, where), where))
+            yield Row(where, number, _record(parse_json(line, where), where))
 
 
 def _json_list(path: Path) -> Iterator[Row]:
-    records = _json(_text(path), str(path))
+    records = parse_json(_text(path), str(path))
     if not isinstance(records, list):
         raise DataError(
             f"the file holds {type(records).__name__}, expected a list of records",
@@ -105,14 +146,20 @@ def _json_list(path: Path) -> Iterator[Row]:
         )
     for number, record in enumerate(records, start=1):
         where = f"{path}, record {number}"
-        yield Row(where, number, _mapping(record, where))
+        yield Row(where, number, _record(record, where))
 
 
 def _json_keyed(path: Path) -> Iterator[Row]:
-    records = _mapping(_json(_text(path), str(path)), str(path))
+    records = parse_json(_text(path), str(path))
+    if not isinstance(records, dict):
+        records = _record(records, str(path))
     for number, (key, record) in enumerate(records.items(), start=1):
         where = f"{path}, key {key}"
-        yield Row(where, number, {"key": key, **_mapping(record, where)})
+        yield Row(where, number, {**_record(record, where), "key": key})
+
+
+def _filled(cells: Sequence[Any]) -> bool:
+    return any(cell is not None for cell in cells)
 
 
 def _xlsx(path: Path) -> Iterator[Row]:
@@ -123,16 +170,32 @@ def _xlsx(path: Path) -> Iterator[Row]:
     try:
         with path.open("rb") as handle:
             workbook = openpyxl.load_workbook(handle, read_only=True, data_only=True)
-            records = [tuple(cells) for cells in workbook.worksheets[0].iter_rows(values_only=True)]
+            sheets = {sheet.title: list(sheet.iter_rows(values_only=True)) for sheet in workbook.worksheets}
             workbook.close()
     except (zipfile.BadZipFile, InvalidFileException, KeyError, IndexError, ValueError, ParseError) as error:
         raise DataError(f"the workbook cannot be read: {error}", where=str(path), hint=hint) from error
-    if not records:
+    filled = {title: rows for title, rows in sheets.items() if any(map(_filled, rows))}
+    if not filled:
         raise DataError("the workbook is empty", where=str(path), hint=hint)
-    header = ["" if name is None else str(name).strip() for name in records[0]]
+    if len(filled) > 1:
+        raise DataError(
+            f"the workbook has {len(filled)} sheets with rows: {', '.join(filled)}",
+            where=str(path),
+            hint="save the one that is meant as a workbook of its own",
+        )
+    records = next(iter(filled.values()))
+    header = _named_columns(records[0], path)
     for number, cells in enumerate(records[1:], start=1):
-        if any(cell is not None for cell in cells):
-            yield Row(f"{path}, row {number + 1}", number, dict(zip(header, cells, strict=False)))
+        if _filled(cells):
+            where = f"{path}, row {number + 1}"
+            failed = next((cell for cell in cells if cell in _FORMULA_ERRORS), None)
+            if failed is not None:
+                raise DataError(
+                    f"a cell holds {failed}, the mark of a formula that failed",
+                    where=where,
+                    hint="mend the formula, or write its value",
+                )
+            yield Row(where, number, _named(header, cells, where))
 
 
 FORMATS: dict[str, Callable[[Path], Iterator[Row]]] = {

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple
 
-from medbench.data.documents import Document, Row
+from medbench.data.documents import Document
+from medbench.data.rows import Row
 
-__all__ = ["Mapping", "MappingContext", "Unanswerable", "is_missing"]
+__all__ = ["Mapping", "MappingContext", "Unanswerable"]
 
 
 class MappingContext(NamedTuple):
@@ -18,12 +19,14 @@ class MappingContext(NamedTuple):
         language: Language of the dataset.
         subject: Subject of the dataset, empty when it has several or none.
         select: Value that chooses the dataset's rows in a file shared by several, empty for all.
+        selects: The values of all datasets that share such files.
     """
 
     split: str
     language: str
     subject: str
     select: str
+    selects: frozenset[str] = frozenset()
 
     def row_id(self, row: Row, own: str = "") -> str:
         """The row's own identifier, or its split and position where it has none."""
@@ -44,10 +47,3 @@ class Unanswerable(NamedTuple):
 
 # None: the row belongs to another dataset of the same file.
 Mapping = Callable[[Row, MappingContext], "Document | Unanswerable | None"]
-
-_MISSING = frozenset({"", "nan", "none", "null", "n/a"})
-
-
-def is_missing(answer: str) -> bool:
-    """Whether an answer cell holds nothing, or what spreadsheet tools write for nothing."""
-    return answer.strip().lower() in _MISSING

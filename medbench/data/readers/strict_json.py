@@ -1,0 +1,71 @@
+"""JSON in which nothing may be said twice: of a repeated key, Python keeps the last value without a word."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from medbench.errors import DataError
+
+__all__ = ["NotJsonError", "parse_json", "refuse_repeated"]
+
+
+class NotJsonError(DataError):
+    """A text that is no JSON at all."""
+
+
+class _Repeated(NamedTuple):
+    """Stands in the place of an object that has a key twice, until the record around it is known."""
+
+    key: str
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any] | _Repeated:
+    seen: set[str] = set()
+    for key, _ in pairs:
+        folded = key.strip().casefold()
+        if folded in seen:
+            return _Repeated(key)
+        seen.add(folded)
+    return dict(pairs)
+
+
+def parse_json(text: str, where: str) -> Any:
+    """Parse JSON; what it returns goes through :func:`refuse_repeated`, whole or record by record.
+
+    Raises:
+        NotJsonError: If the text is not JSON.
+        DataError: If it has a key twice at its top.
+    """
+    try:
+        found = json.loads(text, object_pairs_hook=_object)
+    # Beside broken syntax: numbers of thousands of digits, and bottomless nesting.
+    except (ValueError, RecursionError) as error:
+        raise NotJsonError(
+            f"not JSON: {error}", where=where, hint="mend the file, or fetch it again"
+        ) from error
+    if isinstance(found, _Repeated):
+        refuse_repeated(found, where)
+    return found
+
+
+def refuse_repeated(value: Any, where: str) -> None:
+    """Refuse a value in which an object has a key twice, whatever its case.
+
+    Raises:
+        DataError: If there is one.
+    """
+    waiting = [value]
+    while waiting:
+        current = waiting.pop()
+        if isinstance(current, _Repeated):
+            raise DataError(
+                f"the key {current.key!r} is written twice",
+                where=where,
+                hint="keep one of them; only the last one would count",
+            )
+        if isinstance(current, Mapping):
+            waiting += current.values()
+        elif isinstance(current, list):
+            waiting += current
