@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from medbench.models.memory import free_memory
 
-__all__ = ["PackedWeights"]
+__all__ = ["PackedWeights", "packs"]
 
 _LOG = logging.getLogger(__name__)
 _SHARE = 0.25  # of the free memory that the copies may take
@@ -29,6 +29,13 @@ _TOKENS = 16  # that the order is chosen for; it serves any number
 _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
 
 Product = Callable[[Tensor], Tensor]
+
+
+def packs(dtype: torch.dtype) -> bool:
+    """Whether this machine multiplies by packed weights of a number format; bfloat16 needs its instructions."""
+    if dtype not in _TOLERANCE or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
+        return False
+    return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _State(NamedTuple):
@@ -94,9 +101,8 @@ def _can_pack(module: nn.Module) -> TypeGuard[nn.Linear]:
     weight = module.weight
     return (
         weight.device.type == "cpu"
-        and weight.dtype in _TOLERANCE
         and not weight.is_inference()  # its changes are not counted
-        and hasattr(torch.ops.mkldnn, "_reorder_linear_weight")
+        and packs(weight.dtype)
     )
 
 

@@ -7,8 +7,10 @@ import torch
 from torch import nn
 
 from medbench.models import Engine, prepacking
-from medbench.models.prepacking import PackedWeights
+from medbench.models.prepacking import PackedWeights, packs
 from tests.models.engines import tiny_model
+
+_packing = pytest.mark.skipif(not packs(torch.float32), reason="this build of torch packs no weights")
 
 
 def _layer(dtype: torch.dtype = torch.float32, *, bias: bool = True) -> nn.Linear:
@@ -25,8 +27,9 @@ def test_the_product_is_the_layers(dtype: torch.dtype, bias: bool, shape: tuple[
     x = torch.randn(*shape, 48, dtype=dtype)
     expected = layer(x)
     weights = PackedWeights(layer)
-    assert weights.product(layer) is not layer
+    assert (weights.product(layer) is not layer) == packs(dtype)
     with weights.at_work():
+        assert ("forward" in layer.__dict__) == packs(dtype)
         inside = layer(x)
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
     for found in (inside, weights.product(layer)(x)):
@@ -34,6 +37,23 @@ def test_the_product_is_the_layers(dtype: torch.dtype, bias: bool, shape: tuple[
         torch.testing.assert_close(found, expected, rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+@torch.no_grad()
+def test_without_the_instructions_a_layer_stays_plain(
+    monkeypatch: pytest.MonkeyPatch, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
+    assert not packs(torch.bfloat16)
+    layer = _layer(dtype)
+    weights = PackedWeights(layer)
+    assert (weights.product(layer) is layer) == (not packs(dtype))
+    x = torch.randn(3, 48, dtype=dtype)
+    expected = layer(x)
+    with weights.at_work():
+        torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
+
+
+@_packing
 @torch.no_grad()
 def test_layers_are_as_they_were_afterwards() -> None:
     model = nn.Sequential(_layer(), nn.ReLU())
@@ -86,9 +106,10 @@ def test_what_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     layer = _layer()
     assert PackedWeights(layer).product(layer) is layer
     monkeypatch.setattr(prepacking, "free_memory", lambda _: 4 * 48 * 70 * 4)
-    assert PackedWeights(layer).product(layer) is not layer
+    assert (PackedWeights(layer).product(layer) is not layer) == packs(torch.float32)
 
 
+@_packing
 @pytest.mark.parametrize("fault", ["refuses", "differs"])
 @torch.no_grad()
 def test_a_layer_that_cannot_be_packed_rightly_stays_plain(
