@@ -32,7 +32,7 @@ Product = Callable[[Tensor], Tensor]
 
 
 def packs(dtype: torch.dtype) -> bool:
-    """Whether this machine multiplies by packed weights of a number format; bfloat16 needs its instructions."""
+    """Whether this machine packs weights of a number format; bfloat16 needs its instructions."""
     if dtype not in _TOLERANCE or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return False
     return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())

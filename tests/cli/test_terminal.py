@@ -60,6 +60,7 @@ def test_names_give_way_in_a_narrow_terminal_and_numbers_do_not(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "50")
+    monkeypatch.setenv("TERM", "xterm")  # a dumb terminal always counts as 80 columns wide
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     rows = [["a_very_long_name_of_some_task_" + end, "0.25", "[0.125, 0.375]"] for end in "xy"]
     lines = _terminal_lines(TextTable(["task", "value", "95% interval"], rows, [False, True, True]), capsys)

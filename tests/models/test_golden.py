@@ -14,6 +14,7 @@ from torch import Tensor
 from medbench.models import MoLoRALinear, convert, load_model, molora_linears, set_impl
 from medbench.models.molora import Impl
 from tests.models.checkpoints import GOLDEN_CASES, Source, expected, golden
+from tests.models.engines import less_exact
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -50,7 +51,8 @@ def _logits(model: PreTrainedModel, ids: Tensor) -> Tensor:
 def test_logits_and_router_choices(
     shared: Path, tmp_path: Path, case: str, layout: str, attention: str
 ) -> None:
-    model = load_model(*_source(shared, case, layout, tmp_path))
+    source = _source(shared, case, layout, tmp_path)
+    model = load_model(*source)
     model.set_attn_implementation(attention)
     golden_tensors = expected(shared, case)
     seen: dict[str, tuple[Tensor, Tensor]] = {}
@@ -59,18 +61,22 @@ def test_logits_and_router_choices(
         module.observer = lambda _module, logits, choice, _weights, name=name: seen.update(
             {name: (logits, choice)}
         )
-    difference = (
-        _logits(model, golden_tensors["prefill.input_ids"]) - golden_tensors["prefill.logits"]
-    ).abs()
-    assert difference.max() <= 1e-3
+    ids, published = golden_tensors["prefill.input_ids"], golden_tensors["prefill.logits"]
+    difference = (_logits(model, ids) - published).abs().amax(1)
+    # At a few tokens float32 rounding grows past any fixed bound, in the published logits too; how far
+    # depends on the order in which a processor sums. Their distance from float64 says where, and how far.
+    exact = _logits(load_model(*source, dtype="float64"), ids)
+    rounding = (published.double() - exact).abs().amax(1)
+    assert (rounding <= 5e-4).float().mean() >= 0.9
+    assert (difference <= (2 * rounding).clamp(min=1e-3)).all()
     routers = {name for name in golden_tensors if name.startswith("prefill.router_logits.")}
     assert seen.keys() == routers
     for name in routers:
         top = golden_tensors[name].topk(3, dim=1)
         clear = top.values[:, 1] - top.values[:, 2] > _NEAR_TIE
-        chosen, published = seen[name][1].sort(dim=1).values, top.indices[:, :2].sort(dim=1).values
+        chosen, theirs = seen[name][1].sort(dim=1).values, top.indices[:, :2].sort(dim=1).values
         assert clear.any()
-        assert torch.equal(chosen[clear], published[clear])
+        assert torch.equal(chosen[clear], theirs[clear])
 
 
 @pytest.mark.parametrize("case", GOLDEN_CASES)
@@ -108,7 +114,7 @@ def test_16_bit_mixtures_are_as_exact_as_the_loop(shared: Path, case: str, dtype
 @pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
 @pytest.mark.parametrize("case", GOLDEN_CASES)
 def test_16_bit_logits_are_as_exact_as_the_loops(shared: Path, case: str, dtype: str) -> None:
-    """The whole model on 400 tokens; the median, since flipped near-ties decide the largest errors."""
+    """The whole model on 400 tokens, compared token by token, since near-ties decide the largest errors."""
     source = golden(shared, case, "merged")
     texts = json.loads((source.path.parent / "expected.json").read_bytes())["generations"]
     prompts = [torch.tensor([text["prompt_ids"] + text["new_ids"]]) for text in texts]
@@ -119,8 +125,10 @@ def test_16_bit_logits_are_as_exact_as_the_loops(shared: Path, case: str, dtype:
     error = {}
     for impl in FORMS:
         set_impl(model, impl)
-        error[impl] = (torch.cat([_logits(model, ids) for ids in prompts]).double() - truth).abs().median()
-    assert 0 < error["stacked"] <= error["loop"]
+        logits = torch.cat([_logits(model, ids) for ids in prompts]).double()
+        error[impl] = (logits - truth).abs().median(1).values
+    assert (error["stacked"] > 0).any()
+    assert not less_exact(error["stacked"], error["loop"])
 
 
 def _output(module: MoLoRALinear, x: Tensor, impl: Impl) -> tuple[Tensor, Tensor]:
