@@ -4,22 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medbench.analysis.router_tables import (
+    CELL_KEYS,
+    DAMAGED,
+    PER_EXPERT,
+    PER_GROUP,
+    place,
+    routing_table,
+    without_totals,
+)
 from medbench.errors import AnalysisError
+from medbench.runs.routing import RouterSums, find_violation
 
-__all__ = ["CELL_KEYS", "Cells", "cells", "recorded"]
+__all__ = ["Cells", "cells"]
 
+Codes = NDArray[np.intp]
 Floats = NDArray[np.float64]
 
-#: What tells the groups of ``routing.parquet`` apart, the expert aside.
-CELL_KEYS = ("model", "run", "task", "document", "phase", "layer", "projection")
-
-_PER_EXPERT = ("count", "mass", "top1", "prob")
-_PER_GROUP = ("tokens", "entropy", "near_ties")
+_SUMS = (*PER_GROUP, *PER_EXPERT, "coactive")
 
 
 @dataclass(frozen=True)
@@ -52,110 +60,201 @@ class Cells:
 
     @property
     def top_k(self) -> Floats:
-        """``[G]`` experts chosen per token."""
+        """``[G]`` experts chosen per token; NaN without tokens."""
         unknown: Floats = np.full(len(self.tokens), np.nan)
         np.divide(self.count.sum(axis=1), self.tokens, out=unknown, where=self.tokens > 0)
         return unknown
+
+    def shape(self) -> tuple[int, int]:
+        """Experts E of every router, and how many of them, k, each token chooses.
+
+        Raises:
+            AnalysisError: Routers differ in that.
+        """
+        _check_shapes(self, np.zeros(len(self.keys), np.intp), "compared")
+        top_k = self.top_k[self.tokens > 0]
+        return int(self.experts[0]), round(float(top_k[0])) if len(top_k) else 0
 
     def merge(self, by: Sequence[str]) -> Cells:
         """Add up the groups that agree in the columns ``by``.
 
         Raises:
-            AnalysisError: Routers of different sizes would be added up.
+            AnalysisError: Routers of different shapes would be added up.
         """
-        grouped = self.keys.groupby(list(by), observed=True, sort=True, dropna=False)
-        codes = grouped.ngroup().to_numpy()
-        size = int(codes.max()) + 1 if len(codes) else 0
-        first = np.full(size, -1)
-        first[codes[::-1]] = np.arange(len(codes))[::-1]
-        experts = self.experts[first]
-        if (experts[codes] != self.experts).any():
-            raise AnalysisError(
-                "routers with different numbers of experts cannot be added up",
-                hint="keep the columns model and layer in the grouping",
-            )
-
-        def add(values: Floats) -> Floats:
-            total = np.zeros((size, *values.shape[1:]))
-            np.add.at(total, codes, values)
-            return total
-
+        codes = _codes(self.keys, by)
+        _check_shapes(self, codes, "added up")
+        first = _first(codes)
         return Cells(
             keys=self.keys.iloc[first][list(by)].reset_index(drop=True),
-            experts=experts,
-            **{name: add(getattr(self, name)) for name in (*_PER_GROUP, *_PER_EXPERT, "coactive")},
-        )
+            experts=self.experts[first],
+            **{name: _add(codes, len(first), getattr(self, name)) for name in _SUMS},
+        ).checked()
 
     def select(self, keep: NDArray[np.bool_]) -> Cells:
         """Keep some groups."""
         return Cells(
             keys=self.keys[keep].reset_index(drop=True),
             experts=self.experts[keep],
-            **{name: getattr(self, name)[keep] for name in (*_PER_GROUP, *_PER_EXPERT, "coactive")},
+            **{name: getattr(self, name)[keep] for name in _SUMS},
         )
 
+    def checked(self) -> Cells:
+        """These very cells, if they can be sums over tokens.
 
-def recorded(frame: pd.DataFrame, phase: str | None = None) -> pd.DataFrame:
-    """The rows of ``runs.routing()``, or those of one phase.
+        Raises:
+            AnalysisError: They break what holds of all sums; the message names run and cell.
+        """
+        found = find_violation(RouterSums(self.experts, **{name: getattr(self, name) for name in _SUMS}))
+        if found is not None:
+            raise _impossible(found.what, self.keys.iloc[found.group])
+        return self
 
-    Raises:
-        AnalysisError: There are none.
-    """
-    if frame.empty:
-        raise AnalysisError(
-            "there is no routing to analyse", hint="only models with routers record any, unless --routing off"
+    def to_frame(self) -> pd.DataFrame:
+        """The rows of ``runs.routing()`` that :func:`cells` makes these cells of."""
+        g, e = np.nonzero(np.arange(self.count.shape[1]) < self.experts[:, None])
+        whole = {"tokens": self.tokens[g], "count": self.count[g, e], "top1": self.top1[g, e]}
+        return (
+            self.keys.iloc[g]
+            .reset_index(drop=True)
+            .assign(
+                expert=e,
+                **{name: values.astype(np.int64) for name, values in whole.items()},
+                mass=self.mass[g, e],
+                prob=self.prob[g, e],
+                entropy=self.entropy[g],
+                near_ties=self.near_ties[g],
+                coactive=[
+                    pairs[: self.experts[group]] for group, pairs in zip(g, self.coactive[g, e], strict=True)
+                ],
+            )
         )
-    if phase is None:
-        return frame
-    chosen = frame[frame["phase"] == phase]
-    if chosen.empty:
-        raise AnalysisError(
-            f"no routing of a phase {phase!r} was recorded",
-            hint=f"there are {' and '.join(sorted(frame['phase'].astype(str).unique()))}",
-        )
-    return chosen
 
 
 def cells(frame: pd.DataFrame) -> Cells:
     """Arrange ``runs.routing()`` (or one ``routing.parquet``) as arrays.
 
-    Where a task has rows of single documents as well as of all of them (document -1), the former are kept:
-    they add up to the latter and can be resampled.
+    Rows that name the same cell and expert are added up: what belongs to a group of tokens once a group,
+    not once a row. Where a task has rows of single documents as well as of all of them (document -1), the
+    former are kept: they add up to the latter and can be resampled.
 
     Raises:
-        AnalysisError: There are no rows, or columns are missing.
+        AnalysisError: There are no rows, columns are missing, or the counts cannot be sums over tokens; the
+            message names run and cell.
     """
-    frame = recorded(frame)
-    frame = frame.assign(**{name: "" for name in ("model", "run") if name not in frame})
-    missing = {*CELL_KEYS, "expert", *_PER_EXPERT, *_PER_GROUP, "coactive"} - set(frame.columns)
-    if missing:
-        raise AnalysisError(f"the routing table lacks the columns {sorted(missing)}")
-    detailed = frame.groupby(["model", "run", "task"], observed=True)["document"].transform("max") >= 0
-    frame = frame[~detailed | (frame["document"] >= 0)]
-    grouped = frame.groupby(list(CELL_KEYS), observed=True, sort=True)
-    codes = grouped.ngroup().to_numpy()
+    frame = without_totals(routing_table(frame))
+    codes = _codes(frame, CELL_KEYS)
+    first = _first(codes)
+    keys = frame.iloc[first][list(CELL_KEYS)].reset_index(drop=True)
     expert = frame["expert"].to_numpy().astype(np.intp)
-    size, width = int(codes.max()) + 1, int(expert.max()) + 1
-    first = np.full(size, -1)
-    first[codes[::-1]] = np.arange(len(codes))[::-1]
-    experts = np.zeros(size, dtype=np.int64)
-    np.maximum.at(experts, codes, expert + 1)
+    lengths = _lengths(frame["coactive"], keys)
+    experts = lengths[first]
+    wrong = (lengths != experts[codes]) | (expert >= lengths) | (np.bincount(codes)[codes] < lengths)
+    if wrong.any():
+        group = keys.iloc[codes[np.argmax(wrong)]]
+        raise _impossible("rows are missing, or of different numbers of experts", group)
+    size, width = len(first), int(experts.max())
+    flat = codes * width + expert
 
-    def spread(name: str) -> Floats:
-        values = np.zeros((size, width))
-        values[codes, expert] = frame[name].to_numpy()
-        return values
+    def spread(values: Floats) -> Floats:
+        return _add(flat, size * width, values).reshape(size, width, *values.shape[1:])
 
-    together = np.zeros((size, width, width))
-    rows = frame["coactive"].to_numpy()
-    lengths = np.array([len(row) for row in rows])
-    for length in np.unique(lengths):
-        chosen = np.flatnonzero(lengths == length)
-        together[codes[chosen], expert[chosen], :length] = np.stack(list(rows[chosen]))[:, :width]
-    return Cells(
-        keys=frame.iloc[first][list(CELL_KEYS)].reset_index(drop=True),
-        experts=experts,
-        **{name: frame[name].to_numpy()[first].astype(np.float64) for name in _PER_GROUP},
-        **{name: spread(name) for name in _PER_EXPERT},
-        coactive=together,
+    columns = {
+        name: spread(frame[name].to_numpy(dtype=np.float64, na_value=np.nan))
+        for name in (*PER_GROUP, *PER_EXPERT)
+    }
+    inside = np.arange(width) < experts[:, None]
+    for name in PER_GROUP:
+        stated = columns[name]
+        differs = inside & ~np.isclose(stated, stated[:, :1], rtol=1e-9, atol=0, equal_nan=True)
+        if differs.any():
+            group = int(np.argmax(differs.any(axis=1)))
+            raise _impossible(f"the rows of its experts differ in {name}", keys.iloc[group])
+        columns[name] = stated[:, 0]
+    pairs = spread(_stacked(frame["coactive"], lengths, keys))
+    found = Cells(keys=keys, experts=experts, **columns, coactive=pairs).checked()
+    _check_routers(found)
+    return found
+
+
+def _lengths(rows: pd.Series[Any], keys: pd.DataFrame) -> NDArray[np.int64]:
+    try:
+        return np.array([len(row) for row in rows], np.int64)
+    except TypeError as error:
+        raise _impossible("coactive holds no lists", keys.iloc[0][:2]) from error
+
+
+def _stacked(rows: pd.Series[Any], lengths: NDArray[np.int64], keys: pd.DataFrame) -> Floats:
+    """Lists of numbers as rows that are filled up with zeros."""
+    stacked = np.zeros((len(rows), int(lengths.max())))
+    lists = rows.to_numpy()
+    try:
+        for length in np.unique(lengths):
+            chosen = np.flatnonzero(lengths == length)
+            stacked[chosen, :length] = np.stack(list(lists[chosen]))
+    except (TypeError, ValueError) as error:
+        raise _impossible("coactive holds no lists of numbers", keys.iloc[0][:2]) from error
+    return stacked
+
+
+def _check_shapes(counted: Cells, codes: Codes, doing: str) -> None:
+    """Refuse routers of different shapes in one group."""
+    shapes: tuple[tuple[str, Floats], ...] = (
+        ("numbers of experts", counted.experts.astype(np.float64)),
+        ("numbers of experts chosen by a token", counted.top_k),
     )
+    for what, values in shapes:
+        ends = np.full((2, int(codes.max()) + 1), np.nan)
+        np.fmin.at(ends[0], codes, values)
+        np.fmax.at(ends[1], codes, values)
+        differ = ends[0] < ends[1]
+        if differ.any():
+            group = counted.keys.iloc[int(np.argmax(codes == np.argmax(differ)))]
+            raise AnalysisError(
+                f"routers with different {what} cannot be {doing}",
+                where=place(group),
+                hint="keep models, runs and layers apart",
+            )
+
+
+def _check_routers(counted: Cells) -> None:
+    """Refuse a run in which a router changes its shape, or has not seen every token.
+
+    Every token passes all routers of a model, so that all of them count the same tokens of a text.
+    """
+    keys = counted.keys
+    _check_shapes(counted, _codes(keys, ("model", "run", "layer", "projection")), "those of one run")
+    texts = _codes(keys, ("model", "run", "task", "document", "phase"))
+    run = _codes(keys, ("model", "run"))
+    routers = keys.drop_duplicates(["model", "run", "layer", "projection"]).index
+    expected = np.bincount(run[routers])
+    first = _first(texts)
+    wrong = counted.tokens != counted.tokens[first][texts]
+    wrong |= np.bincount(texts)[texts] != expected[run]
+    if wrong.any():
+        raise _impossible("not all routers counted the same tokens", keys.iloc[int(np.argmax(wrong))])
+
+
+def _codes(keys: pd.DataFrame, by: Sequence[str]) -> Codes:
+    """The number of each row's group, by the order of the groups."""
+    grouped = keys.groupby(list(by), observed=True, sort=True, dropna=False)
+    return grouped.ngroup().to_numpy().astype(np.intp)
+
+
+def _first(codes: Codes) -> Codes:
+    """The first row of every group."""
+    first = np.full(int(codes.max()) + 1 if len(codes) else 0, -1, np.intp)
+    first[codes[::-1]] = np.arange(len(codes))[::-1]
+    return first
+
+
+def _add(codes: Codes, groups: int, values: Floats) -> Floats:
+    """Sums of the rows of each group: ``[rows, ...]`` to ``[groups, ...]``."""
+    flat = values.reshape(len(values), -1)
+    total = np.empty((groups, flat.shape[1]))
+    for column in range(flat.shape[1]):
+        total[:, column] = np.bincount(codes, flat[:, column], minlength=groups)
+    return total.reshape(groups, *values.shape[1:])
+
+
+def _impossible(what: str, key: pd.Series[Any]) -> AnalysisError:
+    return AnalysisError(f"router counts do not add up: {what}", where=place(key), hint=DAMAGED)

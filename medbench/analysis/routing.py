@@ -15,7 +15,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from medbench.analysis import router_metrics as metrics
-from medbench.analysis.router_cells import Cells, cells, recorded
+from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_tables import NotRecordedError, recorded
 from medbench.errors import AnalysisError
 from medbench.statistics.resampling import bootstrap_totals
 
@@ -308,25 +309,31 @@ def load_difference(first: pd.DataFrame, second: pd.DataFrame, by: Sequence[str]
     Args:
         first: ``runs.routing()`` of one run.
         second: That of the other; experts are matched by position, so both must stem from one training.
-        by: Columns to keep apart.
+        by: Columns to keep apart; tokens of the tasks that both ran are compared.
 
     Returns:
         A row per group and expert: ``load``, ``load_other``, ``difference``, ``load_chance``.
 
     Raises:
-        AnalysisError: A side holds several runs, or the routers differ in size.
+        AnalysisError: A side holds several runs.
+        NotRecordedError: They have no tasks in common, or their routers differ in size.
     """
-    sides = []
-    for frame in (recorded(first), recorded(second)):
-        if len(frame[["model", "run"]].drop_duplicates()) != 1:
-            raise AnalysisError(
-                "loads are compared between two runs", hint="give one run directory on each side"
-            )
-        sides.append(expert_load(frame, by).drop(columns=["model", "run"]))
+    frames = (recorded(first), recorded(second))
+    if any(len(frame[["model", "run"]].drop_duplicates()) != 1 for frame in frames):
+        raise AnalysisError("loads are compared between two runs", hint="give one run directory on each side")
+    # Other tasks make other loads, and say nothing about the checkpoints.
+    tasks = [frame["task"].astype(str) for frame in frames]
+    shared = set(tasks[0]) & set(tasks[1])
+    if not shared:
+        raise NotRecordedError("the two runs have no tasks in common", hint="run both on the same tasks")
+    sides = [
+        expert_load(frame[names.isin(shared)], by).drop(columns=["model", "run"])
+        for frame, names in zip(frames, tasks, strict=True)
+    ]
     keys = [name for name in by if name not in ("model", "run")] + ["expert"]
     joined = sides[0].merge(sides[1][[*keys, "load", "load_chance"]], on=keys, suffixes=("", "_other"))
     if joined.empty or (joined["load_chance"] != joined["load_chance_other"]).any():
-        raise AnalysisError(
+        raise NotRecordedError(
             "the two runs have no routers in common", hint="compare checkpoints of one layout"
         )
     found = joined.assign(difference=joined["load"] - joined["load_other"])

@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from medbench.analysis import router_metrics as metrics
 from medbench.analysis.answers import document_values
 from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.runs import Run, Runs
-from medbench.errors import AnalysisError
 from medbench.statistics import holm
 
 __all__ = ["loads_by_verdict", "routing_by_verdict"]
@@ -40,7 +40,7 @@ def routing_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) 
         under permutation), ``p_value``, ``p_holm`` (over the tasks of the run).
 
     Raises:
-        AnalysisError: No run recorded single documents.
+        NotRecordedError: No run recorded single documents.
     """
     rows = []
     for run in _recorded(runs):
@@ -76,7 +76,7 @@ def loads_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) ->
         the permutation distribution of the largest standardised difference (Westfall & Young 1993, maxT).
 
     Raises:
-        AnalysisError: No run recorded single documents.
+        NotRecordedError: No run recorded single documents.
     """
     parts = []
     for run in _recorded(runs):
@@ -122,11 +122,11 @@ class _Loads:
 def _recorded(runs: Runs) -> list[Run]:
     found = []
     for run in runs:
-        table = run.tables.routing(None)
-        if table is not None and table.num_rows and max(table.column("document").to_pylist()) >= 0:
+        frame = run.routing()
+        if len(frame) and (frame["document"] >= 0).any():
             found.append(run)
     if not found:
-        raise AnalysisError(
+        raise NotRecordedError(
             "no run recorded the routing of single documents", hint="run with --routing documents"
         )
     return found
@@ -137,8 +137,7 @@ def _tasks(run: Run) -> list[tuple[str, _Loads, NDArray[np.bool_]]]:
     kinds = [name for name in run.tables.sample_columns() if name.startswith(("counts.", "labels."))]
     samples = run.samples(["task", "doc_id", "score", *kinds])
     samples["value"] = document_values(samples)
-    table = run.tables.routing(None)
-    frame = table.to_pandas().assign(model="", run="") if table is not None else pd.DataFrame()
+    frame = run.routing()
     found = []
     for task, part in frame.groupby("task", observed=True, sort=True):
         values = samples[samples["task"] == task].drop_duplicates("doc_id").set_index("doc_id")["value"]

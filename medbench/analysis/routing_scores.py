@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing import task_similarity
 from medbench.analysis.runs import Run
 from medbench.analysis.units import with_units
-from medbench.errors import AnalysisError
 
 __all__ = ["SharedGains", "shared_gains"]
 
@@ -53,22 +53,22 @@ def shared_gains(
         draws: How many.
 
     Raises:
-        AnalysisError: There is no routing, or fewer than four tasks have a share as their score in both runs.
+        NotRecordedError: There is no routing, or fewer than four tasks have a share as their score in both
+            runs.
     """
-    table = later.tables.routing(None)
-    frame = pd.DataFrame() if table is None else table.to_pandas()
+    frame = later.routing()
     if frame.empty:
-        raise AnalysisError("no routing was recorded", where=str(later.path))
+        raise NotRecordedError("no routing was recorded", where=str(later.path))
     gains = _gains(later, earlier)
     frame = frame[frame["task"].astype(str).isin(list(gains.index))]
     names = sorted(frame["task"].astype(str).unique())
     if len(names) < _FEWEST:
-        raise AnalysisError(
+        raise NotRecordedError(
             f"{len(names)} tasks were scored in both runs; at least {_FEWEST} are needed",
             where=str(earlier.path),
         )
     # Intervals are not asked for: one draw is as good as none.
-    found = task_similarity(frame.assign(model="", run=""), phase=phase, seed=seed, draws=1)
+    found = task_similarity(frame, phase=phase, seed=seed, draws=1)
     pairs = found.loc[found["task"] != found["other"], ["task", "other", "similarity"]]
     pairs = pairs.reset_index(drop=True)
     first, second = (np.searchsorted(names, pairs[side].to_numpy(dtype=str)) for side in ("task", "other"))

@@ -11,6 +11,7 @@ from typing import Any, Literal, NamedTuple, Protocol
 import pandas as pd
 import pyarrow as pa
 
+from medbench.analysis.router_tables import CELL_KEYS, DAMAGED
 from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, plain_frame, read_table, table_columns
 from medbench.analysis.units import with_units
 from medbench.errors import AnalysisError
@@ -94,6 +95,10 @@ class Run:
         """Columns of this run's documents, as far as there are such; texts are plain texts."""
         return plain_frame(self.tables.samples(columns, tasks))
 
+    def routing(self, *, tasks: Sequence[str] | None = None) -> pd.DataFrame:
+        """This run's part of :meth:`Runs.routing`."""
+        return Runs((self,)).routing(tasks=tasks)
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -172,8 +177,14 @@ class Runs:
         return join_tables((run.model, run.run, run.tables.samples(wanted, tasks)) for run in self.runs)
 
     def routing(self, *, tasks: Sequence[str] | None = None) -> pd.DataFrame:
-        """A row per run, task, phase, layer, projection and expert; no rows for models without routers."""
-        found = ((run.model, run.run, run.tables.routing(tasks)) for run in self.runs)
+        """A row per run, task, document, phase, layer, projection and expert.
+
+        There are no rows for models without routers.
+
+        Raises:
+            AnalysisError: A run's table cannot be read, or says something twice.
+        """
+        found = ((run.model, run.run, _routing(run, tasks)) for run in self.runs)
         return join_tables((model, run, table) for model, run, table in found if table is not None)
 
     def manifest(self) -> pd.DataFrame:
@@ -182,6 +193,22 @@ class Runs:
         ``versions`` and ``data`` are JSON texts, so that rows compare and group.
         """
         return pd.DataFrame([_manifest_row(run) for run in self.runs])
+
+
+def _routing(run: Run, tasks: Sequence[str] | None) -> pa.Table | None:
+    """The router counts of a run, each cell once."""
+    try:
+        table = run.tables.routing(tasks)
+    except (OSError, pa.ArrowException) as error:
+        raise AnalysisError(
+            f"the routing cannot be read: {error}", where=str(run.path), hint=DAMAGED
+        ) from error
+    if table is None:
+        return None
+    keys = [*CELL_KEYS[2:], "expert"]
+    if set(keys) <= set(table.column_names) and table.select(keys).to_pandas().duplicated().any():
+        raise AnalysisError("the routing counts something twice", where=str(run.path), hint=DAMAGED)
+    return table
 
 
 def _manifest_row(run: Run) -> dict[str, Any]:

@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medbench.analysis.router_cells import Cells, cells, recorded
+from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_tables import CELL_KEYS, recorded, routing_table, without_totals
 from medbench.analysis.runs import Runs
 from medbench.errors import AnalysisError
 from medbench.statistics.resampling import bootstrap_totals
@@ -24,17 +25,28 @@ def task_groups(runs: Runs, by: Sequence[str] = ("language", "family")) -> dict[
 
     Args:
         runs: Runs that scored the tasks.
-        by: Columns of ``runs.scores()`` that make a kind.
+        by: Columns of ``runs.scores()`` that make a kind; ``other`` stands for what a task does not say.
+
+    Raises:
+        AnalysisError: There is no such column, or a task is of one kind in one and of another in another run.
     """
     scores = runs.scores()
-    tasks = scores[scores["kind"] == "task"].drop_duplicates("task")
-    unknown = [name for name in by if name not in tasks]
+    unknown = [name for name in by if name not in scores]
     if unknown or not by:
         raise AnalysisError(
             f"tasks cannot be grouped by {', '.join(unknown) or 'nothing'}", hint="language, family, protocol"
         )
-    kinds = tasks[list(by)].astype(str).agg("-".join, axis=1)
-    return dict(zip(tasks["task"].astype(str), kinds, strict=True))
+    tasks = scores.loc[scores["kind"] == "task", ["task", *by]].astype(object)
+    parts = tasks[list(by)].where(tasks[list(by)].notna(), "other").astype(str)
+    kinds = pd.DataFrame({"task": tasks["task"].astype(str), "kind": parts.agg("-".join, axis=1)})
+    kinds = kinds.drop_duplicates()
+    twice = kinds[kinds["task"].duplicated(keep=False)]
+    if len(twice):
+        raise AnalysisError(
+            f"{twice['task'].iloc[0]} is of different kinds: {', '.join(twice['kind'].iloc[:2])}",
+            hint="its definition changed from one run to another; look at the runs one by one",
+        )
+    return dict(zip(kinds["task"], kinds["kind"], strict=True))
 
 
 def regroup(frame: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
@@ -45,17 +57,20 @@ def regroup(frame: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
         groups: The group of each task; tasks without one are left out.
 
     Returns:
-        The same table with the group's name in ``task``; documents keep apart by new numbers.
+        A table of the same form with the group's name in ``task``. Documents keep apart by new numbers,
+        unless a task of the group recorded only all of them together: then the group does so too.
     """
-    task = recorded(frame)["task"].astype(str)
-    kept = frame[task.isin(list(groups))]
-    detailed = kept.groupby(["model", "run", "task"], observed=True)["document"].transform("max") >= 0
-    kept = kept[~detailed | (kept["document"] >= 0)]
+    table = without_totals(routing_table(frame))
+    kept = table[table["task"].astype(str).isin(list(groups))]
+    if kept.empty:
+        return kept
     numbers = kept.groupby(["task", "document"], observed=True, sort=True).ngroup()
-    return kept.assign(
-        task=kept["task"].astype(str).map(dict(groups)),
-        document=np.where(kept["document"] >= 0, numbers, -1),
+    kept = kept.assign(
+        task=kept["task"].astype(str).map(dict(groups)), document=numbers.where(kept["document"] >= 0, -1)
     )
+    of_group = kept.groupby(["model", "run", "task"], observed=True)["document"]
+    kept = kept.assign(document=kept["document"].where(of_group.transform("min") >= 0, -1))
+    return cells(kept).to_frame() if kept.duplicated([*CELL_KEYS, "expert"]).any() else kept
 
 
 def specialisation(
@@ -91,9 +106,7 @@ def specialisation(
 
 
 def _of_run(mine: Cells, across: bool, seed: int, draws: int) -> pd.DataFrame:
-    experts = int(mine.experts.max())
-    if (mine.experts != experts).any():
-        raise AnalysisError("routers with different numbers of experts cannot be compared")
+    experts, top_k = mine.shape()
     pairs = list(zip(mine.keys["layer"].astype(int), mine.keys["projection"].astype(str), strict=True))
     routers = sorted(set(pairs))
     place = {pair: i for i, pair in enumerate(routers)}
@@ -104,11 +117,11 @@ def _of_run(mine: Cells, across: bool, seed: int, draws: int) -> pd.DataFrame:
     where = ([row[owner] for owner in owners], [place[pair] for pair in pairs])
     np.add.at(sums, where, np.column_stack([mine.count[:, :experts], mine.tokens]))
     task_of = np.array([task for task, _ in documents])
-    known = all(document >= 0 for _, document in documents)
-    chance = float(np.nanmean(mine.top_k)) / experts
+    document_of = np.array([document for _, document in documents])
     total, parts = sums.sum(axis=0), []
     for task in dict.fromkeys(task for task, _ in documents):
         own = sums[task_of == task]
+        known = bool((document_of[task_of == task] >= 0).all())
         low = high = np.full((1 if across else len(routers), experts), np.nan)
         if known and len(own) > 1:
             blocks = bootstrap_totals(own.reshape(len(own), -1), seed=seed, draws=draws)
@@ -131,7 +144,7 @@ def _of_run(mine: Cells, across: bool, seed: int, draws: int) -> pd.DataFrame:
                     "low": low.ravel(),
                     "high": high.ravel(),
                     "elsewhere": _rates(total - own.sum(axis=0), across).ravel(),
-                    "chance": chance,
+                    "chance": top_k / experts,
                     "documents": len(own) if known else 0,
                 }
             )

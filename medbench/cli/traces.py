@@ -50,7 +50,8 @@ def kinds(
     found = load(runs)
     groups = task_groups(found, split_names(by))
     routing = part_counts(found) if phase in ("template", "content") else found.routing()
-    frame = specialisation(regroup(routing, groups), across_routers=across, phase=phase)
+    rates = specialisation(regroup(routing, groups), across_routers=across, phase=phase)
+    frame = rates.rename(columns={"task": "kind"})
     if as_json:
         print_json(as_records(frame))
         return

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.errors import ModelError
+from medbench.models.routing_invariants import RouterSums, find_violation
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -93,6 +94,42 @@ class RoutingCounts:
     def _shape(self) -> tuple[Any, ...]:
         return (self.layers, self.projections, self.num_experts, self.top_k)
 
+    def checked(self) -> RoutingCounts:
+        """These very counts, if they can be the sums of tokens.
+
+        Raises:
+            ModelError: They break what holds of all counts; the message names the place.
+        """
+        cells, experts = (len(self.layers), len(self.projections)), self.num_experts
+        groups = len(self.labels) * cells[0] * cells[1]
+
+        def flat(values: NDArray[Any], *inner: int) -> NDArray[Any]:
+            return values.reshape(groups, *inner)
+
+        found = find_violation(
+            RouterSums(
+                experts=np.full(groups, experts),
+                tokens=np.repeat(self.tokens, cells[0] * cells[1]),
+                entropy=flat(self.entropy),
+                near_ties=flat(self.near_ties),
+                count=flat(self.count, experts),
+                mass=flat(self.mass, experts),
+                top1=flat(self.top1, experts),
+                prob=flat(self.prob, experts),
+                coactive=flat(self.coactive, experts, experts),
+            ),
+            self.top_k,
+        )
+        if found is None:
+            return self
+        label, layer, projection = np.unravel_index(found.group, (len(self.labels), *cells))
+        (task, document), phase = self.labels[label]
+        raise ModelError(
+            f"router counts do not add up: {found.what}",
+            where=f"{task}, document {document}, {phase}, layer {self.layers[layer]}, "
+            f"{self.projections[projection]}",
+        )
+
     def to_frame(self) -> pd.DataFrame:
         """A row per group, layer, projection and expert: the columns of ``routing.parquet``."""
         import pandas as pd
@@ -149,24 +186,28 @@ class RoutingCounts:
         """Read :meth:`to_bytes` back.
 
         Raises:
-            ModelError: The bytes are something else, or damaged.
+            ModelError: The bytes are something else, or damaged, or the counts cannot be sums over tokens.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:
                 head = json.loads(archive["head"].tobytes().decode("utf-8"))
                 arrays = {name: archive[name] for name in (*_INTEGERS, *_FLOATS)}
-            return cls(
-                labels=tuple(((str(task), int(doc)), str(phase)) for task, doc, phase in head["labels"]),
-                layers=tuple(head["layers"]),
-                projections=tuple(head["projections"]),
-                num_experts=int(head["num_experts"]),
-                top_k=int(head["top_k"]),
-                **arrays,
-            )._checked()
+            return (
+                cls(
+                    labels=tuple(((str(task), int(doc)), str(phase)) for task, doc, phase in head["labels"]),
+                    layers=tuple(head["layers"]),
+                    projections=tuple(head["projections"]),
+                    num_experts=int(head["num_experts"]),
+                    top_k=int(head["top_k"]),
+                    **arrays,
+                )
+                ._fitting()
+                .checked()
+            )
         except (ValueError, KeyError, TypeError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise ModelError("these are not router counts, or they are damaged") from error
 
-    def _checked(self) -> RoutingCounts:
+    def _fitting(self) -> RoutingCounts:
         experts, cells = self.num_experts, (len(self.layers), len(self.projections))
         inner: Mapping[str, Sequence[int]] = {
             "tokens": (),

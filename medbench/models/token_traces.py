@@ -174,9 +174,17 @@ class Traces:
         whole = self.choice.shape == self.gate.shape == shape and self.choice.dtype == np.uint8
         if not whole or (self.choice.size and int(self.choice.max()) >= self.num_experts):
             raise ValueError("the choices do not fit the tokens")
-        pieces = len(self.documents)
-        if len(self.offsets) != pieces + 1 or (np.diff([0, *self.offsets, len(self.tokens)]) < 0).any():
+        ranked = np.sort(self.choice, axis=2)
+        if not 0 < ranked.shape[2] <= self.num_experts or (ranked[:, :, 1:] == ranked[:, :, :-1]).any():
+            raise ValueError("a token chooses an expert twice, or none")
+        pieces, ends = len(self.documents), self.offsets
+        if (
+            ends.shape != (pieces + 1,)
+            or ends[0] != 0
+            or ends[-1] != len(self.tokens)
+            or (np.diff(ends) < 0).any()
+        ):
             raise ValueError("the documents do not fit the tokens")
-        if self.phases.shape != (pieces,) or self.starts.shape != (pieces,):
+        if self.phases.shape != (pieces,) or self.starts.shape != (pieces,) or (self.phases > 1).any():
             raise ValueError("the pieces do not fit the documents")
         return self

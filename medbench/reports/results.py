@@ -208,7 +208,7 @@ def contrast_table(frame: pd.DataFrame) -> TextTable:
 
 
 def specialisation_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.specialisation.specialisation`."""
+    """The rows of :func:`medbench.analysis.specialisation.specialisation`, kinds in a column ``kind``."""
     keys = list(frame.columns[: list(frame.columns).index("rate")])
     rows = [
         [
@@ -220,9 +220,7 @@ def specialisation_table(frame: pd.DataFrame) -> TextTable:
         ]
         for row in frame.to_dict("records")
     ]
-    # What regroup() left in the place of the task is a kind of task.
-    headers = [*("kind" if key == "task" else key for key in keys)]
-    headers += ["rate", "95% interval", "other kinds", "chance"]
+    headers = [*keys, "rate", "95% interval", "other kinds", "chance"]
     notes = ["Percent of the tokens that choose the expert. Intervals resample documents."]
     return TextTable(headers, rows, [False] * len(keys) + [True] * 4, notes, "Experts by kind of task")
 

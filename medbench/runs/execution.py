@@ -31,11 +31,12 @@ from medbench.runs.plan import RunPlan
 from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
 from medbench.runs.rescoring import copy_answers, find_answered
+from medbench.runs.routing import stored_routing
 from medbench.runs.scores import group_rows, main_metric, task_rows
 from medbench.runs.store import ResponseStore, StoreError
 from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
 from medbench.runs.traces import traced_vocabulary
-from medbench.runs.writing import total_routing, write_tables
+from medbench.runs.writing import write_tables
 
 if TYPE_CHECKING:
     from medbench.models import MedbenchLM, StoredLM
@@ -231,7 +232,7 @@ def _evaluate(
             finished.append(result)
             samples.append(documents)
             scored.extend(rows)
-        routing = total_routing(store.routing()) if plan.settings.routing != "off" else None
+        routing = stored_routing(store) if plan.settings.routing != "off" else None
         model_info = lm.get_model_info()
         vocabulary = None
         if plan.settings.routing == "tokens":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medbench.runs.directory import RunDirectory
@@ -12,7 +12,7 @@ from medbench.runs.tables import ScoreRow, TaskSamples, samples_table, scores_ta
 if TYPE_CHECKING:
     from medbench.models import RoutingCounts
 
-__all__ = ["total_routing", "write_tables"]
+__all__ = ["write_tables"]
 
 
 def write_tables(
@@ -33,18 +33,3 @@ def write_tables(
             frame[frame["task"].isin(done)].to_parquet(temporary, compression="zstd", index=False)
     with replacing(directory.scores) as temporary:
         pq.write_table(scores_table(scored), temporary, compression="zstd")
-
-
-def total_routing(batches: Iterable[RoutingCounts]) -> RoutingCounts | None:
-    """Add up router counts by halves: one after the other would copy the sum of all for every batch."""
-    parts: list[tuple[int, RoutingCounts]] = []
-    for counts in batches:
-        size = 1
-        while parts and parts[-1][0] == size:
-            size, counts = 2 * size, parts.pop()[1] + counts
-        parts.append((size, counts))
-    total = None
-    while parts:
-        counts = parts.pop()[1]
-        total = counts if total is None else counts + total
-    return total

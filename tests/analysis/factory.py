@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from medbench.statistics import average_interval, interval
 
-__all__ = ["FakeTask", "write_routing", "write_run"]
+__all__ = ["FakeTask", "router_rows", "write_routing", "write_run"]
 
 LETTERS = ["A", "B", "C", "D"]
 
@@ -118,7 +118,7 @@ def write_routing(
                     for document in range(documents) if documents else [-1]:
                         size = tokens // max(documents, 1)
                         logits = rng.normal(size=(size, experts)) + bias
-                        rows.extend(_cells(task, document, phase, layer, projection, logits, top_k))
+                        rows.extend(router_rows(task, document, phase, layer, projection, logits, top_k))
     return pa.Table.from_pylist(rows, schema=ROUTING)
 
 
@@ -300,9 +300,10 @@ def _group(name: str, members: Sequence[str], scores: Sequence[Mapping[str, Any]
     }
 
 
-def _cells(
-    task: str, document: int, phase: str, layer: int, projection: str, logits: Any, top_k: int
+def router_rows(
+    task: str, document: int, phase: str, layer: int, projection: str, logits: Any, top_k: int = 2
 ) -> list[dict[str, Any]]:
+    """What ``routing.parquet`` says of tokens whose router had these logits, ``[tokens, experts]``."""
     tokens, experts = logits.shape
     p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     order = np.argsort(-p, axis=1)

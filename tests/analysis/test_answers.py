@@ -30,7 +30,7 @@ from medbench.analysis.routing_answers import (
 )
 from medbench.analysis.sensitivity import protocol_agreement, sensitivity
 from medbench.errors import AnalysisError
-from tests.analysis.factory import ROUTING, FakeTask, write_run
+from tests.analysis.factory import ROUTING, FakeTask, router_rows, write_run
 
 
 def test_document_values() -> None:
@@ -124,28 +124,7 @@ def _routing(right: NDArray[np.bool_], lean: float) -> pa.Table:
         for projection in ("gate", "up", "down"):
             logits = rng.normal(size=(30, 4))
             logits[:, 0] += lean if ok else 0.0
-            chosen = np.zeros((30, 4), dtype=int)
-            np.put_along_axis(chosen, np.argsort(-logits, axis=1)[:, :2], 1, axis=1)
-            together = chosen.T @ chosen
-            rows += [
-                {
-                    "task": "t",
-                    "document": document,
-                    "phase": "prompt",
-                    "layer": 0,
-                    "projection": projection,
-                    "expert": expert,
-                    "tokens": 30,
-                    "count": int(chosen[:, expert].sum()),
-                    "mass": 1.0,
-                    "top1": 0,
-                    "prob": 1.0,
-                    "entropy": 1.0,
-                    "near_ties": 0,
-                    "coactive": together[expert].tolist(),
-                }
-                for expert in range(4)
-            ]
+            rows += router_rows("t", document, "prompt", 0, projection, logits)
     return pa.Table.from_pylist(rows, schema=ROUTING)
 
 

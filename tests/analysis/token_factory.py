@@ -38,6 +38,7 @@ def make_traces(
     drawn = np.argsort(rng.random((2, len(tokens), experts)), axis=2)[:, :, :k].astype(np.uint8)
     if choice is not None:
         drawn = np.broadcast_to(np.asarray(choice, np.uint8), drawn.shape).copy()
+    weights = rng.dirichlet(np.ones(k), drawn.shape[:2])
     return Traces(
         model="m",
         routers=((0, "gate"), (0, "up")),
@@ -48,7 +49,7 @@ def make_traces(
         offsets=np.cumsum([0, *(len(ids) for *_, ids in texts)]).astype(np.int64),
         tokens=np.array(tokens, np.int32),
         choice=drawn,
-        gate=rng.integers(0, 256, drawn.shape).astype(np.uint8),
+        gate=np.rint(255 * weights).astype(np.uint8),
         texts=words if words is not None else {token: f"w{token}" for token in tokens},
         special=frozenset(special),
     )

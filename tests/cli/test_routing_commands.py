@@ -24,7 +24,7 @@ def test_kinds_are_printed_beside_chance(tmp_path: Path, capsys: pytest.CaptureF
     run = write_run(tmp_path, "m", tasks, routing=write_routing(["x", "y"], documents=4))
     assert main(["routing", "kinds", str(run), "--by", "language", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
-    assert [(row["task"], row["expert"]) for row in rows] == [(k, e) for k in ("en", "zh") for e in range(4)]
+    assert [(row["kind"], row["expert"]) for row in rows] == [(k, e) for k in ("en", "zh") for e in range(4)]
     assert all(row["chance"] == 0.5 and row["low"] <= row["rate"] <= row["high"] for row in rows)
     assert main(["routing", "kinds", str(run), "--each"]) == 0
     assert "Experts by kind of task" in capsys.readouterr().out

@@ -142,6 +142,37 @@ def test_scoring(
     _check(total, _count_slowly(_MODEL, sequences))
 
 
+@pytest.mark.parametrize("level", ["tasks", "documents"])
+@pytest.mark.parametrize("share", [True, False])
+@pytest.mark.parametrize(
+    ("contexts", "options"),
+    [
+        ([[3, 4, 5], [3, 4, 5]], [[7, 8]]),
+        ([[3, 4, 5], [3, 4, 5]], [[7, 8], [9, 10, 11]]),
+        ([[3, 4, 5], [3, 4, 5], [3, 4, 5]], [[7, 8], [7, 8]]),
+        ([_STEM, _STEM, [6]], [[7, 8, 9]]),
+        ([[*_STEM, 1], [*_STEM, 2], [*_STEM, 1]], [[7, 8], [9]]),
+    ],
+)
+def test_a_text_that_several_documents_ask_counts_for_each(
+    contexts: list[list[int]], options: list[list[int]], share: bool, level: str
+) -> None:
+    engine = Engine(_MODEL, share_prefixes=share, routing=level)
+    requests = [(context, option) for context in contexts for option in options]
+    labels = [("exam", number) for number in range(len(contexts)) for _ in options]
+    engine.score(requests, labels)
+    sequences = []
+    for number, context in enumerate(contexts):
+        shown = ("exam", number if level == "documents" else -1)
+        sequences.append((shown, context, len(context), 0))
+        sequences += [
+            (shown, [*context, *option[:-1]], len(context), len(context))
+            for option in {tuple(option): option for option in options}.values()
+            if len(option) > 1
+        ]
+    _check(engine.routing(), _count_slowly(_MODEL, sequences))
+
+
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(
     st.lists(st.tuples(_PROMPTS, st.integers(1, 6)), min_size=1, max_size=6),

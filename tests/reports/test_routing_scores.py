@@ -6,13 +6,16 @@ import json
 import re
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from medbench.analysis import load_runs
 from medbench.cli import main
 from medbench.reports.sections.routing_scores import routing_scores
-from tests.analysis.factory import FakeTask, write_routing, write_run
+from tests.analysis.factory import ROUTING, FakeTask, router_rows, write_routing, write_run
 
 NAMES = ["a", "b", "c", "d"]
 
@@ -28,11 +31,18 @@ def _runs(folder: Path, *, documents: int = 40) -> list[Path]:
         right = set(samples.loc[(samples["task"] == "a") & (samples["score"] == 1), "doc_id"])
         frame = table.to_pandas()
         own = (frame["task"] == "a") & frame["document"].isin(right)
-        # Expert 0 gets what expert 1 had.
-        for target, share in ((0, 1), (1, 0)):
-            chosen = own & (frame["expert"] == target)
-            frame.loc[chosen, "count"] = share * frame.loc[chosen, "tokens"]
-        frame.to_parquet(late / "routing.parquet", index=False)
+        # All tokens choose expert 0, none expert 1.
+        logits = np.random.default_rng(3).normal([9, -9, 0, 0], size=(2_000 // documents, 4))
+        groups = frame[own & (frame["expert"] == 0)].to_dict("records")
+        rows = [
+            row
+            for key in groups
+            for row in router_rows(
+                key["task"], key["document"], key["phase"], key["layer"], key["projection"], logits
+            )
+        ]
+        planted = pd.concat([frame[~own], pd.DataFrame(rows)], ignore_index=True)
+        pq.write_table(pa.Table.from_pandas(planted, schema=ROUTING), late / "routing.parquet")
     return [early, late]
 
 

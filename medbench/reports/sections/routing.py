@@ -22,10 +22,10 @@ def routing(runs: Runs, systems: list[str]) -> Section | None:
     """Heat maps of the expert load, with a choice of task and phase; ``None`` without routers."""
     figures, payload = [], []
     for run, system in zip(runs, systems, strict=True):
-        table = run.tables.routing(None)
-        if table is None or not table.num_rows:
+        frame = run.routing()
+        if frame.empty:
             continue
-        figure, data = _figure(cells(table.to_pandas()), system)
+        figure, data = _figure(cells(frame), system)
         figures.append(figure)
         payload.append(data)
     if not figures:
@@ -61,8 +61,8 @@ def _figure(counted: Cells, system: str) -> tuple[dict[str, Any], dict[str, Any]
                 keep &= (keys["phase"] == phase).to_numpy()
             if keep.any():
                 loads[f"{i}/{j}"] = _loads(counted.select(keep), order)
-    chance = 1 / int(counted.experts.max())
-    top_k = float(np.nanmean(counted.top_k))
+    experts, top_k = counted.shape()
+    chance = 1 / experts
     shares = [value / 10_000 for value in loads["0/0"]]
     busiest = int(np.argmax(shares))
     (projection, layer), expert = order[busiest // width], busiest % width
@@ -70,7 +70,7 @@ def _figure(counted: Cells, system: str) -> tuple[dict[str, Any], dict[str, Any]
     picture = Picture(
         name=f"load-{stem(system)}",
         title=f"Expert load of {system}",
-        caption=f"{width} experts, {top_k:.0f} chosen per token, {len(layers)} layers. "
+        caption=f"{width} experts, {top_k} chosen per token, {len(layers)} layers. "
         f"Chance level: {level} of the choices for every expert.",
         reading=f"Orange experts receive more of the choices than chance ({level}), blue ones less. "
         "Over all "

@@ -24,10 +24,10 @@ def routing_pairs(runs: Runs, systems: list[str]) -> Section | None:
     """
     figures = []
     for run, system in zip(runs, systems, strict=True):
-        table = run.tables.routing(None)
-        if table is None or not table.num_rows:
+        frame = run.routing()
+        if frame.empty:
             continue
-        merged = cells(table.to_pandas()).merge(["layer", "projection"])
+        merged = cells(frame).merge(["layer", "projection"])
         # With one expert per token, or as many as there are, no pair says anything.
         if ((merged.top_k > 1) & (merged.top_k < merged.experts)).all():
             figures.append(_figure(merged, system))

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from medbench.analysis import Runs
+from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing_answers import routing_by_verdict
 from medbench.analysis.routing_scores import SharedGains, shared_gains
-from medbench.errors import AnalysisError
 from medbench.reports.formats import known, p_text, signed_text
 from medbench.reports.heatmap import Cell, scatter, value_map
 from medbench.reports.picture import Picture
@@ -30,14 +30,14 @@ def routing_scores(runs: Runs, systems: Sequence[str]) -> Section | None:
     for run, system in zip(runs, systems, strict=True):
         try:
             frame = routing_by_verdict(Runs((run,)))
-        except AnalysisError:
+        except NotRecordedError:
             continue  # it recorded no single documents
         if not frame.empty:
             figures.append(_verdicts(frame, system))
     if len(runs) > 1:
         try:
             gains = shared_gains(runs.runs[-1], runs.runs[0])
-        except AnalysisError:
+        except NotRecordedError:
             pass  # no routing, or too few tasks in common
         else:
             if known(gains.correlation):

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 
 from medbench.analysis import Runs
+from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing import load_difference, router_summary, task_similarity
-from medbench.errors import AnalysisError
 from medbench.reports.formats import known
 from medbench.reports.heatmap import Cell, expert_map, layer_lines, value_map
 from medbench.reports.picture import Picture, Ramp
@@ -34,9 +34,9 @@ def routing_tasks(runs: Runs, systems: list[str], *, draws: int = 200) -> Sectio
     """Figures of the routers per task; ``None`` without routers."""
     frames: dict[str, pd.DataFrame] = {}
     for run, system in zip(runs, systems, strict=True):
-        table = run.tables.routing(None)
-        if table is not None and table.num_rows:
-            frames[system] = table.to_pandas().assign(model=system, run="")
+        frame = run.routing()
+        if not frame.empty:
+            frames[system] = frame.assign(model=system, run="")
     if not frames:
         return None
     blocks = [_block(system, frame, draws) for system, frame in frames.items()]
@@ -188,7 +188,7 @@ def _change(frames: dict[str, pd.DataFrame]) -> Picture | None:
     first, last = systems[0], systems[-1]
     try:
         return change_picture(frames[last], frames[first], (last, first))
-    except AnalysisError:
+    except NotRecordedError:
         return None  # checkpoints of different shape have no experts in common
 
 
@@ -201,7 +201,7 @@ def change_picture(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str
         names: What they are called.
 
     Raises:
-        AnalysisError: They have no routers in common.
+        NotRecordedError: They have no routers or tasks in common.
     """
     frame = load_difference(one, other, ["layer", "projection"])
     projections = [name for name in ("gate", "up", "down") if name in set(frame["projection"])]

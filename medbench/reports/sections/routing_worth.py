@@ -26,10 +26,10 @@ def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section 
     groups = task_groups(runs)
     figures = []
     for run, system in zip(runs, systems, strict=True):
-        table = run.tables.routing(None)
-        if table is None or not table.num_rows:
+        recorded = run.routing()
+        if recorded.empty:
             continue
-        frame = regroup(table.to_pandas().assign(model=system, run=""), groups)
+        frame = regroup(recorded.assign(model=system, run=""), groups)
         if not frame.empty:
             figures.append(_specialised(frame, system, draws))
     if not figures:

@@ -1,0 +1,51 @@
+"""Router counts of a run: added up over its batches, and never written where they cannot be right."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from medbench.errors import ModelError
+from medbench.models.routing_invariants import RouterSums, find_violation
+
+if TYPE_CHECKING:
+    from medbench.models import RoutingCounts
+    from medbench.runs.store import ResponseStore
+
+__all__ = ["RouterSums", "find_violation", "stored_routing", "total_routing"]
+
+_LOG = logging.getLogger(__name__)
+
+
+def stored_routing(store: ResponseStore) -> RoutingCounts | None:
+    """The router counts of all stored batches; ``None``, with a warning, where they cannot be right.
+
+    Scores do not depend on them.
+    """
+    try:
+        return total_routing(store.routing())
+    except ModelError as error:
+        where = f" ({error.where})" if error.where else ""
+        _LOG.warning("routing is left out: %s%s", error.what, where)
+        return None
+
+
+def total_routing(batches: Iterable[RoutingCounts]) -> RoutingCounts | None:
+    """Add up router counts by halves: one after the other would copy the sum of all for every batch.
+
+    Raises:
+        ModelError: The counts of a batch or their sum break what holds of all counts, or come from models
+            with different routers.
+    """
+    parts: list[tuple[int, RoutingCounts]] = []
+    for counts in batches:
+        size = 1
+        while parts and parts[-1][0] == size:
+            size, counts = 2 * size, parts.pop()[1] + counts
+        parts.append((size, counts))
+    total = None
+    while parts:
+        counts = parts.pop()[1]
+        total = counts if total is None else counts + total
+    return None if total is None else total.checked()
