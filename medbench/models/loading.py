@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from medbench.errors import ModelError
 from medbench.models.determinism import prepare_determinism, route_deterministically
+from medbench.models.devices import open_device
 from medbench.models.folder import read_json
 from medbench.models.fused import require_fused
 from medbench.models.impl_choice import choose_impl
@@ -85,7 +86,7 @@ def load_model(
         raise ModelError(f"unknown impl {impl!r}", hint=f"auto or one of {', '.join(get_args(Impl))}")
     if deterministic:
         prepare_determinism()
-    place = _device(device)
+    place = open_device(device)
     checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
     element = _dtype(dtype, checkpoint)
     require_quantization(quantization, element)
@@ -229,16 +230,3 @@ def _dtype(name: str, checkpoint: Checkpoint) -> torch.dtype:
     if name not in DTYPES:
         raise ModelError(f"unknown dtype {name!r}", hint=f"auto or one of {', '.join(DTYPES)}")
     return DTYPES[name]
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(
-            f"the device {name!r} cannot be used", hint="cpu, cuda, cuda:0, … or auto"
-        ) from error
-    return device
