@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,11 +13,12 @@ if TYPE_CHECKING:
     from medbench.analysis import Runs
     from medbench.catalog import ModelDefinition
     from medbench.runs.ablation import AblationOutcome
+    from medbench.runs.execution import RunOutcome
     from medbench.runs.plan import RunPlan
     from medbench.runs.traces import Traces
     from medbench.workers.options import WorkerOptions
 
-__all__ = ["Evaluation", "ablate", "evaluate", "evaluate_with_outcome", "trace"]
+__all__ = ["Evaluation", "ablate", "evaluate", "evaluate_each", "evaluate_with_outcome", "trace"]
 
 DEFAULT_TASKS = ("medbench_all",)
 
@@ -47,7 +48,7 @@ def evaluate(model: str = "demo", tasks: Sequence[str] = DEFAULT_TASKS, **option
     """Evaluate a model and return its run.
 
     Args:
-        model: Name of a model definition, a YAML file, or a checkpoint folder.
+        model: Name of a model definition, a YAML file, or the folder or hub id of a checkpoint.
         tasks: Tasks, groups or tags.
         **options: As for :func:`evaluate_with_outcome`.
 
@@ -57,9 +58,26 @@ def evaluate(model: str = "demo", tasks: Sequence[str] = DEFAULT_TASKS, **option
     return evaluate_with_outcome(model=model, tasks=tasks, **options).runs
 
 
-def evaluate_with_outcome(
+def evaluate_with_outcome(*, model: str = "demo", name: str | None = None, **options: Any) -> Evaluation:
+    """Evaluate a model on tasks and say how it went.
+
+    Args:
+        model: Name of a model definition, a YAML file, or the folder or hub id of a checkpoint.
+        name: What to call the model; by default as its definition or folder is called.
+        **options: As for :func:`evaluate_each`.
+
+    Raises:
+        MedbenchError: The input is at fault; the message says what to do.
+        SystemExit: In the helping processes of ``torchrun`` and ``accelerate launch``, once rank 0 is done.
+    """
+    [outcome] = evaluate_each([model], names=() if name is None else [name], **options)
+    return outcome
+
+
+def evaluate_each(
+    models: Sequence[str],
     *,
-    model: str = "demo",
+    names: Sequence[str] = (),
     tasks: Sequence[str] = (),
     base: str | None = None,
     limit: int | None = None,
@@ -88,11 +106,16 @@ def evaluate_with_outcome(
     workers: int | str | None = None,
     ray_address: str | None = None,
     gpus_per_worker: int = 1,
-) -> Evaluation:
-    """Evaluate a model on tasks and say how it went.
+    tell: Callable[[str], None] | None = None,
+) -> Iterator[Evaluation]:
+    """Evaluate models on tasks, one after the other, and say of each how it went.
+
+    All are planned before the first is evaluated.
 
     Args:
-        model: Name of a model definition, a YAML file, or a checkpoint folder.
+        models: Names of model definitions, YAML files, or folders or hub ids of checkpoints.
+        names: What to call them; by default as their definitions or folders are called, and other models of
+            the same name are told apart (:func:`medbench.runs.naming.name_plans`).
         tasks: Tasks, groups or tags; every bundled task by default.
         base: Base model of an adapter checkpoint.
         limit: Documents per task.
@@ -107,8 +130,9 @@ def evaluate_with_outcome(
         quantization: Overrides the definition's: ``none``, ``int8`` or ``nf4`` base weights.
         deterministic: Overrides the definition's: whether arithmetic is to be reproducible.
         max_batch_tokens: Token budget of a batch, or ``auto``.
-        chat_template: Overrides the definition's choice.
-        system_prompt: Overrides the definition's system prompt.
+        chat_template: Whether prompts go through the chat template, instead of what the definition says and
+            the tokenizer has.
+        system_prompt: Overrides the system prompt of the definition or of the authors; empty for none.
         routing: ``off``, ``tasks``, ``documents`` or ``tokens``.
         shuffle_options: Seed that permutes the options of exam questions.
         circular: Ask exam questions in every rotation of their options.
@@ -123,6 +147,10 @@ def evaluate_with_outcome(
         ray_address: Running Ray cluster to use, ``auto`` or ``ray://…``; by default workers stay on this
             machine.
         gpus_per_worker: GPUs that each copy of the model is spread over.
+        tell: Hears what models are called, where that is not plain; by default it is shown with the progress.
+
+    Yields:
+        An outcome per model.
 
     Raises:
         MedbenchError: The input is at fault; the message says what to do.
@@ -136,10 +164,11 @@ def evaluate_with_outcome(
     crew = _workers(workers, ray_address, gpus_per_worker)
     if ranks.launched():
         ranks.take_the_lead()
-    from medbench.analysis import load_runs
     from medbench.catalog import find_model
     from medbench.runs.execution import execute
+    from medbench.runs.naming import check_names, name_plans
 
+    check_names(names, len(models))
     settings = RunSettings(
         limit=limit,
         num_fewshot=num_fewshot,
@@ -153,21 +182,47 @@ def evaluate_with_outcome(
         routing=routing,
         max_batch_tokens=max_batch_tokens,
     )
-    definition = find_model(
-        model, base=base, dtype=dtype, device=device, quantization=quantization, deterministic=deterministic
-    )
-    outcome = execute(
-        _plan(settings, definition, tasks, task_folders, allow_code=allow_code),
-        Path(results),
-        fresh=fresh,
-        rescore=rescore,
-        log_file=Path(log_file) if log_file is not None else None,
-        progress=None if quiet else _progress(),
-        workers=crew,
-    )
+    definitions = [
+        find_model(
+            model,
+            base=base,
+            dtype=dtype,
+            device=device,
+            quantization=quantization,
+            deterministic=deterministic,
+        )
+        for model in models
+    ]
+    plans = [
+        _plan(settings, definition, tasks, task_folders, allow_code=allow_code) for definition in definitions
+    ]
+    plans, notes = name_plans(plans, Path(results), names)
+    say = tell or (_silent if quiet else _progress().message)
+    for note in notes:
+        say(note)
+    for plan in plans:
+        outcome = execute(
+            plan,
+            Path(results),
+            fresh=fresh,
+            rescore=rescore,
+            log_file=Path(log_file) if log_file is not None else None,
+            progress=None if quiet else _progress(),
+            workers=crew,
+        )
+        yield _evaluation(outcome, with_report=report)
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+def _evaluation(outcome: RunOutcome, *, with_report: bool) -> Evaluation:
+    from medbench.analysis import load_runs
+
     runs = load_runs(outcome.directory.path)
     page = outcome.directory.path / "report.html"
-    if report and not (outcome.reused and page.exists()):
+    if with_report and not (outcome.reused and page.exists()):
         from medbench.reports import write_report
 
         write_report(runs, page)
@@ -205,7 +260,7 @@ def ablate(
     :func:`medbench.analysis.ablation.read_ablation` reads what it leaves behind.
 
     Args:
-        model: As for :func:`evaluate_with_outcome`, like all that is not named here.
+        model: As for :func:`evaluate_with_outcome`; what is not named here is as for :func:`evaluate_each`.
         tasks: Tasks, groups or tags; every bundled task by default.
         variants: What to change, such as ``expert:3``, ``expert:0+1@2.gate``, ``top1``, ``off``
             (:func:`medbench.models.parse_ablation`); by default every expert in turn, and the other forms.
@@ -229,6 +284,7 @@ def ablate(
     from medbench.catalog import find_model
     from medbench.models import parse_ablation
     from medbench.runs.ablation import ablate as run_ablation
+    from medbench.runs.naming import name_plans
 
     chosen = None if variants is None else [parse_ablation(text) for text in variants]
     settings = RunSettings(
@@ -241,7 +297,12 @@ def ablate(
     )
     definition = find_model(model, base=base, dtype=dtype, device=device)
     plan = _plan(settings, definition, tasks, task_folders, allow_code=allow_code)
-    return run_ablation(plan, chosen, Path(results), where=sweep, progress=None if quiet else _progress())
+    [plan], notes = name_plans([plan], Path(results))
+    progress = None if quiet else _progress()
+    if progress is not None:
+        for note in notes:
+            progress.message(note)
+    return run_ablation(plan, chosen, Path(results), where=sweep, progress=progress)
 
 
 def trace(
@@ -258,7 +319,7 @@ def trace(
     """Record what every router chooses for every token of the prompts of some tasks.
 
     Args:
-        model: As for :func:`evaluate_with_outcome`, like all that is not named here.
+        model: As for :func:`evaluate_with_outcome`; what is not named here is as for :func:`evaluate_each`.
         tasks: Tasks, groups or tags; every bundled task by default.
         base: See there.
         limit: See there.

@@ -13,6 +13,7 @@ import pandas as pd
 from medbench.analysis.answers import document_values
 from medbench.analysis.runs import Run, Runs
 from medbench.analysis.systems import main_scores
+from medbench.runs.settings import recorded_settings
 from medbench.statistics import mcnemar_exact
 
 __all__ = ["protocol_agreement", "sensitivity"]
@@ -52,7 +53,7 @@ def sensitivity(runs: Runs) -> pd.DataFrame:
                     "lowest": float(values.min()),
                     "highest": float(values.max()),
                     "flips": _flips([values_of[run.run].get(str(task)) for run in having]),
-                    "varied": _varied([run.manifest.get("settings") or {} for run in having]),
+                    "varied": _varied([recorded_settings(run.manifest) for run in having]),
                 }
             )
     names = ["model", "task", "runs", "mean", "deviation", "lowest", "highest", "flips", "varied"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import filecmp
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -13,7 +14,16 @@ from medbench.catalog.reading import YamlFile, read_yaml
 from medbench.catalog.tasks import Place
 from medbench.errors import CatalogError
 
-__all__ = ["DTYPES", "LAYOUTS", "QUANTIZATIONS", "ModelDefinition", "find_model", "list_models", "read_model"]
+__all__ = [
+    "DTYPES",
+    "LAYOUTS",
+    "QUANTIZATIONS",
+    "ModelDefinition",
+    "find_model",
+    "hub_id",
+    "list_models",
+    "read_model",
+]
 
 LAYOUTS = ("auto", "adapter", "merged", "converted", "plain")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
@@ -55,13 +65,14 @@ class ModelDefinition:
         device: Where to compute; ``auto`` takes a GPU where there is one.
         quantization: Whether the base weights are held in fewer bits: ``none``, ``int8`` or ``nf4``.
         deterministic: Whether arithmetic is to be reproducible (:mod:`medbench.models.determinism`).
-        chat_template: Whether prompts go through the tokenizer's chat template.
-        system_prompt: First message of the chat, if any.
+        chat_template: Whether prompts go through the tokenizer's chat template; ``None``: where it has one.
+        system_prompt: First message of the chat, empty for none; ``None``: the one of the authors in a chat
+            with a checkpoint in their layout, else none.
         engine: Settings of the engine, such as ``max_batch_tokens``.
         licence: Terms of the weights.
         citation: The paper to cite.
         homepage: Where the weights are published.
-        source: The YAML that says all this; None for a bare path.
+        source: The YAML that says all this; None for a checkpoint that none describes.
     """
 
     model: str
@@ -75,7 +86,7 @@ class ModelDefinition:
     device: str = "auto"
     quantization: str = "none"
     deterministic: bool = False
-    chat_template: bool = False
+    chat_template: bool | None = None
     system_prompt: str | None = None
     engine: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""
@@ -116,7 +127,7 @@ def _check(file: YamlFile) -> None:
         if not file.values.get(key):
             raise CatalogError(f"{key!r} is missing", where=str(file.path), hint=f"add a line `{key}: …`")
     for key in ("chat_template", "deterministic"):
-        if not isinstance(file.values.get(key, False), bool):
+        if not isinstance(file.values.get(key), bool | None):
             raise CatalogError(f"{key!r} is neither true nor false", where=place(key))
     if not isinstance(file.values.get("engine") or {}, dict):
         raise CatalogError(
@@ -151,13 +162,18 @@ def read_model(path: Path) -> ModelDefinition:
     Raises:
         CatalogError: If a key is unknown, missing or of the wrong kind; names the line.
     """
+    return ModelDefinition(**_stated(path), source=path)
+
+
+def _stated(path: Path) -> dict[str, Any]:
+    """What a definition says, key by key."""
     file = read_yaml(path)
     _check(file)
     values = {key: value for key, value in file.values.items() if value is not None}
     for key in ("path", "base"):
         if key in values:
             values[key] = _resolved(values[key], path.parent)
-    return ModelDefinition(**values, source=path)
+    return values
 
 
 def list_models() -> tuple[ModelDefinition, ...]:
@@ -182,7 +198,8 @@ def find_model(
     """Find the model that a person means.
 
     Args:
-        name: Name of a shipped definition, a YAML file, or the folder of a checkpoint.
+        name: Name of a shipped definition, a YAML file, or the folder or hub id of a checkpoint. However it
+            is named, the checkpoint of a shipped definition is run as that says.
         base: Replaces the base of the definition.
         dtype: Replaces its number format.
         device: Replaces its device.
@@ -215,7 +232,8 @@ def _named(name: str) -> ModelDefinition:
     if written.suffix in (".yaml", ".yml"):
         if not written.is_file():
             raise CatalogError("the model definition does not exist", where=name, hint="check the path")
-        return read_model(written)
+        stated = _stated(written)
+        return replace(_checkpoint(stated["path"]), **stated, source=written)
     shipped = {path.stem: path for path in definitions_folder("models").glob("*.yaml")}
     if name in shipped:
         return read_model(shipped[name])
@@ -223,9 +241,56 @@ def _named(name: str) -> ModelDefinition:
     if name in by_name:
         return by_name[name]
     if written.is_dir():
-        return ModelDefinition(model=written.resolve().name, path=str(written.resolve()))
+        return _checkpoint(str(written.resolve()))
+    if _may_be_on_the_hub(name):
+        return _checkpoint(name)
     close = nearest(name, {*shipped, *by_name})
     raise CatalogError(
-        f"there is no model {name!r}, neither a definition, a YAML file nor a folder",
+        f"there is no model {name!r}, neither a definition, a YAML file, a folder nor a hub id",
         hint=f"did you mean {close}?" if close else "`medbench models list` shows the definitions",
     )
+
+
+def hub_id(path: str) -> str | None:
+    """The name of a checkpoint on the hub, ``owner/name``, also of a folder in the hub's cache.
+
+    Args:
+        path: Folder or hub id.
+    """
+    if not Path(path).is_absolute():
+        return path
+    repository = Path(path).resolve().parent.parent.name
+    if Path(path).resolve().parent.name != "snapshots" or not repository.startswith("models--"):
+        return None
+    return repository.removeprefix("models--").replace("--", "/", 1)
+
+
+def _may_be_on_the_hub(name: str) -> bool:
+    """Whether a name can be ``owner/name`` of the hub, and not a path that was misspelt."""
+    owner, _, rest = name.partition("/")
+    return bool(rest) and "/" not in rest and owner not in ("", ".", "..", "~") and not Path(owner).exists()
+
+
+def _same_files(one: Path, two: Path) -> bool:
+    """Whether two folders hold the same files, as a copy of the demo does; different sizes settle most."""
+    if not (one.is_dir() and two.is_dir()):
+        return False
+    names = {path.name for path in one.iterdir()}
+    return names == {path.name for path in two.iterdir()} and all(
+        filecmp.cmp(one / name, two / name, shallow=False) for name in sorted(names)
+    )
+
+
+def _checkpoint(path: str) -> ModelDefinition:
+    """Describe a checkpoint as the shipped definition of it does, else by the defaults.
+
+    Args:
+        path: Path of a folder, or a hub id.
+    """
+    on_hub = hub_id(path)
+    name = Path(on_hub or path).name
+    places = {path, on_hub or str(Path(path).resolve())}
+    for known in list_models():
+        if known.path in places or _same_files(Path(path), Path(known.path)):
+            return replace(known, model=name, path=path)
+    return ModelDefinition(model=name, path=path)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from medbench.errors import escaped, printable
 
-__all__ = ["print_json", "print_table", "say"]
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ["print_json", "print_table", "say", "wide_console"]
 
 _PIPE_WIDTH = 240
 
@@ -28,7 +31,6 @@ def print_json(value: Any) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
     """Print rows as a table; text from definitions and data is shown as it is, never as markup."""
     from rich import box
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -43,6 +45,16 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: st
         table.add_column(column, overflow="fold", no_wrap=number == 0)
     for row in rows:
         table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
+    wide_console(_PIPE_WIDTH).print(table)
+
+
+def wide_console(width: int) -> Console:
+    """A console of the terminal's width; of another where there is no terminal: lines in a pipe are for grep.
+
+    Args:
+        width: Columns in a pipe.
+    """
+    from rich.console import Console
+
     console = Console()
-    # In a pipe there is no width to keep to, and lines are for grep.
-    (console if console.is_terminal else Console(width=_PIPE_WIDTH)).print(table)
+    return console if console.is_terminal else Console(width=width)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import sys
 from collections.abc import Sequence
-from functools import partial
+from contextlib import nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,12 +24,14 @@ from medbench.cli.options import (
     TasksDir,
     split_names,
 )
-from medbench.cli.output import print_json, say
+from medbench.cli.output import print_json, say, wide_console
 
 if TYPE_CHECKING:
     from medbench.api import Evaluation
 
 __all__ = ["register"]
+
+_ANY_WIDTH = 10_000  # columns: no table is wider
 
 
 def register(app: typer.Typer) -> None:
@@ -44,8 +46,14 @@ def run(
         typer.Option(
             "--model",
             "-m",
-            help="Name of a model definition (by default demo), a YAML file, or a checkpoint folder. "
-            "Repeated: the models are evaluated in turn and compared with the first.",
+            help="Name of a model definition (by default demo), a YAML file, or the folder or hub id of a "
+            "checkpoint. Repeated: the models are evaluated in turn and compared with the first.",
+        ),
+    ] = None,
+    name: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--name", help="What to call the model in results and tables; repeated, once for each --model."
         ),
     ] = None,
     tasks: Tasks = None,
@@ -74,10 +82,15 @@ def run(
     ] = None,
     chat_template: Annotated[
         bool | None,
-        typer.Option("--chat-template/--no-chat-template", help="Override the model definition's choice."),
+        typer.Option(
+            "--chat-template/--no-chat-template",
+            help="Whether prompts go through the chat template. By default as the model definition says, "
+            "else where the tokenizer has one.",
+        ),
     ] = None,
     system_prompt: Annotated[
-        str | None, typer.Option(help="Override the system prompt; '' for none.")
+        str | None,
+        typer.Option(help="Replaces the system prompt of the model definition or the authors; '' for none."),
     ] = None,
     routing: Annotated[
         str, typer.Option(help="Router statistics to record: off, tasks, documents or tokens.")
@@ -113,47 +126,50 @@ def run(
     gpus_per_worker: Annotated[
         int, typer.Option(help="GPUs that one copy of the model is spread over, if it does not fit on one.")
     ] = 1,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the scores as JSON.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print settings and scores as JSON.")] = False,
 ) -> None:
     """Evaluate a model on tasks; without arguments, the bundled demo on the bundled samples."""
-    from medbench.api import evaluate_with_outcome
+    from medbench.api import evaluate_each
 
-    ask = partial(
-        evaluate_with_outcome,
-        tasks=split_names(*tasks or ()),
-        base=base,
-        limit=limit,
-        num_fewshot=num_fewshot,
-        data_dir=data_dir,
-        data_source=source,
-        results=results,
-        task_folders=tasks_dir or (),
-        allow_code=allow_code,
-        dtype=dtype,
-        device=device,
-        quantization=quantization,
-        deterministic=deterministic,
-        max_batch_tokens=_number(max_batch_tokens),
-        chat_template=chat_template,
-        system_prompt=system_prompt,
-        routing=routing,
-        shuffle_options=shuffle_options,
-        circular=circular,
-        seed=seed,
-        fresh=fresh,
-        rescore=rescore,
-        report=html,
-        log_file=log_file,
-        quiet=as_json,
-        workers=_number(workers),
-        ray_address=ray_address,
-        gpus_per_worker=gpus_per_worker,
-    )
     outcomes = []
-    for name in model or ["demo"]:
-        outcomes.append(ask(model=name))
-        if not as_json:
-            _show(outcomes[-1])
+    # What code of tasks and of libraries may print does not belong into the JSON.
+    with redirect_stdout(sys.stderr) if as_json else nullcontext():
+        for outcome in evaluate_each(
+            model or ["demo"],
+            names=name or (),
+            tasks=split_names(*tasks or ()),
+            base=base,
+            limit=limit,
+            num_fewshot=num_fewshot,
+            data_dir=data_dir,
+            data_source=source,
+            results=results,
+            task_folders=tasks_dir or (),
+            allow_code=allow_code,
+            dtype=dtype,
+            device=device,
+            quantization=quantization,
+            deterministic=deterministic,
+            max_batch_tokens=_number(max_batch_tokens),
+            chat_template=chat_template,
+            system_prompt=system_prompt,
+            routing=routing,
+            shuffle_options=shuffle_options,
+            circular=circular,
+            seed=seed,
+            fresh=fresh,
+            rescore=rescore,
+            report=html,
+            log_file=log_file,
+            quiet=as_json,
+            workers=_number(workers),
+            ray_address=ray_address,
+            gpus_per_worker=gpus_per_worker,
+            tell=_tell,
+        ):
+            outcomes.append(outcome)
+            if not as_json:
+                _show(outcome)
     if as_json:
         contents = [_as_json(outcome) for outcome in outcomes]
         print_json(contents[0] if len(contents) == 1 else contents)
@@ -174,15 +190,20 @@ def _number(value: str | None) -> int | str | None:
     )
 
 
+def _tell(note: str) -> None:
+    say(f"note: {note}", err=True)
+
+
 def _show(outcome: Evaluation) -> None:
-    from rich.console import Console
     from rich.text import Text
 
     from medbench.errors import printable
-    from medbench.reports.terminal import scores_table
+    from medbench.reports.terminal import run_heading, scores_table
 
     frame = outcome.runs.scores()
-    console = Console()
+    console = wide_console(_ANY_WIDTH)
+    for run in outcome.runs:
+        console.print(run_heading(run))
     console.print(scores_table(frame))
     if (frame["data_source"] == "samples").any():
         console.print("Bundled samples, not a benchmark score.", style="bold yellow")
@@ -204,7 +225,11 @@ def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
     from medbench.reports import write_report
     from medbench.reports.results import comparison_table, leaderboard_table
 
-    runs = load_runs([outcome.directory for outcome in outcomes])
+    directories = list(dict.fromkeys(outcome.directory for outcome in outcomes))
+    if len(directories) == 1:
+        _tell("these are one model, evaluated once: there is nothing to compare")
+        return
+    runs = load_runs(directories)
     first = str(outcomes[0].runs.scores()["model"].iloc[0])
     show_table(comparison_table(compare(runs, first)), "text", None)
     scores = runs.scores()
@@ -217,12 +242,15 @@ def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
 
 
 def _as_json(outcome: Evaluation) -> dict[str, Any]:
-    frame = outcome.runs.scores()
-    columns = ["task", "kind", "metric", "main", "value", "low", "high", "n", "data_source"]
+    from medbench.cli.tables import as_records
+
+    [run] = outcome.runs
     return {
+        "model": run.model,
         "run": str(outcome.directory),
         "report": str(outcome.report) if outcome.report else None,
+        "settings": run.manifest["settings"],
         "failures": outcome.failures,
         "warnings": list(outcome.warnings),
-        "scores": json.loads(frame[columns].to_json(orient="records", force_ascii=False)),
+        "scores": as_records(outcome.runs.scores()),
     }

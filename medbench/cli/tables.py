@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import json
+import math
 import sys
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -31,8 +32,22 @@ def load(paths: list[str] | None) -> Runs:
 
 def as_records(frame: pd.DataFrame) -> list[Any]:
     """Rows of a frame as JSON values, with null for what is missing."""
-    records: list[Any] = json.loads(frame.to_json(orient="records", force_ascii=False, date_format="iso"))
-    return records
+    known = frame.astype(object).where(frame.notna(), None)
+    rows = known.itertuples(index=False, name=None)
+    return [{str(name): _plain(cell) for name, cell in zip(frame.columns, row, strict=True)} for row in rows]
+
+
+def _plain(value: Any) -> Any:
+    """A cell as JSON knows it: numbers keep every digit, and those that JSON has not are null."""
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if hasattr(value, "tolist"):  # of numpy
+        value = value.tolist()
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    return value.isoformat() if hasattr(value, "isoformat") else value
 
 
 def show_table(table: TextTable, form: str, output: Path | None) -> None:

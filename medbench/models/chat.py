@@ -10,7 +10,18 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["render_chat"]
+__all__ = ["AUTHORS_SYSTEM_PROMPT", "has_chat_template", "render_chat"]
+
+# What MING-MOE's authors put before every chat, in training and in evaluation.
+AUTHORS_SYSTEM_PROMPT = "You are a helpful assistant."
+
+
+def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer has the template that :func:`render_chat` would use."""
+    try:
+        return bool(tokenizer.get_chat_template())
+    except ValueError:  # none at all, or several of which none is the default
+        return False
 
 
 def render_chat(

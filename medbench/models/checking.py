@@ -12,10 +12,12 @@ from typing import Any
 import torch
 
 from medbench.errors import ModelError
-from medbench.models.folder import TOKENIZER_FILES, read_json
+from medbench.models.chat import has_chat_template
+from medbench.models.folder import TOKENIZER_FILES
 from medbench.models.layouts import Checkpoint, open_checkpoint
 from medbench.models.skeleton import build_skeleton
 from medbench.models.tensors import LazyTensor
+from medbench.models.tokenizing import load_tokenizer
 
 __all__ = ["CheckReport", "check"]
 
@@ -127,7 +129,7 @@ def check(
 
 def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
     config, molora = checkpoint.config, checkpoint.molora
-    template = checkpoint.model_folder / "tokenizer_config.json"
+    tokenizer = any((checkpoint.model_folder / name).is_file() for name in TOKENIZER_FILES)
     facts: dict[str, Any] = {
         "layout": checkpoint.layout,
         "architecture": config.get("model_type"),
@@ -136,9 +138,9 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "intermediate_size": config.get("intermediate_size"),
         "vocab_size": config.get("vocab_size"),
         "bytes": sum(file.stat().st_size for file in checkpoint.files),
-        "tokenizer": any((checkpoint.model_folder / name).is_file() for name in TOKENIZER_FILES),
-        "chat_template": (checkpoint.model_folder / "chat_template.jinja").is_file()
-        or (template.is_file() and "chat_template" in read_json(template)),
+        "tokenizer": tokenizer,
+        "chat_template": tokenizer
+        and has_chat_template(load_tokenizer(checkpoint.folder, checkpoint.base_folder)),
     }
     if molora is not None:
         facts |= {

@@ -18,7 +18,7 @@ from torch import Tensor
 from medbench.errors import ModelError
 from medbench.models.config import MoLoRAConfig
 from medbench.models.folder import TOKENIZER_FILES
-from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
+from medbench.models.layouts import Checkpoint, Linears, is_of_authors, open_checkpoint
 from medbench.models.layouts.converted import CHECKSUMS, checksum, converted_config
 from medbench.models.molora import molora_linears
 from medbench.models.skeleton import build_skeleton
@@ -74,7 +74,8 @@ def convert(
     plan = {name: tensor for name, tensor in checkpoint.plan(skeleton).items() if name not in skeleton.tied}
     with _written(Path(destination)) as folder:
         _write_tensors(folder, plan, dtype, shard_bytes)
-        _write_config(folder, checkpoint.config, checkpoint.molora)
+        of_authors = is_of_authors(checkpoint.folder)
+        _write_config(folder, checkpoint.config, checkpoint.molora, of_authors=of_authors)
         _copy_companions(checkpoint, folder)
     return Path(destination)
 
@@ -108,7 +109,7 @@ def save_converted(model: PreTrainedModel, destination: str | Path, tokenizer: A
     plan = {name: _lazy(tensor) for name, tensor in tensors.items()}
     with _written(Path(destination)) as folder:
         _write_tensors(folder, plan, None, _SHARD_BYTES)
-        _write_config(folder, model.config.to_diff_dict(), linears[0].config)
+        _write_config(folder, model.config.to_diff_dict(), linears[0].config, of_authors=False)
         if model.generation_config is not None:
             model.generation_config.save_pretrained(folder)
         if tokenizer is not None:
@@ -152,8 +153,9 @@ def _umask() -> int:
     return mask
 
 
-def _write_config(folder: Path, config: Mapping[str, Any], molora: MoLoRAConfig) -> None:
-    text = json.dumps(converted_config(dict(config), molora), indent=2, ensure_ascii=False, sort_keys=True)
+def _write_config(folder: Path, config: Mapping[str, Any], molora: MoLoRAConfig, *, of_authors: bool) -> None:
+    contents = converted_config(dict(config), molora, of_authors=of_authors)
+    text = json.dumps(contents, indent=2, ensure_ascii=False, sort_keys=True)
     (folder / "config.json").write_text(f"{text}\n", encoding="utf-8")
 
 

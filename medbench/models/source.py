@@ -61,6 +61,14 @@ class ModelSource:
 
         return load_tokenizer(self.path, self.base, revision=self.revision, base_revision=self.base_revision)
 
+    def system_prompt(self) -> str:
+        """The system prompt that a chat with the checkpoint begins with by default; empty for none."""
+        from medbench.models.chat import AUTHORS_SYSTEM_PROMPT
+        from medbench.models.folder import resolve
+        from medbench.models.layouts import is_of_authors
+
+        return AUTHORS_SYSTEM_PROMPT if is_of_authors(resolve(self.path, self.revision)) else ""
+
     def fingerprint(self) -> dict[str, Any]:
         """Identify the checkpoint by its content (:func:`~medbench.models.identity.fingerprint`)."""
         from medbench.models.identity import fingerprint

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from medbench.errors import ModelError
-from medbench.models.folder import TOKENIZER_FILES, resolve
+from medbench.models.folder import TOKENIZER_FILES, read_json, resolve
 from medbench.models.layouts import detect_layout
 from medbench.models.skeleton import foreign_failures
 
@@ -49,6 +49,8 @@ def load_tokenizer(
             where=str(folder),
             hint="copy tokenizer.json and tokenizer_config.json of the model it was trained from there",
         )
+    if (settings := folder / "tokenizer_config.json").is_file():
+        read_json(settings)  # what is wrong with it is said better here than by what reads it next
     # tokenizer.json says everything. AutoTokenizer would replace its pre-tokenizer by the one it knows for
     # the model_type, so that the same tokenizer would split text differently before and after conversion.
     whole = (folder / "tokenizer.json").is_file()

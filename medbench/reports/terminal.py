@@ -1,4 +1,4 @@
-"""Scores as a table for the terminal."""
+"""Scores as a table for the terminal, under the conditions they were reached in."""
 
 from __future__ import annotations
 
@@ -7,13 +7,21 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 from rich.text import Text
 
+from medbench.analysis.conditions import Conditions
 from medbench.errors import printable
 from medbench.reports.formats import interval_text, known, metric_text, score_text
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["scores_table"]
+    from medbench.analysis import Run
+
+__all__ = ["run_heading", "scores_table"]
+
+
+def run_heading(run: Run) -> Text:
+    """The model of a run, and the settings that its scores depend on."""
+    return Text.assemble((printable(run.model), "bold"), f"  {printable(Conditions.of(run).line())}")
 
 
 def scores_table(frame: pd.DataFrame, *, main_only: bool = True) -> Table:

@@ -27,10 +27,12 @@ from medbench.runs.harness import (
 from medbench.runs.interruption import GracefulStop
 from medbench.runs.logs import collect_warnings
 from medbench.runs.manifest import Manifest
+from medbench.runs.naming import checkpoint_place
+from medbench.runs.opening import settings_used
 from medbench.runs.plan import RunPlan
 from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
-from medbench.runs.rescoring import copy_answers, find_answered
+from medbench.runs.rescoring import asked_alike, copy_answers, find_answered
 from medbench.runs.routing import stored_routing
 from medbench.runs.scores import group_rows, main_metric, task_rows
 from medbench.runs.store import ResponseStore, StoreError
@@ -88,10 +90,12 @@ def execute(
 
     Raises:
         RunError: The results folder cannot be used, no task could be evaluated, or nothing can be rescored.
-        ModelError: The model cannot be loaded.
+        ModelError: The model cannot be loaded, or not on its device.
         WorkersError: Workers cannot be started, or none is left.
         KeyboardInterrupt: Passed on after the run folder was left resumable.
     """
+    from medbench.models.devices import open_device
+
     listener = progress or SilentProgress()
     if fresh and rescore:
         raise RunError(
@@ -103,6 +107,8 @@ def execute(
     directory = None if fresh or rescore else find_run(results, plan.model.model, plan.plan_hash)
     if directory is not None and directory.status() == "complete":
         return _reused(directory)
+    if answered is None and workers is None:
+        open_device(plan.model.device)  # rather than when all is ready but the model
     if directory is None:
         directory = new_run(results, plan.model.model, plan.plan_hash)
     else:
@@ -125,7 +131,7 @@ def execute(
             try:
                 if answered is not None:
                     copy_answers(source, directory)
-                    if not _same_requests(earlier, fields):
+                    if not asked_alike(earlier, fields):
                         _LOG.warning("routing is left out: %s had other tasks or settings", source.run_id)
                         plan = replace(plan, settings=replace(plan.settings, routing="off"))
                 outcome = _evaluate(
@@ -161,11 +167,6 @@ def _reused(directory: RunDirectory) -> RunOutcome:
 def _worth_saying(warnings: Iterable[str]) -> tuple[str, ...]:
     # That samples are samples is said once and loudly by every output; not once per dataset again.
     return tuple(text for text in warnings if not text.endswith(SAMPLES_NOTICE))
-
-
-def _same_requests(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
-    """Whether two runs asked a model the same, so that the router counts of one are those of the other."""
-    return set(earlier["tasks"]) == set(now["tasks"]) and earlier["settings"] == now["settings"]
 
 
 def _close(manifest: Manifest, status: str, fields: Mapping[str, Any]) -> None:
@@ -279,11 +280,11 @@ def _plan_fields(plan: RunPlan) -> dict[str, Any]:
         "model": plan.model.model,
         "model_definition": plan.model.to_dict()
         | {"path": name_only(plan.model.path), "base": name_only(plan.model.base)},
+        "checkpoint": checkpoint_place(plan.model.path),
         "fingerprint": plan.fingerprint,
         "answer_identity": plan.answer_identity,
         "plan_hash": plan.plan_hash,
-        "settings": plan.settings.identity()
-        | {"data_source": plan.settings.data_source, "max_batch_tokens": plan.settings.max_batch_tokens},
+        "settings": settings_used(plan),
         "chat_template": plan.chat_template,
         "system_prompt": plan.system_prompt,
         "tasks": {task.name: {"version": task.version, "digest": task.digest} for task in plan.tasks},

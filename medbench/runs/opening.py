@@ -1,15 +1,18 @@
-"""The model and the tokenizer that a plan names."""
+"""What a plan comes to once it is opened: the model it names, and every setting as it is used."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medbench.catalog.models import ModelDefinition
     from medbench.models.source import ModelSource
     from medbench.runs.plan import RunPlan
 
-__all__ = ["model_source", "token_budget"]
+__all__ = ["ENGINE", "model_source", "settings_used", "token_budget"]
+
+ENGINE = "native"  # what computes the answers
 
 
 def model_source(definition: ModelDefinition) -> ModelSource:
@@ -33,3 +36,23 @@ def token_budget(plan: RunPlan) -> int | str:
     """Tokens per forward: as asked for the run, else as the model's definition says."""
     budget: int | str = plan.settings.max_batch_tokens or plan.model.engine.get("max_batch_tokens", "auto")
     return budget
+
+
+def settings_used(plan: RunPlan) -> dict[str, Any]:
+    """Every setting of a run as it is used, from whatever it comes: for ``settings`` of ``run.json``.
+
+    ``num_fewshot`` is ``None`` where the tasks decide, ``limit`` for all documents; where documents come from
+    stands beside the scores of each task.
+    """
+    asked = asdict(plan.settings)
+    del asked["data_dir"]  # nobody's business but its owner's
+    return asked | {
+        "chat_template": plan.chat_template,
+        "system_prompt": plan.system_prompt,
+        "dtype": plan.model.dtype,
+        "device": plan.model.device,
+        "quantization": plan.model.quantization,
+        "deterministic": plan.model.deterministic,
+        "max_batch_tokens": token_budget(plan),
+        "engine": ENGINE,
+    }

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError
 from medbench.runs.opening import model_source
+from medbench.runs.protocol import Protocol, settle_protocol
 from medbench.runs.settings import RunSettings, canonical_hash
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class RunPlan:
 
     Attributes:
         model: The model's definition.
+        protocol: How it is asked.
         fingerprint: Digests of its weights, tokenizer and chat template.
         tasks: Leaf tasks, in the order asked for, none twice.
         groups: Groups asked for, and the groups within them.
@@ -35,6 +37,7 @@ class RunPlan:
     """
 
     model: ModelDefinition
+    protocol: Protocol
     fingerprint: dict[str, Any]
     tasks: tuple[TaskDefinition, ...]
     groups: tuple[Group, ...]
@@ -46,14 +49,12 @@ class RunPlan:
     @property
     def chat_template(self) -> bool:
         """Whether prompts go through the model's chat template."""
-        asked = self.settings.chat_template
-        return self.model.chat_template if asked is None else asked
+        return self.protocol.chat_template
 
     @property
     def system_prompt(self) -> str:
         """The system prompt, perhaps empty."""
-        asked = self.settings.system_prompt
-        return (self.model.system_prompt or "") if asked is None else asked
+        return self.protocol.system_prompt
 
     @property
     def answer_identity(self) -> str:
@@ -79,9 +80,8 @@ class RunPlan:
                 "data": {
                     name: [source.fingerprint, source.revision] for name, source in self.sources.items()
                 },
-                "settings": self.settings.identity(),
-                "chat_template": self.chat_template,
-                "system_prompt": self.system_prompt,
+                # As used: whether they were asked for or would have been so anyway makes no other run.
+                "settings": self.settings.identity() | asdict(self.protocol),
             }
         )
 
@@ -121,6 +121,7 @@ def make_plan(
         raise next(iter(failures.values()))
     return RunPlan(
         model=_on_this_machine(model),
+        protocol=settle_protocol(model, settings),
         fingerprint=model_source(model).fingerprint(),
         tasks=tuple(selection.tasks),
         groups=tuple(Group(group.name, group.members, group.macro) for group in selection.groups),

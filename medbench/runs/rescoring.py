@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import RunError
 from medbench.runs.directory import RunDirectory, safe_name
 from medbench.runs.files import read_json, replacing
+from medbench.runs.settings import recorded_settings
 
 if TYPE_CHECKING:
     from medbench.runs.plan import RunPlan
 
-__all__ = ["copy_answers", "find_answered"]
+__all__ = ["asked_alike", "copy_answers", "find_answered"]
 
 _LOG = logging.getLogger(__name__)
 _FINISHED = ("complete", "partial")
+# Settings that change neither the prompts nor what is recorded of the answers.
+_OF_COMPUTATION = ("device", "dtype", "quantization", "deterministic", "max_batch_tokens", "engine")
 
 
 def find_answered(plan: RunPlan, results: Path) -> tuple[RunDirectory, dict[str, Any]]:
@@ -71,6 +74,14 @@ def copy_answers(source: RunDirectory, target: RunDirectory) -> None:
                 where=str(source.responses),
                 hint="check free space; if the file is damaged, run without --rescore to ask again",
             ) from error
+
+
+def asked_alike(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
+    """Whether two manifests tell of the same questions: then router counts of one are those of the other."""
+    one, two = recorded_settings(earlier), recorded_settings(now)
+    same_tasks = set(earlier["tasks"]) == set(now["tasks"])
+    names = (one.keys() | two.keys()) - set(_OF_COMPUTATION)
+    return same_tasks and all(one.get(name) == two.get(name) for name in names)
 
 
 def _finished(results: Path, model: str) -> Iterator[tuple[RunDirectory, dict[str, Any]]]:

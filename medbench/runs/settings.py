@@ -10,7 +10,7 @@ from typing import Any
 
 from medbench.errors import RunError
 
-__all__ = ["RunSettings", "canonical_hash"]
+__all__ = ["RunSettings", "canonical_hash", "recorded_settings"]
 
 ROUTING_LEVELS = ("off", "tasks", "documents", "tokens")
 
@@ -27,9 +27,9 @@ class RunSettings:
         data_source: ``auto``, ``folder``, ``hub`` or ``samples``.
         shuffle_options: Seed that permutes the options of exam questions, or ``None``.
         circular: Whether exam questions are asked in every rotation of their options.
-        chat_template: Whether prompts go through the model's chat template; ``None`` leaves it to the model's
-            definition.
-        system_prompt: Overrides the system prompt of the model's definition; an empty string means none.
+        chat_template: Whether prompts go through the model's chat template; ``None`` leaves it to the model
+            (:func:`medbench.runs.protocol.settle_protocol`).
+        system_prompt: Overrides the model's system prompt; an empty string means none.
         routing: What is recorded of the routers: ``off``, ``tasks``, ``documents`` or ``tokens``.
         max_batch_tokens: Token budget of a batch, or ``auto``; changes the speed, not the answers.
     """
@@ -71,14 +71,17 @@ class RunSettings:
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change an answer or a score; speed and place are left out."""
-        chosen = asdict(self)
-        for name in (
-            "data_dir",
-            "data_source",
-            "max_batch_tokens",
-        ):  # the data's fingerprint stands for the first two
-            del chosen[name]
-        return chosen
+        elsewhere = ("data_dir", "data_source", "max_batch_tokens")  # for the first two stands a fingerprint
+        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
+
+
+def recorded_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a run as they were used, from its ``run.json``.
+
+    Earlier versions wrote what was asked for among the settings, and what was used beside them.
+    """
+    beside = {name: manifest[name] for name in ("chat_template", "system_prompt") if name in manifest}
+    return {**(manifest.get("settings") or {}), **beside}
 
 
 def canonical_hash(value: Mapping[str, Any]) -> str:

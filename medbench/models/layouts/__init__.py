@@ -10,12 +10,12 @@ from medbench.models.folder import read_json, resolve
 from medbench.models.layouts import authors
 from medbench.models.layouts.adapter import EXPERTS_FILE, read_adapter
 from medbench.models.layouts.checkpoint import Checkpoint, LayoutName, Linears
-from medbench.models.layouts.converted import MODEL_TYPE, read_converted
+from medbench.models.layouts.converted import MODEL_TYPE, names_authors, read_converted
 from medbench.models.layouts.merged import read_merged
 from medbench.models.layouts.plain import read_plain
 from medbench.models.tensors import open_tensors, stem_files
 
-__all__ = ["Checkpoint", "LayoutName", "Linears", "detect_layout", "open_checkpoint"]
+__all__ = ["Checkpoint", "LayoutName", "Linears", "detect_layout", "is_of_authors", "open_checkpoint"]
 
 _EXPLAINED: dict[LayoutName, str] = {
     "adapter": "an adapter, which needs its base model",
@@ -41,6 +41,18 @@ def detect_layout(folder: Path) -> LayoutName:
         return "merged"
     tensors = open_tensors(stem_files(folder, "model"), verify=False).tensors
     return "merged" if any(authors.is_expert_name(name) for name in tensors) else "plain"
+
+
+def is_of_authors(folder: Path) -> bool:
+    """Whether a checkpoint is in a layout of MING-MOE's authors, or was converted from one.
+
+    Raises:
+        ModelError: The folder holds no checkpoint, or a file that decides is damaged.
+    """
+    layout = detect_layout(folder)
+    if layout == "adapter":
+        return (folder / EXPERTS_FILE).is_file()
+    return layout == "merged" or (layout == "converted" and names_authors(read_json(folder / "config.json")))
 
 
 def open_checkpoint(

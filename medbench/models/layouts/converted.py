@@ -4,6 +4,7 @@
 
     {"model_type": "molora", "molora_format": 1, "molora": {"molora_count": 8, …}, "base_config": {…}}
 
+``"origin": "ming-moe"`` stands beside them where the checkpoint was converted from a layout of the authors.
 Tensors have their canonical names. Each safetensors header carries the CRC-32 of every tensor, which is
 checked as the tensor is read.
 """
@@ -12,6 +13,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,21 +27,44 @@ from medbench.models.layouts.checkpoint import Checkpoint, check_tied, molora_sh
 from medbench.models.skeleton import Skeleton
 from medbench.models.tensors import LazyTensor, compare, open_tensors, stem_files
 
-__all__ = ["CHECKSUMS", "FORMAT", "MODEL_TYPE", "checksum", "converted_config", "read_converted"]
+__all__ = [
+    "CHECKSUMS",
+    "FORMAT",
+    "MODEL_TYPE",
+    "checksum",
+    "converted_config",
+    "names_authors",
+    "read_converted",
+]
 
 MODEL_TYPE = "molora"
 FORMAT = 1
 CHECKSUMS = "medbench_crc32"
+_OF_AUTHORS = "ming-moe"
 
 
-def converted_config(base_config: dict[str, Any], molora: MoLoRAConfig) -> dict[str, Any]:
-    """Return the contents of a converted checkpoint's ``config.json``."""
+def converted_config(
+    base_config: dict[str, Any], molora: MoLoRAConfig, *, of_authors: bool
+) -> dict[str, Any]:
+    """Return the contents of a converted checkpoint's ``config.json``.
+
+    Args:
+        base_config: Configuration of the base architecture.
+        molora: Shape of the mixtures.
+        of_authors: Whether it was converted from a layout of MING-MOE's authors.
+    """
     return {
         "model_type": MODEL_TYPE,
         "molora_format": FORMAT,
         "molora": molora.to_converted(),
         "base_config": base_config,
+        **({"origin": _OF_AUTHORS} if of_authors else {}),
     }
+
+
+def names_authors(config: Mapping[str, Any]) -> bool:
+    """Whether a converted checkpoint's ``config.json`` says that it comes from the authors' layouts."""
+    return bool(config.get("origin") == _OF_AUTHORS)
 
 
 def checksum(tensor: Tensor) -> int:

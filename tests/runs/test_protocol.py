@@ -1,0 +1,263 @@
+"""How a model is asked follows from what is loaded, and from nothing in the way it is named."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import medbench.demo
+from medbench.catalog.models import ModelDefinition, find_model
+from medbench.errors import MedbenchError, ModelError, RunError
+from medbench.models import convert
+from medbench.runs.opening import settings_used
+from medbench.runs.plan import RunPlan, make_plan
+from medbench.runs.protocol import Protocol, settle_protocol
+from medbench.runs.settings import RunSettings
+from tests.models import checkpoints as cp
+from tests.models.tokenizers import CHAT_TEMPLATE, write_tokenizer
+
+AUTHORS = "You are a helpful assistant."
+DEMO = Path(medbench.demo.__file__).parent / "checkpoint"
+
+
+@pytest.fixture(scope="module")
+def layouts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, cp.Source]:
+    """A checkpoint in each layout, whose tokenizer has a chat template."""
+    root = tmp_path_factory.mktemp("layouts")
+    adapter = cp.write_adapter(root, cp.BASES["qwen2"])
+    write_tokenizer(adapter.base or root)
+    merged = cp.write_merged(root / "merged", cp.BASES["qwen2"])
+    write_tokenizer(merged)
+    return {
+        "adapter": adapter,
+        "merged": cp.Source(merged),
+        "converted adapter": cp.Source(convert(adapter.path, root / "converted", adapter.base)),
+        "converted twice": cp.Source(convert(root / "converted", root / "twice")),
+        "converted merged": cp.Source(convert(merged, root / "from-merged")),
+        "trained here": cp.Source(DEMO),
+        "plain": cp.Source(adapter.base or root),
+    }
+
+
+def settle(source: cp.Source, settings: RunSettings | None = None, **stated: Any) -> Protocol:
+    definition = ModelDefinition(
+        model="mine", path=str(source.path), base=str(source.base) if source.base else None, **stated
+    )
+    return settle_protocol(definition, settings or RunSettings())
+
+
+@pytest.mark.parametrize(
+    ("layout", "system"),
+    [
+        ("adapter", AUTHORS),
+        ("merged", AUTHORS),
+        ("converted adapter", AUTHORS),
+        ("converted twice", AUTHORS),
+        ("converted merged", AUTHORS),
+        ("trained here", ""),
+        ("plain", ""),
+    ],
+)
+def test_the_template_follows_the_tokenizer_and_the_system_prompt_the_layout(
+    layouts: dict[str, cp.Source], layout: str, system: str
+) -> None:
+    assert settle(layouts[layout]) == Protocol(True, system)
+
+
+def _without_template(source: cp.Source, folder: Path) -> cp.Source:
+    shutil.copytree(source.path, folder / "checkpoint")
+    base = shutil.copytree(source.base, folder / "base") if source.base else None
+    ((base or folder / "checkpoint") / "chat_template.jinja").unlink()
+    return cp.Source(folder / "checkpoint", base)
+
+
+@pytest.mark.parametrize("layout", ["adapter", "merged", "converted adapter", "trained here", "plain"])
+def test_without_a_template_prompts_are_plain_texts(
+    layouts: dict[str, cp.Source], layout: str, tmp_path: Path
+) -> None:
+    bare = _without_template(layouts[layout], tmp_path)
+    assert settle(bare) == Protocol(False, "")
+    assert settle(bare, RunSettings(chat_template=False)) == Protocol(False, "")
+    # What a person says is said, in a chat or not.
+    assert settle(bare, system_prompt="Be brief.") == Protocol(False, "Be brief.")
+    assert settle(bare, RunSettings(system_prompt="Be brief.")) == Protocol(False, "Be brief.")
+    for asked, stated in ((True, None), (True, False), (None, True), (True, True)):
+        with pytest.raises(RunError, match="has no chat template") as caught:
+            settle(bare, RunSettings(chat_template=asked), chat_template=stated)
+        assert ("--chat-template" if asked else "chat_template of mine") in str(caught.value)
+
+
+def test_an_adapter_has_the_template_of_its_base(layouts: dict[str, cp.Source], tmp_path: Path) -> None:
+    """Only the base's tokenizer is ever used: one beside the adapter has no say."""
+    bare = _without_template(layouts["adapter"], tmp_path)
+    write_tokenizer(bare.path)
+    assert settle(bare) == Protocol(False, "")
+
+
+def test_a_definition_and_over_it_the_run_prevail(layouts: dict[str, cp.Source]) -> None:
+    choices = (None, True, False)
+    texts = (None, "", "Be brief.")
+    for stated, asked, said, wanted in product(choices, choices, texts, texts):
+        found = settle(
+            layouts["merged"],
+            RunSettings(chat_template=asked, system_prompt=wanted),
+            chat_template=stated,
+            system_prompt=said,
+        )
+        by_itself = stated is not False
+        used = by_itself if asked is None else asked
+        if wanted is not None:
+            system = wanted
+        elif by_itself and not used:  # the run takes the chat away, and with it what belongs to it
+            system = ""
+        elif said is not None:
+            system = said
+        else:
+            system = AUTHORS if used else ""
+        assert found == Protocol(used, system), (stated, asked, said, wanted)
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{% if messages[0]['role'] == 'system' %}{{ raise_exception('no system role') }}{% endif %}"
+        + CHAT_TEMPLATE,
+        "{% for m in messages %}",
+        "{{ raise_exception('never') }}",
+    ],
+)
+def test_a_template_that_cannot_be_applied_is_refused_at_once(
+    layouts: dict[str, cp.Source], template: str, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(layouts["merged"].path, tmp_path / "mine")
+    (folder / "chat_template.jinja").write_text(template, encoding="utf-8")
+    with pytest.raises(ModelError, match="chat template cannot be applied"):
+        settle(cp.Source(folder))
+    assert not settle(cp.Source(folder), RunSettings(chat_template=False)).chat_template
+    if "no system role" in template:
+        assert settle(cp.Source(folder), RunSettings(system_prompt="")) == Protocol(True, "")
+
+
+def test_templates_of_which_none_is_the_default_are_no_template(
+    layouts: dict[str, cp.Source], tmp_path: Path
+) -> None:
+    bare = _without_template(layouts["merged"], tmp_path)
+    config = bare.path / "tokenizer_config.json"
+    named = [{"name": name, "template": CHAT_TEMPLATE} for name in ("rag", "tool_use")]
+    cp.edit_json(config, chat_template=named)
+    assert not settle(bare).chat_template
+    cp.edit_json(config, chat_template=[*named, {"name": "default", "template": CHAT_TEMPLATE}])
+    assert settle(bare).chat_template
+
+
+def plan_of(definition: ModelDefinition, **settings: Any) -> RunPlan:
+    return make_plan(
+        definition, ["pubmedqa"], task_folders=[], settings=RunSettings(data_source="samples", **settings)
+    )
+
+
+def test_the_demo_is_the_same_by_whatever_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(DEMO.parent)
+    link = tmp_path / "link"
+    link.symlink_to(DEMO)
+    copied = shutil.copytree(DEMO, tmp_path / "copied")
+    short = tmp_path / "short.yaml"
+    short.write_text(f"model: demo\npath: {DEMO}\n", encoding="utf-8")
+    to_copy = tmp_path / "to_copy.yaml"
+    to_copy.write_text("model: mine\npath: copied\nchat_template: null\n", encoding="utf-8")
+    full = tmp_path / "full.yaml"
+    full.write_text(
+        f"model: demo\npath: {link}\nchat_template: true\nsystem_prompt: null\nengine: {{}}\n",
+        encoding="utf-8",
+    )
+    ways = ["demo", str(DEMO), f"{DEMO}/", "checkpoint", "./checkpoint/", "../demo/checkpoint", str(link)]
+    ways += [str(copied), str(short), str(to_copy), str(full)]
+    plans = {way: plan_of(find_model(way)) for way in ways}
+    first = plans["demo"]
+    assert first.protocol == Protocol(True, "")
+    for way, plan in plans.items():
+        assert settings_used(plan) == settings_used(first), way
+        assert plan.plan_hash == first.plan_hash, way
+        assert plan.answer_identity == first.answer_identity, way
+
+
+def test_a_checkpoint_of_the_hub_is_run_as_its_definition_says(tmp_path: Path) -> None:
+    snapshot = tmp_path / "models--BlueZeros--MING-MOE-1.8B" / "snapshots" / "0123abcd"
+    snapshot.mkdir(parents=True)
+    mine = tmp_path / "mine.yaml"
+    mine.write_text("model: mine\npath: BlueZeros/MING-MOE-1.8B\n", encoding="utf-8")
+    defined = asdict(find_model("ming-moe-1.8b"))
+    for way in ("BlueZeros/MING-MOE-1.8B", str(snapshot), str(mine)):
+        found = asdict(find_model(way))
+        different = {key for key in found if found[key] != defined[key]}
+        assert different <= {"model", "path", "source"}, way
+        assert found["model"] == ("mine" if way == str(mine) else "MING-MOE-1.8B")
+    unknown = find_model("some-lab/some-model")
+    assert unknown == ModelDefinition(model="some-model", path="some-lab/some-model")
+
+
+def test_a_copy_of_the_demo_is_the_demo_until_a_file_changes(tmp_path: Path) -> None:
+    copied = shutil.copytree(DEMO, tmp_path / "copied")
+    assert find_model(str(copied)).dtype == find_model("demo").dtype == "float32"
+    (copied / "notes.txt").write_text("mine", encoding="utf-8")
+    assert find_model(str(copied)) == ModelDefinition(model="copied", path=str(copied))
+
+
+@pytest.mark.parametrize(
+    "name", ["no/such/model", "./no-such", "../no-such", "/no/such", "~/no-such", "owner/"]
+)
+def test_a_misspelt_path_is_no_hub_id(name: str) -> None:
+    with pytest.raises(MedbenchError, match="there is no model"):
+        find_model(name)
+
+
+def test_a_misspelt_path_in_a_folder_that_exists_is_no_hub_id(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "checkpoints").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(MedbenchError, match="there is no model"):
+        find_model("checkpoints/step-500")
+
+
+def test_the_plan_covers_the_protocol_as_it_is_used() -> None:
+    demo = find_model("demo")
+    plain = plan_of(demo)
+    # Asking for what would be so anyway makes no other run.
+    for same in ({"chat_template": True}, {"system_prompt": ""}, {"max_batch_tokens": 64}):
+        assert plan_of(demo, **same).plan_hash == plain.plan_hash, same
+    others = [
+        plan_of(demo, chat_template=False),
+        plan_of(demo, system_prompt="Be brief."),
+        plan_of(demo, chat_template=False, system_prompt="Be brief."),
+    ]
+    assert len({plan.plan_hash for plan in (plain, *others)}) == 4
+    stated = plan_of(replace(demo, system_prompt="Be brief."))
+    assert stated.plan_hash == others[1].plan_hash
+    assert plan_of(replace(demo, chat_template=False)).plan_hash == others[0].plan_hash
+
+
+def test_settings_say_what_is_used() -> None:
+    used = settings_used(plan_of(find_model("demo", device="cpu"), limit=3, num_fewshot=0, data_dir=None))
+    assert used == {
+        "limit": 3,
+        "num_fewshot": 0,
+        "seed": 1234,
+        "data_source": "samples",
+        "shuffle_options": None,
+        "circular": False,
+        "chat_template": True,
+        "system_prompt": "",
+        "routing": RunSettings().routing,
+        "max_batch_tokens": "auto",
+        "dtype": "float32",
+        "device": "cpu",
+        "quantization": "none",
+        "deterministic": False,
+        "engine": "native",
+    }
