@@ -48,14 +48,18 @@ class YamlFile:
         values: Its content.
         lines: Line of each key, 1-based, by the way to it, such as ``("metric_list", 0, "metric")``.
         duplicates: Keys written twice, each with the line of the repetition.
+        functions: Every ``!function`` of the file with its line and the way to it. lm-eval imports all of
+            them, those too that a repetition of their key or an including file replaces.
     """
 
     path: Path
     values: Mapping[str, Any]
     lines: Mapping[Key, int] = field(default_factory=dict)
     duplicates: tuple[tuple[Key, int], ...] = ()
+    functions: tuple[tuple[Key, int, Function], ...] = ()
 
 
+_FUNCTION = "!function"
 _BASE: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 
 
@@ -66,12 +70,22 @@ def _loader_for(folder: Path) -> Any:
     def function(loader: Any, node: yaml.Node) -> Function:
         return Function(str(loader.construct_scalar(node)), folder)
 
-    Loader.add_constructor("!function", function)
+    Loader.add_constructor(_FUNCTION, function)
     return Loader
 
 
-def _walk(node: yaml.Node, lines: dict[Key, int], duplicates: list[tuple[Key, int]]) -> None:
+@dataclass
+class _Notes:
+    """What is seen on the way through a file's nodes."""
+
+    lines: dict[Key, int] = field(default_factory=dict)
+    duplicates: list[tuple[Key, int]] = field(default_factory=list)
+    functions: list[tuple[Key, int, str]] = field(default_factory=list)
+
+
+def _walk(node: yaml.Node, notes: _Notes) -> None:
     """Note the line of every key below a node; aliases are visited once, so that they cannot multiply."""
+    lines, duplicates = notes.lines, notes.duplicates
     waiting: list[tuple[yaml.Node, Key]] = [(node, ())]
     seen: set[int] = set()
     while waiting:
@@ -81,6 +95,8 @@ def _walk(node: yaml.Node, lines: dict[Key, int], duplicates: list[tuple[Key, in
         seen.add(id(current))
         if len(seen) > _MAX_NODES:
             raise CatalogError("the file has too many entries to be a definition")
+        if current.tag == _FUNCTION:
+            notes.functions.append((way, current.start_mark.line + 1, str(current.value)))
         if isinstance(current, yaml.MappingNode):
             here: set[str] = set()
             for key, value in current.value:
@@ -91,6 +107,8 @@ def _walk(node: yaml.Node, lines: dict[Key, int], duplicates: list[tuple[Key, in
                 here.add(name)
                 lines.setdefault((*way, name), line)
                 waiting.append((value, (*way, name)))
+                if key.tag == _FUNCTION or not isinstance(key, yaml.ScalarNode):
+                    waiting.append((key, (*way, name)))
         elif isinstance(current, yaml.SequenceNode):
             for index, value in enumerate(current.value):
                 lines.setdefault((*way, index), value.start_mark.line + 1)
@@ -139,14 +157,13 @@ def read_yaml(path: Path) -> YamlFile:
             where=where,
             hint="is it the right file?",
         )
-    lines: dict[Key, int] = {}
-    duplicates: list[tuple[Key, int]] = []
+    notes = _Notes()
     try:
         loader = _loader_for(path.parent)(raw)
         try:
             node = loader.get_single_node()
             if node is not None:
-                _walk(node, lines, duplicates)
+                _walk(node, notes)
                 _refuse_multiplying(node, where)
             values = None if node is None else loader.construct_document(node)
         finally:
@@ -173,4 +190,5 @@ def read_yaml(path: Path) -> YamlFile:
             where=where,
             hint="a definition begins with lines such as `task: name`",
         )
-    return YamlFile(path, values, lines, tuple(duplicates))
+    functions = tuple((way, line, Function(name, path.parent)) for way, line, name in notes.functions)
+    return YamlFile(path, values, notes.lines, tuple(notes.duplicates), functions)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
@@ -9,7 +10,7 @@ from pathlib import Path
 
 from medbench.catalog.index import TaskIndex, build_index
 from medbench.catalog.names import nearest
-from medbench.catalog.tasks import GroupDefinition, TaskDefinition
+from medbench.catalog.tasks import Definition, GroupDefinition, TaskDefinition
 from medbench.catalog.trust import require_trust
 from medbench.errors import CatalogError
 
@@ -84,7 +85,11 @@ def select(names: Sequence[str], index: TaskIndex) -> Selection:
 
 
 def resolve_tasks(
-    names: Sequence[str], extra_dirs: Iterable[str | Path] = (), *, allow_code: bool = False
+    names: Sequence[str],
+    extra_dirs: Iterable[str | Path] = (),
+    *,
+    allow_code: bool = False,
+    data_dir: str | os.PathLike[str] | None = None,
 ) -> Selection:
     """Find the tasks and groups that names mean.
 
@@ -92,6 +97,7 @@ def resolve_tasks(
         names: Tasks, groups, tags, or patterns with ``*`` over the names of tasks.
         extra_dirs: Folders of the user's with more definitions.
         allow_code: Whether definitions from those folders may run Python of their own.
+        data_dir: The data folder of the run, from which they may read.
 
     Raises:
         CatalogError: If a name is unknown (the nearest ones are suggested), a folder is faulty, or a selected
@@ -103,5 +109,7 @@ def resolve_tasks(
         )
     selection = select(names, build_index(extra_dirs))
     if not allow_code:
-        require_trust(task for task in selection.tasks if not task.shipped)
+        chosen: tuple[Definition, ...] = (*selection.tasks, *selection.groups)
+        outside = [one for one in chosen if not one.shipped]
+        require_trust(outside, selection.folders[1:], data_dir)
     return selection

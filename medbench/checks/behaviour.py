@@ -41,12 +41,15 @@ class Behaviour(NamedTuple):
     renderings: tuple[Rendering, ...]
 
 
-def try_tasks(tasks: Sequence[TaskDefinition], folders: Sequence[Path]) -> dict[str, Behaviour]:
+def try_tasks(
+    tasks: Sequence[TaskDefinition], folders: Sequence[Path], *, allow_code: bool = False
+) -> dict[str, Behaviour]:
     """Build tasks through lm-eval on their samples, render prompts, and score gold and empty answers.
 
     Args:
         tasks: The definitions; their functions are imported and run.
         folders: Folders with definitions, the shipped one first.
+        allow_code: Whether their templates are rendered without the sandbox.
 
     Returns:
         What came of each, by name.
@@ -55,7 +58,7 @@ def try_tasks(tasks: Sequence[TaskDefinition], folders: Sequence[Path]) -> dict[
     from medbench.runs.settings import RunSettings
 
     settings = RunSettings(data_source="samples")
-    with quiet_harness():
+    with quiet_harness(allow_code=allow_code):
         built, failures = load_tasks([task.name for task in tasks], folders, settings)
         return {
             task.name: Behaviour((_failure(task, failures[task.name]),), ())

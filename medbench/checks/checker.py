@@ -110,12 +110,13 @@ def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave
         found += check_documents(task, index.folders[1:])
         if not any(finding.code == "faulty-register" for finding in found):
             found += check_columns(task, index.folders[1:])
-        found += [] if task.shipped or allow_code else _untrusted(task)
+        found += [] if task.shipped or allow_code else _untrusted(task, index.folders[1:])
         findings += found
         if all(finding.code in _NOT_FATAL for finding in found):
             sound.append(task)
     renderings: list[Rendering] = []
-    for behaviour in (try_tasks(sound, index.folders) if behave and sound else {}).values():
+    tried = try_tasks(sound, index.folders, allow_code=allow_code) if behave and sound else {}
+    for behaviour in tried.values():
         findings += behaviour.findings
         renderings += behaviour.renderings
     # A fault of a template is found in every task that includes it; it is told once.
@@ -125,14 +126,14 @@ def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave
     )
 
 
-def _untrusted(task: TaskDefinition) -> list[Finding]:
+def _untrusted(task: TaskDefinition, folders: Sequence[Path]) -> list[Finding]:
     return [
         Finding.at(
             use.place,
             "needs-leave",
-            f"it runs code of its own: {use.what}",
+            f"it runs code of its own or reaches beyond its folders: {use.what}",
             "read it, then check with --allow-code",
             task.name,
         )
-        for use in code_uses(task)
+        for use in code_uses(task, folders)
     ]

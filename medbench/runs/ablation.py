@@ -112,7 +112,7 @@ def ablate(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"the folder cannot be made: {error.strerror or error}", where=str(folder)) from error
-    with RunDirectory(folder).lock(), quiet_harness():
+    with RunDirectory(folder).lock(), quiet_harness(allow_code=plan.allow_code):
         scorer = _Scorer(plan, model)
         table, file = _done(folder), folder / "documents.parquet"
         seconds: dict[str, float] = {}

@@ -193,7 +193,10 @@ def _evaluate(
     finished: list[TaskResult] = []
     samples: list[TaskSamples] = []
     scored: list[ScoreRow] = []
-    with quiet_harness(), ResponseStore(directory.responses, model=plan.answer_identity) as store:
+    with (
+        quiet_harness(allow_code=plan.allow_code),
+        ResponseStore(directory.responses, model=plan.answer_identity) as store,
+    ):
         if store.set_aside is not None:
             listener.message(
                 f"the stored answers were damaged; set aside as {store.set_aside.name}, starting over"

@@ -13,7 +13,7 @@ import logging
 import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
@@ -64,8 +64,12 @@ class TaskResult:
 
 
 @contextmanager
-def quiet_harness() -> Iterator[None]:
-    """Silence lm-eval's progress bars and informational logging while a run shows its own."""
+def quiet_harness(*, allow_code: bool = False) -> Iterator[None]:
+    """Use lm-eval without its progress bars and informational logging, and with templates in a sandbox.
+
+    Args:
+        allow_code: Whether tasks may do as they please, so that lm-eval renders their templates itself.
+    """
     import lm_eval.api.task as module
 
     logger = logging.getLogger("lm_eval")
@@ -74,10 +78,26 @@ def quiet_harness() -> Iterator[None]:
     # tqdm reads its environment variable when it is first imported, long before this may be called.
     module.tqdm = partial(bar, disable=True)
     try:
-        yield
+        with nullcontext() if allow_code else _sandboxed_templates():
+            yield
     finally:
         logger.setLevel(level)
         module.tqdm = bar
+
+
+@contextmanager
+def _sandboxed_templates() -> Iterator[None]:
+    """Have lm-eval compile templates in the sandbox; ``apply_template`` looks its environment up by name."""
+    import lm_eval.utils as module
+
+    from medbench.catalog.sandbox import TemplateSandbox
+
+    own = module.env
+    module.env = TemplateSandbox()
+    try:
+        yield
+    finally:
+        module.env = own
 
 
 def load_tasks(
@@ -98,23 +118,23 @@ def load_tasks(
     import lm_eval.models  # noqa: F401
     from lm_eval.tasks import TaskManager
 
+    from medbench.catalog.index import build_index
+
     metadata = {
         "data_dir": settings.data_dir,
         "data_source": settings.data_source,
         "shuffle_options": settings.shuffle_options,
         "circular": settings.circular,
     }
-    try:
-        manager = TaskManager(
-            include_path=[str(folder) for folder in folders], include_defaults=False, metadata=metadata
-        )
-    except Exception as error:  # noqa: BLE001 - lm-eval reads every YAML in a folder, sound or not
-        return {}, dict.fromkeys(names, error)
+    # Each task by its file: lm-eval's own search takes a later file of the same name, and reads files that
+    # the catalog, whose definitions were judged, leaves out.
+    definitions = build_index(folders[1:]).tasks
+    manager = TaskManager(include_defaults=False, metadata=metadata)
     tasks: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
     for name in names:
         try:
-            task = manager.load([name])["tasks"][name]
+            task = manager.load([str(definitions[name].path)])["tasks"][name]
             _set_fewshot(task, settings)
             tasks[name] = task
         except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name

@@ -34,6 +34,7 @@ class RunPlan:
         sources: For each dataset, where its documents come from.
         settings: The choices of the run.
         failures: Why tasks cannot be run, by name.
+        allow_code: Whether tasks from outside may run code of their own; their digests say what it is.
     """
 
     model: ModelDefinition
@@ -45,6 +46,7 @@ class RunPlan:
     sources: dict[str, Source]
     settings: RunSettings
     failures: dict[str, Exception]
+    allow_code: bool = False
 
     @property
     def chat_template(self) -> bool:
@@ -103,7 +105,9 @@ def make_plan(
     from medbench.data import require_any, resolve, settle
     from medbench.runs.scores import Group
 
-    selection = resolve_tasks(task_names, extra_dirs=task_folders, allow_code=allow_code)
+    selection = resolve_tasks(
+        task_names, extra_dirs=task_folders, allow_code=allow_code, data_dir=settings.data_dir
+    )
     outside = selection.folders[1:]
     if settings.data_source not in ("hub", "samples"):
         require_any([task.dataset for task in selection.tasks if task.dataset], settings.data_dir, outside)
@@ -129,6 +133,7 @@ def make_plan(
         sources=sources,
         settings=settings,
         failures=failures,
+        allow_code=allow_code,
     )
 
 

@@ -143,7 +143,7 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
     model = source.model()
     lm = MedbenchLM(model=model, tokenizer=source.tokenizer(), routing="off", seed=plan.settings.seed)
     names = [task.name for task in plan.tasks if task.name not in plan.failures]
-    with quiet_harness():
+    with quiet_harness(allow_code=plan.allow_code):
         tasks, broken = load_tasks(names, plan.folders, plan.settings)
         requests = gather_requests(
             lm, tasks, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt

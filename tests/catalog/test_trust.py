@@ -26,6 +26,23 @@ def define(folder: Path, body: str) -> None:
         "custom_dataset: !function medbench.scoring.import_module",
         "dataset_path: pandas",
         "class: !function own.Task",
+        "class: Task",
+        "class:",
+        "process_docs: !function medbench.data.load",
+        "custom_dataset: !function medbench.scoring.exams.read_answer",
+        "process_docs: !function own.docs\nprocess_docs: !function medbench.data.filters.single_answer",
+        "metadata: {note: !function own.score}",
+        "metadata: {? !function own.score : 1}",
+        "tag: [!function own.score]",
+        "fewshot_config: {samples: !function own.samples}",
+        "fewshot_config: {sampler: !function own.Sampler}",
+        "filter_list: [{name: f, filter: [{function: custom, filter_fn: !function own.f}]}]",
+        "generation_kwargs: {until: !function own.until}",
+        "doc_to_choice: {a: !function own.choice}",
+        "metric_list: [{metric: !function own.metric}]",
+        "metric_list: [{metric: someone/metric}]\nprocess_results:",
+        "metric_list: [{metric: 5}]",
+        "unsafe_code: 'false'",
         "unsafe_code: true",
         "dataset_kwargs: {trust_remote_code: true}",
         "metric_list: [{metric: someone/metric}]",
@@ -43,6 +60,11 @@ def define(folder: Path, body: str) -> None:
         'fewshot_config: {doc_to_text: "{{ self._TemplateReference__context }}"}',
         "doc_to_choice: [\"{{ ''.__class__ }}\"]",
         "gen_prefix: \"{% set x = ''.__class__ %}{{x}}\"",
+        "doc_to_text: \"{{ [lipsum] | join('', '__globals__.os.environ.HOME') }}\"",
+        "generation_kwargs: {until: [\"{{ [lipsum] | join('', '__globals__') }}\"]}",
+        "description: \"{{ [lipsum] | map('join', '', '__globals__') | first }}\"",
+        'fewshot_config: {gen_prefix: "{{ lipsum }}"}',
+        "doc_to_decontamination_query: \"{{ cycler('a').next() }}\"",
     ],
 )
 def test_code_needs_leave(body: str, tmp_path: Path) -> None:
@@ -85,6 +107,26 @@ def test_a_module_beside_the_yaml_cannot_pose_as_medbench(tmp_path: Path) -> Non
     define(tmp_path, "process_results: !function medbench.scoring.exams.score_generated")
     with pytest.raises(CatalogError, match=r"exams\.py"):
         resolve_tasks(["mine"], [tmp_path])
+
+
+def test_functions_that_an_including_file_replaces_need_leave(tmp_path: Path) -> None:
+    """lm-eval imports the functions of every file that it reads, before it merges them."""
+    (tmp_path / "own.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    (tmp_path / "_base").write_text("process_results: !function own.score\n", encoding="utf-8")
+    define(tmp_path, "include: _base\nprocess_results: !function medbench.scoring.exams.score_generated")
+    with pytest.raises(CatalogError, match=r"own\.score") as caught:
+        resolve_tasks(["mine"], [tmp_path])
+    assert "_base, line 1" in str(caught.value)
+
+
+def test_functions_of_a_group_need_leave(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    (tmp_path / "group.yaml").write_text(
+        "group: ours\ntask: [pubmedqa]\naggregate_metric_list: [{aggregation: !function own.f}]\n",
+        encoding="utf-8",
+    )
+    with pytest.raises(CatalogError, match=r"own\.f"):
+        resolve_tasks(["ours"], [tmp_path])
 
 
 def test_only_what_is_asked_for_needs_leave(tmp_path: Path) -> None:

@@ -1,0 +1,86 @@
+"""Sends what a template loops over, prints, compares and builds through filters that keep its budget."""
+
+from __future__ import annotations
+
+from jinja2 import nodes
+from jinja2.visitor import NodeTransformer
+
+__all__ = ["CHARGED", "COUNTED", "JOINED", "Instrument"]
+
+# Names with a space, which no template can write.
+CHARGED = "charged value"
+COUNTED = "counted items"
+JOINED = "joined values"
+
+# The evaluation of one part of a template takes about as long as reading so many characters.
+_STEP = 10
+
+
+def _through(name: str, value: nodes.Expr, *arguments: nodes.Expr) -> nodes.Filter:
+    return nodes.Filter(value, name, list(arguments), [], None, None, lineno=value.lineno)
+
+
+def _charged(value: nodes.Expr) -> nodes.Expr:
+    return _through(CHARGED, value)
+
+
+class Instrument(NodeTransformer):
+    """Rewrites a parsed template; see the module."""
+
+    def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 Jinja's name
+        """A round of a loop costs what its body has parts and text."""
+        parts = sum(1 for _ in node.find_all(nodes.Node))
+        text = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
+        self.generic_visit(node)
+        cost = nodes.Const(parts * _STEP + text, lineno=node.lineno)
+        node.iter = _through(COUNTED, node.iter, cost)  # type: ignore[arg-type]
+        return node
+
+    def visit_Output(self, node: nodes.Output) -> nodes.Output:  # noqa: N802 Jinja's name
+        """What is printed is charged."""
+        self.generic_visit(node)
+        node.nodes = [
+            child if isinstance(child, nodes.TemplateData) else _charged(child) for child in node.nodes
+        ]
+        return node
+
+    def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802 Jinja's name
+        """Jinja compiles ``~`` without asking its sandbox."""
+        self.generic_visit(node)
+        return _through(JOINED, nodes.List(node.nodes, lineno=node.lineno))
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Compare:  # noqa: N802 Jinja's name
+        """A comparison reads both sides."""
+        self.generic_visit(node)
+        node.expr = _charged(node.expr)
+        for operand in node.ops:
+            operand.expr = _charged(operand.expr)
+        return node
+
+    def visit_Test(self, node: nodes.Test) -> nodes.Test:  # noqa: N802 Jinja's name
+        """A test with arguments is a comparison."""
+        self.generic_visit(node)
+        if node.args:
+            node.node = _charged(node.node)
+            node.args = [_charged(value) for value in node.args]
+        return node
+
+    def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:  # noqa: N802 Jinja's name
+        """A slice is a copy."""
+        self.generic_visit(node)
+        return _charged(node) if isinstance(node.arg, nodes.Slice) else node
+
+    def visit_List(self, node: nodes.List) -> nodes.Expr:  # noqa: N802 Jinja's name
+        """A list may hold one value many times."""
+        self.generic_visit(node)
+        return _charged(node)
+
+    def visit_Dict(self, node: nodes.Dict) -> nodes.Expr:  # noqa: N802 Jinja's name
+        """Likewise."""
+        self.generic_visit(node)
+        return _charged(node)
+
+    def visit_Tuple(self, node: nodes.Tuple) -> nodes.Expr:  # noqa: N802 Jinja's name
+        """Likewise, unless it names the variables of a loop."""
+        self.generic_visit(node)
+        return _charged(node) if node.ctx == "load" else node
