@@ -19,7 +19,17 @@ from medbench.errors import StatisticsError
 from medbench.statistics.resampling import DRAWS, bootstrap_values
 from medbench.statistics.sufficient import Floats, cluster_codes, sufficient
 
-__all__ = ["Interval", "interval", "mean_interval", "percentile_interval", "wilson_interval"]
+__all__ = [
+    "Interval",
+    "agreeing_interval",
+    "interval",
+    "mean_interval",
+    "percentile_interval",
+    "wilson_interval",
+]
+
+# Spreads below this are rounding errors of equal numbers.
+_ROUNDING = 1e-12
 
 
 class Interval(NamedTuple):
@@ -30,7 +40,7 @@ class Interval(NamedTuple):
         low: Lower limit; NaN where no interval can be given (a single document).
         high: Upper limit.
         method: How the limits were found: ``wilson``, ``wilson-clustered``, ``t``, ``t-clustered``,
-            ``bootstrap``, ``bootstrap-clustered``, ``wilson-documents`` or ``none``.
+            ``bootstrap``, ``bootstrap-clustered``, ``wilson-documents``, ``rule-of-three`` or ``none``.
         n: Documents behind the score.
     """
 
@@ -75,16 +85,19 @@ def interval(
         values = score.rows[:, 0]
         if np.isin(values, (0.0, 1.0)).all():
             return _proportion(values, codes, confidence)
-        return mean_interval(values, codes, confidence=confidence)
+        return mean_interval(values, codes, confidence=confidence, span=shares_span(values))
 
     units = score if codes is None else score.by_cluster(codes)
     sampled = bootstrap_values(units, seed=seed, draws=draws)
     value, count = score.value, units.rows.shape[0]
-    if np.ptp(sampled) == 0 and value in (0.0, 1.0):
-        # Every draw of a flawless (or hopeless) sample is that sample; Wilson says what n of them allow.
-        low, high = wilson_interval(value * count, count, confidence)
-        return Interval(value, low, high, "wilson-documents", n)
     low, high = percentile_interval(sampled, count, confidence)
+    if math.isnan(low) or alike(low, high):
+        # Every draw of documents that agree is that sample, and its spread says nothing of those not seen.
+        if value in (0.0, 1.0):
+            return Interval(value, *wilson_interval(value * count, count, confidence), "wilson-documents", n)
+        # Counts and labels make shares; a mean may be of anything.
+        span = shares_span(score.rows[:, 0]) if aggregation == "mean" else (0.0, 1.0)
+        return Interval(value, *agreeing_interval(value, count, span, confidence), n)
     return Interval(value, low, high, "bootstrap" if codes is None else "bootstrap-clustered", n)
 
 
@@ -100,12 +113,23 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tup
 
 
 def mean_interval(
-    values: Any, clusters: Sequence[Any] | NDArray[Any] | None = None, *, confidence: float = 0.95
+    values: Any,
+    clusters: Sequence[Any] | NDArray[Any] | None = None,
+    *,
+    confidence: float = 0.95,
+    span: tuple[float, float] | None = None,
 ) -> Interval:
     """Student's interval of a mean, with cluster-robust errors where documents come in clusters.
 
     The clustered standard error is Miller's (2024, "Adding error bars to evals", eq. 4) with the
     finite-cluster correction G / (G - 1) and G - 1 degrees of freedom.
+
+    Args:
+        values: ``[n]`` results.
+        clusters: ``[n]`` keys of documents that belong together.
+        confidence: Coverage aimed at.
+        span: Lowest and highest value that a document may have, which bounds the mean of documents that all
+            agree; without it their mean has no interval.
     """
     array = np.asarray(values, dtype=np.float64)
     codes = cluster_codes(clusters, len(array))
@@ -113,8 +137,45 @@ def mean_interval(
     error, freedom = standard_error(array, codes)
     if freedom < 1:
         return Interval(value, math.nan, math.nan, "none", len(array))
+    if alike(value, value + error):
+        return Interval(value, *agreeing_interval(value, freedom + 1, span, confidence), len(array))
     reach = error * float(special.stdtrit(freedom, 0.5 + confidence / 2))
     return Interval(value, value - reach, value + reach, "t" if codes is None else "t-clustered", len(array))
+
+
+def agreeing_interval(
+    value: float, units: int, span: tuple[float, float] | None, confidence: float = 0.95
+) -> tuple[float, float, str]:
+    """Limits of a mean where all units have the same value, so that their spread says nothing.
+
+    If a share s of all units had other values, n of them would agree with probability (1 - s)^n at most. The
+    exact form of the rule of three (Hanley & Lippman-Hand 1983, "If nothing goes wrong, is everything all
+    right?") says how large s may be; what differs may lie at either end of the range.
+
+    Args:
+        value: That of every unit.
+        units: Documents or clusters, n.
+        span: Lowest and highest value that a unit may have; ``None`` if any.
+        confidence: Coverage aimed at.
+
+    Returns:
+        The limits and the name of the method: NaN and ``none`` without a range, or of a single unit.
+    """
+    if span is None or units < 2:
+        return math.nan, math.nan, "none"
+    share = 1 - (0.5 - confidence / 2) ** (1 / units)
+    lowest, highest = span
+    return value - share * (value - lowest), value + share * (highest - value), "rule-of-three"
+
+
+def shares_span(values: Floats) -> tuple[float, float] | None:
+    """The range of values that are shares, as far as those seen tell; ``None`` for other numbers."""
+    return (0.0, 1.0) if bool(((values >= 0) & (values <= 1)).all()) else None
+
+
+def alike(one: float, two: float) -> bool:
+    """Whether two numbers are equal but for rounding."""
+    return abs(one - two) <= _ROUNDING * max(1.0, abs(one), abs(two))
 
 
 def standard_error(values: Floats, codes: NDArray[np.intp] | None = None) -> tuple[float, int]:

@@ -15,7 +15,14 @@ from numpy.typing import NDArray
 from scipy import sparse, special
 
 from medbench.errors import StatisticsError
-from medbench.statistics.intervals import mean_interval, percentile_interval, standard_error
+from medbench.statistics.intervals import (
+    agreeing_interval,
+    alike,
+    mean_interval,
+    percentile_interval,
+    shares_span,
+    standard_error,
+)
 from medbench.statistics.resampling import DRAWS, bootstrap_totals, swap_totals
 from medbench.statistics.sufficient import LABEL_AGGREGATIONS, Floats, Sufficient, cluster_codes, sufficient
 
@@ -37,11 +44,12 @@ class Paired(NamedTuple):
         difference: First score minus second score.
         low: Lower limit of the difference.
         high: Upper limit.
-        interval: Method of the interval: ``bonett-price``, ``t``, ``t-clustered``, ``bootstrap`` or
-            ``bootstrap-clustered``.
+        interval: Method of the interval: ``bonett-price``, ``t``, ``t-clustered``, ``bootstrap``,
+            ``bootstrap-clustered``, ``rule-of-three`` or ``none``.
         p_value: Two-sided.
         test: ``mcnemar-exact`` or ``randomisation``.
-        standard_error: Of the difference.
+        standard_error: Of the difference, never 0: where no document shows a spread, the one that its limits
+            allow; NaN where nothing is known.
         wins: Documents on which the first system scored higher; for binary scores, those it turned right.
         losses: Documents on which it scored lower.
         n: Documents compared.
@@ -96,19 +104,30 @@ def paired(
     difference = one.value - two.value
     wins, losses = _flips(first, second, aggregation)
     if aggregation == "mean":
-        change = one.rows[:, 0] - two.rows[:, 0]
-        error, _ = standard_error(change, codes)
-        if codes is None and np.isin(one.rows[:, 0], (0, 1)).all() and np.isin(two.rows[:, 0], (0, 1)).all():
+        mine, theirs = one.rows[:, 0], two.rows[:, 0]
+        if codes is None and np.isin(mine, (0, 1)).all() and np.isin(theirs, (0, 1)).all():
             low, high = bonett_price_interval(wins, losses, n, confidence)
+            _, error = _bonett_price(wins, losses, n)
             p = mcnemar_exact(wins, losses)
             return Paired(difference, low, high, "bonett-price", p, "mcnemar-exact", error, wins, losses, n)
-        found = mean_interval(change, codes, confidence=confidence)
+        shares = shares_span(mine) is not None and shares_span(theirs) is not None
+        change = mine - theirs
+        found = mean_interval(change, codes, confidence=confidence, span=_DIFFERENCES if shares else None)
         low, high, method = found.low, found.high, found.method
+        error, _ = standard_error(change, codes)
     else:
-        low, high, error = _bootstrap_difference(one, two, codes, seed, confidence, draws)
-        method = "bootstrap" if codes is None else "bootstrap-clustered"
+        low, high, method, error = _bootstrap_difference(one, two, codes, seed, confidence, draws)
+    if method == "rule-of-three":
+        # The error that has these limits: documents that all agree show none of their own.
+        error = max(high - difference, difference - low) / float(special.ndtri(0.5 + confidence / 2))
+    elif method == "none":
+        error = math.nan
     p = randomisation_test(one, two, codes, seed=seed, draws=draws)
     return Paired(difference, low, high, method, p, "randomisation", error, wins, losses, n)
+
+
+# Range of the difference of two shares.
+_DIFFERENCES = (-1.0, 1.0)
 
 
 def mcnemar_exact(wins: int, losses: int) -> float:
@@ -129,10 +148,15 @@ def bonett_price_interval(wins: int, losses: int, n: int, confidence: float = 0.
 
     One document is added to each of the two discordant cells, which keeps the coverage where few differ.
     """
-    z = float(special.ndtri(0.5 + confidence / 2))
+    centre, error = _bonett_price(wins, losses, n)
+    reach = error * float(special.ndtri(0.5 + confidence / 2))
+    return max(-1.0, centre - reach), min(1.0, centre + reach)
+
+
+def _bonett_price(wins: int, losses: int, n: int) -> tuple[float, float]:
+    """Centre of the interval, and its standard error."""
     up, down = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
-    reach = z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
-    return max(-1.0, up - down - reach), min(1.0, up - down + reach)
+    return up - down, math.sqrt((up + down - (up - down) ** 2) / (n + 2))
 
 
 def randomisation_test(
@@ -165,13 +189,18 @@ def _bootstrap_difference(
     seed: int,
     confidence: float,
     draws: int,
-) -> tuple[float, float, float]:
+) -> tuple[float, float, str, float]:
+    """Limits of the difference, their method and the standard error."""
+    method = "bootstrap" if codes is None else "bootstrap-clustered"
     if codes is not None:
         one, two = one.by_cluster(codes), two.by_cluster(codes)
+    units = one.rows.shape[0]
     sampled = paired_draws([one, two], seed=seed, draws=draws)
     change = sampled[:, 0] - sampled[:, 1]
-    low, high = percentile_interval(change, one.rows.shape[0], confidence)
-    return low, high, float(change.std(ddof=1))
+    low, high = percentile_interval(change, units, confidence)
+    if math.isnan(low) or alike(low, high):
+        low, high, method = agreeing_interval(one.value - two.value, units, _DIFFERENCES, confidence)
+    return low, high, method, float(change.std(ddof=1))
 
 
 def paired_draws(scores: Sequence[Sufficient], *, seed: int = 0, draws: int = DRAWS) -> Floats:
