@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "workers": {"errors", "version", "models"},
     "runs": {"errors", "version", "catalog", "data", "models", "scoring", "statistics", "workers"},
     "checks": {"errors", "catalog", "data", "runs"},
-    "analysis": {"errors", "runs", "scoring", "statistics"},
+    "analysis": {"errors", "catalog", "runs", "scoring", "statistics"},
     "reports": {"errors", "version", "analysis", "statistics"},
 }
 

@@ -92,7 +92,7 @@ def ablation_effects(frame: pd.DataFrame, *, seed: int = 0, draws: int = 2_000) 
 
     Returns:
         A row per variant and task: ``score``, ``intact``, ``difference`` with ``low`` and ``high``,
-        ``interval``, ``test``, ``p_value``, ``p_holm`` (Holm over all rows), ``wins``, ``losses``, ``n``.
+        ``interval``, ``test``, ``p_value``, ``p_adjusted`` (Holm over all rows), ``wins``, ``losses``, ``n``.
 
     Raises:
         AnalysisError: A variant has other documents than the intact model.
@@ -127,7 +127,7 @@ def ablation_effects(frame: pd.DataFrame, *, seed: int = 0, draws: int = 2_000) 
     effects = effects.sort_values(
         ["variant", "task"], key=lambda c: c.map(order) if c.name == "variant" else c
     )
-    effects["p_holm"] = holm(effects["p_value"].to_numpy())
+    effects["p_adjusted"] = holm(effects["p_value"].to_numpy())
     return effects.reset_index(drop=True)
 
 

@@ -13,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from medbench.analysis.lm_eval_files import lm_eval_runs
+from medbench.analysis.model_names import tell_apart
 from medbench.analysis.runs import ParquetTables, Problem, Run, Runs
 from medbench.errors import AnalysisError
 
@@ -49,8 +50,14 @@ def load_runs(where: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Run
             where=", ".join(str(path) for path in paths),
             hint="a run directory holds run.json and scores.parquet; `medbench run` makes one",
         )
-    runs = sorted(found.values(), key=lambda run: (run.model, run.run, str(run.path)))
+    apart = tell_apart(sorted(found.values(), key=_age), problems)
+    runs = sorted(apart, key=lambda run: (run.model, *_age(run)))
     return Runs(tuple(_distinct(runs, problems)), tuple(dict.fromkeys(problems)))
+
+
+def _age(run: Run) -> tuple[str, str, str]:
+    """Sorts runs from the oldest to the newest."""
+    return str(run.manifest.get("started") or ""), run.run, str(run.path)
 
 
 def _expand(paths: Iterable[str | PathLike[str]]) -> list[Path]:

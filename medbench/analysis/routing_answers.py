@@ -37,7 +37,7 @@ def routing_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) 
 
     Returns:
         A row per run and task: ``right``, ``wrong`` (documents), ``divergence`` (bits), ``chance`` (its mean
-        under permutation), ``p_value``, ``p_holm`` (over the tasks of the run).
+        under permutation), ``p_value``, ``p_adjusted`` (over the tasks of the run).
 
     Raises:
         NotRecordedError: No run recorded single documents.
@@ -62,8 +62,8 @@ def routing_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) 
                 }
             )
         for row, adjusted in zip(mine, holm([row["p_value"] for row in mine]), strict=True):
-            rows.append({**row, "p_holm": float(adjusted)})
-    names = ["model", "run", "task", "right", "wrong", "divergence", "chance", "p_value", "p_holm"]
+            rows.append({**row, "p_adjusted": float(adjusted)})
+    names = ["model", "run", "task", "right", "wrong", "divergence", "chance", "p_value", "p_adjusted"]
     return pd.DataFrame(rows, columns=names)
 
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing import task_similarity
-from medbench.analysis.runs import Run
+from medbench.analysis.runs import Run, Runs, single_run
 from medbench.analysis.units import with_units
 
 __all__ = ["SharedGains", "shared_gains"]
@@ -39,23 +39,30 @@ class SharedGains(NamedTuple):
 
 
 def shared_gains(
-    later: Run, earlier: Run, *, phase: str | None = None, seed: int = 0, draws: int = 2_000
+    later: Run | Runs,
+    earlier: Run | Runs,
+    *,
+    phase: str | None = None,
+    seed: int = 0,
+    draws: int = 2_000,
 ) -> SharedGains:
     """Compare how tasks share experts with how they gained from one checkpoint to another.
 
     Tasks whose score is no share, such as a perplexity, are left out.
 
     Args:
-        later: Run of the checkpoint whose routing counts.
-        earlier: Run of the other checkpoint on the same tasks; its routing is not used.
+        later: The one run of the checkpoint whose routing counts.
+        earlier: That of the other checkpoint on the same tasks; its routing is not used.
         phase: Only the routing of tokens of this phase.
         seed: Seed of the permutations.
         draws: How many.
 
     Raises:
+        AnalysisError: One of them is several runs.
         NotRecordedError: There is no routing, or fewer than four tasks have a share as their score in both
             runs.
     """
+    later, earlier = single_run(later), single_run(earlier)
     frame = later.routing()
     if frame.empty:
         raise NotRecordedError("no routing was recorded", where=str(later.path))

@@ -11,12 +11,14 @@ from typing import Any, Literal, NamedTuple, Protocol
 import pandas as pd
 import pyarrow as pa
 
+from medbench.analysis.groups import groups_of
 from medbench.analysis.router_tables import CELL_KEYS, DAMAGED
 from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, plain_frame, read_table, table_columns
+from medbench.analysis.task_names import leaf_tasks, unknown_name
 from medbench.analysis.units import with_units
 from medbench.errors import AnalysisError
 
-__all__ = ["Problem", "Run", "RunTables", "Runs"]
+__all__ = ["Problem", "Run", "RunTables", "Runs", "single_run"]
 
 
 class Problem(NamedTuple):
@@ -131,10 +133,9 @@ class Runs:
         """
         kept = tuple(r for r in self.runs if model in (None, r.model) and run in (None, r.run))
         if not kept:
-            raise AnalysisError(
-                f"no run of model {model!r}" if run is None else f"no run {run!r}",
-                hint=f"loaded are the models {', '.join(self.models)}",
-            )
+            if run is None or model not in (None, *self.models):
+                raise unknown_name("model", model, self.models)
+            raise unknown_name("run", run, [r.run for r in self.runs if model in (None, r.model)])
         return Runs(kept, self.problems)
 
     def scores(self) -> pd.DataFrame:
@@ -155,10 +156,10 @@ class Runs:
                 hashes).
                 ``metric.<name>``, ``counts.<name>`` and ``labels.<name>`` are null where a task has no
                 such metric.
-            tasks: Only these tasks.
+            tasks: Only these tasks; a group stands for its tasks.
 
         Raises:
-            AnalysisError: No run has such a column.
+            AnalysisError: No run has such a column, or such a task.
         """
         wanted: list[str] | None
         if columns == "all":
@@ -170,22 +171,33 @@ class Runs:
             else:
                 missing = [name for name in columns if name not in (*known, "model", "run")]
                 if missing:
-                    raise AnalysisError(
-                        f"no run has the samples column {missing[0]!r}", hint=f"there are {', '.join(known)}"
-                    )
+                    raise unknown_name("samples column", missing[0], known)
                 wanted = [name for name in columns if name not in ("model", "run")]
-        return join_tables((run.model, run.run, run.tables.samples(wanted, tasks)) for run in self.runs)
+        named = self._tasks(tasks)
+        return join_tables((run.model, run.run, run.tables.samples(wanted, named)) for run in self.runs)
 
     def routing(self, *, tasks: Sequence[str] | None = None) -> pd.DataFrame:
         """A row per run, task, document, phase, layer, projection and expert.
 
         There are no rows for models without routers.
 
+        Args:
+            tasks: Only these tasks; a group stands for its tasks.
+
         Raises:
-            AnalysisError: A run's table cannot be read, or says something twice.
+            AnalysisError: No run has such a task, or a run's table cannot be read, or says something twice.
         """
-        found = ((run.model, run.run, _routing(run, tasks)) for run in self.runs)
+        named = self._tasks(tasks)
+        found = ((run.model, run.run, _routing(run, named)) for run in self.runs)
         return join_tables((model, run, table) for model, run, table in found if table is not None)
+
+    def _tasks(self, names: Sequence[str] | None) -> list[str] | None:
+        """The tasks that names stand for in any run."""
+        if names is None:
+            return None
+        scores = self.scores()
+        tasks = scores.loc[scores["kind"] == "task", "task"].astype(str).unique()
+        return leaf_tasks(names, tasks, groups_of(scores))
 
     def manifest(self) -> pd.DataFrame:
         """A row per run: what was evaluated, by what, when, on what.
@@ -193,6 +205,23 @@ class Runs:
         ``versions`` and ``data`` are JSON texts, so that rows compare and group.
         """
         return pd.DataFrame([_manifest_row(run) for run in self.runs])
+
+
+def single_run(runs: Run | Runs) -> Run:
+    """The run, or the only one of several loaded together.
+
+    Raises:
+        AnalysisError: There are more than one.
+    """
+    if isinstance(runs, Run):
+        return runs
+    if len(runs) != 1:
+        raise AnalysisError(
+            f"{len(runs)} runs were given where one is meant",
+            where=", ".join(f"{run.model}/{run.run}" for run in runs.runs[:3]),
+            hint="give one run directory",
+        )
+    return runs.runs[0]
 
 
 def _routing(run: Run, tasks: Sequence[str] | None) -> pa.Table | None:

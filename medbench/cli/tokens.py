@@ -104,8 +104,7 @@ def scores(
     later = load([run])
     gains = None
     if earlier is not None:
-        sides = [_one(later, run), _one(load([earlier]), earlier)]
-        gains = shared_gains(sides[0], sides[1], phase=phase)
+        gains = shared_gains(later, load([earlier]), phase=phase)
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None
     try:
         tables = _verdicts(later)
@@ -137,13 +136,3 @@ def _verdicts(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
     if verdicts.empty:
         raise AnalysisError("no task has both right and wrong documents")
     return verdicts, loads_by_verdict(runs)
-
-
-def _one(runs: Runs, where: str) -> Any:
-    from medbench.errors import AnalysisError
-
-    if len(runs) != 1:
-        raise AnalysisError(
-            f"{len(runs)} runs lie here; one is needed", where=where, hint="give a run directory"
-        )
-    return next(iter(runs))

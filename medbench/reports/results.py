@@ -90,7 +90,7 @@ def comparison_table(frame: pd.DataFrame) -> TextTable:
     """The rows of :func:`medbench.analysis.compare`."""
     rows = []
     for row in frame.to_dict("records"):
-        unit, test = row["unit"], row["p_holm"] if known(row["p_holm"]) else row["p_value"]
+        unit, test = row["unit"], row["p_adjusted"] if known(row["p_adjusted"]) else row["p_value"]
         rows.append(
             [
                 str(row["model"]),

@@ -109,7 +109,7 @@ def verdicts_table(frame: pd.DataFrame) -> TextTable:
             _plain(row["divergence"]),
             _plain(row["chance"]),
             p_text(row["p_value"]),
-            p_text(row["p_holm"]),
+            p_text(row["p_adjusted"]),
         ]
         for row in frame.to_dict("records")
     ]

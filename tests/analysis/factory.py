@@ -51,11 +51,12 @@ def write_run(
     run: str = "20260101-000000-0123456789",
     seed: int = 0,
     groups: Mapping[str, Sequence[str]] | None = None,
+    weighted: bool = False,
     routing: pa.Table | None = None,
     status: str = "complete",
     manifest: Mapping[str, Any] | None = None,
 ) -> Path:
-    """Write a run directory below ``results`` and return it."""
+    """Write a run directory below ``results`` and return it; ``weighted`` groups count documents."""
     folder = results / model.replace("/", "_") / run
     folder.mkdir(parents=True)
     rng = np.random.default_rng(seed)
@@ -65,7 +66,7 @@ def write_run(
         samples.append(table)
         scores.extend(score)
     for name, members in (groups or {}).items():
-        scores.append(_group(name, members, scores))
+        scores.append(_group(name, members, scores, weighted))
     table = pa.concat_tables(samples, promote_options="default").unify_dictionaries()
     pq.write_table(table, folder / "samples.parquet", compression="zstd")
     pq.write_table(pa.Table.from_pylist(scores, schema=_SCORES), folder / "scores.parquet")
@@ -275,24 +276,27 @@ def _score(task: FakeTask, metric: str, aggregation: str, found: Any) -> dict[st
     }
 
 
-def _group(name: str, members: Sequence[str], scores: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+def _group(
+    name: str, members: Sequence[str], scores: Sequence[Mapping[str, Any]], weighted: bool
+) -> dict[str, Any]:
     from medbench.statistics import Interval
 
     rows = [row for row in scores if row["task"] in members]
     found = average_interval(
-        [Interval(row["value"], row["low"], row["high"], row["interval"], row["n"]) for row in rows]
+        [Interval(row["value"], row["low"], row["high"], row["interval"], row["n"]) for row in rows],
+        [row["n"] for row in rows] if weighted else None,
     )
     return {
         **rows[0],
         "task": name,
         "kind": "group",
-        "metric": "macro_average",
+        "metric": "weighted_average" if weighted else "macro_average",
         "value": found.value,
         "low": found.low,
         "high": found.high,
         "interval": found.method,
         "n": found.n,
-        "aggregation": "macro",
+        "aggregation": "weighted" if weighted else "macro",
         "members": list(members),
         "language": None,
         "family": None,

@@ -41,7 +41,7 @@ def test_figures_are_those_of_the_statistics(runs: Runs) -> None:
     )
     assert (row["wins"], row["losses"], row["n"]) == (expected.wins, expected.losses, 90)
     tasks = frame.query("model == 'strong' and kind == 'task'")
-    assert tasks["p_holm"].tolist() == pytest.approx(holm(tasks["p_value"].to_numpy()).tolist())
+    assert tasks["p_adjusted"].tolist() == pytest.approx(holm(tasks["p_value"].to_numpy()).tolist())
 
 
 def test_scores_of_a_comparison_are_those_of_the_runs(runs: Runs) -> None:

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from medbench.analysis import Published, Runs, leaderboard, load_runs, read_published
@@ -52,9 +56,6 @@ def test_near_ties_share_ranks(tmp_path: Path) -> None:
 
 
 def test_nested_and_sized_groups_weigh_their_tasks(tmp_path: Path) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     tasks = [FakeTask("x", n=10), FakeTask("y", n=30), FakeTask("z", n=20)]
     folder = write_run(tmp_path, "m", tasks, groups={"inner": ["x", "y"], "outer": ["inner", "z"]})
     path = folder / "scores.parquet"
@@ -111,3 +112,134 @@ def test_some_tasks_only(runs: Runs) -> None:
     board = leaderboard(runs, tasks=["cmexam", "kuake_ir"])
     assert board.suite == "tasks"
     assert board.tasks == {"cmexam": 0.5, "kuake_ir": 0.5}
+
+
+SIZES = {"a": 40, "b": 10, "c": 25}
+OWN = {"suite": ["a", "b", "c"]}
+
+
+def _sized(sizes: dict[str, int], skill: float, **extra: Any) -> list[FakeTask]:
+    return [FakeTask(name, n=n, skill=skill, **extra) for name, n in sizes.items()]
+
+
+#: Runs of another model: tasks, groups, whether groups count documents, settings.
+OTHERS: list[tuple[str, list[FakeTask], dict[str, list[str]] | None, bool, dict[str, Any]]] = [
+    ("the same", _sized(SIZES, 0.6), OWN, True, {}),
+    ("a limit", _sized(dict.fromkeys(SIZES, 2), 0.6), OWN, True, {"limit": 2}),
+    ("other numbers of documents", _sized({"a": 5, "b": 90, "c": 25}, 0.6), OWN, True, {}),
+    ("equal weights", _sized(SIZES, 0.6), OWN, False, {}),
+    ("a smaller group", _sized({"a": 40, "b": 10}, 0.6), {"suite": ["a", "b"]}, True, {}),
+    ("a larger group", _sized({**SIZES, "d": 99}, 0.6), {"suite": ["a", "b", "c", "d"]}, True, {}),
+    ("other tasks", _sized({"x": 30}, 0.6), {"suite": ["x"]}, True, {}),
+    ("no group", _sized(SIZES, 0.6), None, True, {}),
+    ("one task", _sized({"b": 10}, 0.6), None, True, {}),
+    ("samples", _sized(SIZES, 0.6, data_source="samples"), OWN, True, {}),
+    ("another language", _sized(SIZES, 0.6, language="de", family="other"), OWN, True, {}),
+    ("lower is better", _sized(SIZES, 0.6, extra={"higher_is_better": False}), OWN, True, {}),
+    ("another metric", _sized(SIZES, 0.6, extra={"metric": "acc_norm"}), OWN, True, {}),
+    ("more examples", _sized(SIZES, 0.6, extra={"num_fewshot": 5}), OWN, True, {"num_fewshot": 5}),
+    ("labels", [FakeTask(name, "labels", n, 0.6) for name, n in SIZES.items()], OWN, True, {}),
+]
+
+
+@pytest.mark.parametrize("position", ["aa", "zz"])
+@pytest.mark.parametrize(
+    ("name", "tasks", "groups", "weighted", "settings"), OTHERS, ids=[row[0] for row in OTHERS]
+)
+def test_no_run_of_another_model_changes_a_score(
+    tmp_path: Path,
+    name: str,
+    tasks: list[FakeTask],
+    groups: dict[str, list[str]] | None,
+    weighted: bool,
+    settings: dict[str, Any],
+    position: str,
+) -> None:
+    write_run(tmp_path, "m", _sized(SIZES, 0.7), seed=1, groups=OWN, weighted=True)
+    alone = leaderboard(load_runs(tmp_path), "suite", draws=50).ranking
+    own = load_runs(tmp_path).scores().set_index("task")
+    expected = sum(own.at[task, "value"] * n for task, n in SIZES.items()) / sum(SIZES.values())
+    assert alone.at[0, "value"] == pytest.approx(expected) == pytest.approx(own.at["suite", "value"])
+    manifest = {"settings": settings}
+    write_run(tmp_path, position, tasks, seed=2, groups=groups, weighted=weighted, manifest=manifest)
+    both = leaderboard(load_runs(tmp_path), "suite", draws=50).ranking
+    for column in alone.columns.difference(["rank", "rank_low", "rank_high", "comparable", "apart"]):
+        one, two = alone.at[0, column], both.set_index("model").loc["m"][column] if column != "model" else "m"
+        assert one == two, column
+    # The two are ranked together only if both may be.
+    ranked = both["rank"].notna().sum()
+    assert ranked == (2 if name in ("the same", "equal weights", "no group", "another language") else 1)
+    assert both.loc[both["rank"].isna() & both["missing"].map(len).eq(0), "apart"].ne("").all()
+
+
+def test_the_conditions_that_most_models_share_make_the_ranking(tmp_path: Path) -> None:
+    write_run(tmp_path, "a", _sized(SIZES, 0.9), groups=OWN)
+    for seed, model in enumerate("abc"):
+        small = _sized(dict.fromkeys(SIZES, 2), 0.5)
+        write_run(
+            tmp_path, model, small, run="small", seed=seed, groups=OWN, manifest={"settings": {"limit": 2}}
+        )
+    board = leaderboard(load_runs(tmp_path), draws=50)
+    ranking = board.ranking.set_index("model")
+    assert set(ranking.index[ranking["rank"].notna()]) == {"a · limit 2", "b", "c"}
+    assert "limit 2" in board.conditions
+    assert ranking.at["a", "n"] == sum(SIZES.values())
+    assert ranking.at["a", "apart"] == "all documents against limit 2"
+    assert list(ranking["apart"] == "") == [True, True, True, False]
+
+
+def test_other_documents_of_the_same_number_are_not_ranked_together(tmp_path: Path) -> None:
+    for model in "ab":
+        folder = write_run(tmp_path, model, _sized(SIZES, 0.7), groups=OWN)
+    path = folder / "samples.parquet"
+    table = pq.read_table(path)
+    hashes = pa.array([f"{text}!" for text in table["doc_hash"].to_pylist()])
+    pq.write_table(table.set_column(table.column_names.index("doc_hash"), "doc_hash", hashes), path)
+    ranking = leaderboard(load_runs(tmp_path), draws=50).ranking.set_index("model")
+    assert ranking.at["b", "apart"] == "other documents in a, b, c"
+    assert ranking["rank"].notna().sum() == 1
+
+
+def test_scores_without_documents_stand_apart(tmp_path: Path) -> None:
+    for seed, model in enumerate("ab"):
+        write_run(tmp_path, model, [FakeTask("t", n=40)], seed=seed)
+    results = {"t": {"acc,none": 0.99, "acc_stderr,none": 0.01, "sample_len": 40}}
+    content = {"results": results, "model_name": "c", "versions": {"t": 1.0}, "n-shot": {"t": 0}}
+    (tmp_path / "results_x.json").write_text(json.dumps(content), encoding="utf-8")
+    ranking = leaderboard(load_runs(tmp_path), draws=50).ranking.set_index("model")
+    assert ranking["rank"].notna().to_dict() == {"a": True, "b": True, "c": False}
+    assert ranking.at["c", "apart"] == "results by document are missing"
+    assert ranking.at["c", "value"] == 0.99
+
+
+def test_scores_without_any_documents_have_no_rank(tmp_path: Path) -> None:
+    content = {"results": {"t": {"acc,none": 0.9}}, "model_name": "c"}
+    (tmp_path / "results_x.json").write_text(json.dumps(content), encoding="utf-8")
+    assert leaderboard(load_runs(tmp_path)).ranking["rank"].isna().all()
+
+
+def test_tasks_of_a_group_may_be_named_by_it(runs: Runs) -> None:
+    assert leaderboard(runs, tasks=["suite"], draws=50).tasks == dict.fromkeys(NAMES, 0.25)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        ({"suite": "suit"}, "did you mean suite?"),
+        ({"suite": "cmexam"}, "there are suite"),
+        ({"tasks": ["cmexm"]}, "did you mean cmexam?"),
+        ({"tasks": ["medqa_us", "zzz"]}, "there are suite, cmexam"),
+        ({"tasks": []}, "leave the choice"),
+        ({"tasks": [""]}, "leave the choice"),
+    ],
+)
+def test_unknown_names_are_errors_with_suggestions(runs: Runs, arguments: dict[str, Any], hint: str) -> None:
+    with pytest.raises(AnalysisError, match=hint.replace("?", r"\?")):
+        leaderboard(runs, **arguments)
+
+
+def test_a_failed_task_is_missing_from_the_average(tmp_path: Path) -> None:
+    write_run(tmp_path, "m", [FakeTask("t")], manifest={"failures": {"u": "no data"}})
+    ranking = leaderboard(load_runs(tmp_path)).ranking
+    assert ranking.at[0, "missing"] == ["u"]
+    assert np.isnan(ranking.at[0, "value"])

@@ -152,7 +152,7 @@ def test_effects_of_known_changes() -> None:
     assert (row["intact"], row["score"]) == pytest.approx((0.75, 0.7))
     assert row["difference"] == pytest.approx(-0.05)
     assert (row["wins"], row["losses"], row["test"]) == (5, 6, "mcnemar-exact")
-    assert row["p_holm"] == row["p_value"] == pytest.approx(1)
+    assert row["p_adjusted"] == row["p_value"] == pytest.approx(1)
     nothing = ablation_effects(_frame([1.0] * 20, [1.0] * 20, kind)).to_dict("records")[0]
     assert nothing["difference"] == 0
     assert nothing["low"] < 0 < nothing["high"]

@@ -67,7 +67,7 @@ def _row(row: dict[Any, Any], reach: float) -> dict[str, Any]:
         "span": round(50 * (row["high"] - row["low"]) / reach, 2) if drawn else 0,
         "point": round(50 + 50 * row["difference"] / reach, 2) if drawn else 50,
     }
-    p = row["p_holm"] if known(row["p_holm"]) else row["p_value"]
+    p = row["p_adjusted"] if known(row["p_adjusted"]) else row["p_value"]
     return {
         **place,
         "drawn": drawn,

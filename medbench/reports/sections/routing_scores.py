@@ -63,16 +63,16 @@ def _verdicts(frame: pd.DataFrame, system: str) -> Picture:
     cells = []
     for row in ordered.to_dict("records"):
         title = f"{row['task']}: {_milli(row['divergence'])} against {_milli(row['chance'])} mbit by chance, "
-        title += f"p {p_text(row['p_value'])}, over all tasks {p_text(row['p_holm'])}"
-        sure = row["p_holm"] < _SURE
+        title += f"p {p_text(row['p_value'])}, over all tasks {p_text(row['p_adjusted'])}"
+        sure = row["p_adjusted"] < _SURE
         cells.append(
             [
                 Cell(row["divergence"] - row["chance"], _milli(row["divergence"]), title, framed=sure),
                 Cell(0.0, _milli(row["chance"]), "", framed=False),
-                Cell(0.0, p_text(row["p_holm"]), "", framed=False),
+                Cell(0.0, p_text(row["p_adjusted"]), "", framed=False),
             ]
         )
-    clear = int((ordered["p_holm"] < _SURE).sum())
+    clear = int((ordered["p_adjusted"] < _SURE).sum())
     first = ordered.iloc[0]
     found, chance = _milli(first["divergence"]), _milli(first["chance"])
     return Picture(
