@@ -56,7 +56,7 @@ def differing(one: System, two: System, task: str) -> list[str]:
     names = [name for name in (*ASKED, *COMPUTED) if name != "sources"]
     texts = one.conditions.differences(two.conditions, names)
     if not _one_source(one, two, task):
-        sources = [side.scores.at[task, "data_source"] for side in (one, two)]
+        sources = [str(side.scores.at[task, "data_source"]) for side in (one, two)]
         texts.append(f"source {sources[0]} against source {sources[1]}")
     return texts
 

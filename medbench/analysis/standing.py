@@ -113,7 +113,7 @@ def apart(entry: Entry, lead: Entry) -> list[str]:
     for column, called in _SCORED.items():
         differing = [task for task in tasks if _differ(mine, other, task, column)]
         if differing and not (reasons and column == "num_fewshot"):
-            one, two = mine.scores.at[differing[0], column], other.scores.at[differing[0], column]
+            one, two = (str(side.scores.at[differing[0], column]) for side in (mine, other))
             reasons.append(f"{called} differs in {_some(differing)} ({one} against {two})")
     return reasons or _other_documents(entry, lead, tasks)
 
@@ -153,7 +153,8 @@ def _other_documents(entry: Entry, lead: Entry, tasks: Iterable[str]) -> list[st
 def _differ(mine: System, other: System, task: str, column: str) -> bool:
     if column not in mine.scores or column not in other.scores:
         return False
-    one, two = mine.scores.at[task, column], other.scores.at[task, column]
+    values: list[Any] = [side.scores.at[task, column] for side in (mine, other)]
+    one, two = values
     return not (pd.isna(one) or pd.isna(two) or one == two)
 
 

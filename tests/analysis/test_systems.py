@@ -84,7 +84,7 @@ def test_a_run_under_other_conditions_changes_no_score(
     again = leaderboard(after, draws=50).ranking.set_index("model")
     columns = ["rank", "rank_low", "rank_high", "value", "low", "high", "n", "run", "conditions", "apart"]
     pd.testing.assert_frame_equal(again.loc[["m", "base"], columns], rows.loc[["m", "base"], columns])
-    probe = again.loc[f"m · {called}"]
+    probe = again.to_dict("index")[f"m · {called}"]
     assert probe["run"] == "20260102-000000-r"
     assert probe["n"] == sum(task.n for task in tasks)
     assert probe["value"] < 0.6
@@ -109,7 +109,7 @@ def test_tasks_of_several_runs_under_the_same_conditions_are_joined(tmp_path: Pa
     _write(tmp_path, "m", 2, _tasks()[1:], groups=False, max_batch_tokens=99, device="cuda")
     _write(tmp_path, "base", 1, _tasks(skill=0.5))
     board = leaderboard(load_runs(tmp_path), draws=50)
-    row = board.ranking.set_index("model").loc["m"]
+    row = board.ranking.set_index("model").to_dict("index")["m"]
     assert row["run"] == "20260101-000000-r, 20260102-000000-r"
     assert (row["rank"], row["n"], row["missing"]) == (1, 120, [])
 
@@ -120,7 +120,7 @@ def test_of_equal_runs_the_newest_speaks_and_of_others_the_largest(tmp_path: Pat
     _write(tmp_path, "m", 2, _tasks(skill=0.2))
     system = systems(load_runs(tmp_path))[0]
     assert {run.run for run in system.runs.values()} == {"20260103-000000-r"}
-    assert system.scores.at["suite", "value"] > 0.7
+    assert system.scores["value"].to_dict()["suite"] > 0.7
     # The data grew smaller afterwards: the same settings, fewer documents.
     _write(tmp_path, "m", 4, _tasks(n=30))
     assert {run.run for run in systems(load_runs(tmp_path))[0].runs.values()} == {"20260103-000000-r"}
@@ -130,13 +130,12 @@ def test_a_group_that_several_runs_answer_is_averaged_anew(tmp_path: Path) -> No
     _write(tmp_path, "m", 1, _tasks(skill=0.2))
     _write(tmp_path, "m", 2, _tasks(skill=0.95)[:1], groups=False)
     loaded = load_runs(tmp_path)
-    scores = systems(loaded)[0].scores
-    assert scores.at["a", "value"] > 0.7 > 0.5 > scores.at["b", "value"]
-    assert scores.at["suite", "value"] == pytest.approx(
-        (scores.at["a", "value"] + scores.at["b", "value"]) / 2
-    )
-    assert scores.at["suite", "low"] < scores.at["suite", "value"] < scores.at["suite", "high"]
-    assert leaderboard(loaded, draws=50).ranking.at[0, "value"] == pytest.approx(scores.at["suite", "value"])
+    scores = systems(loaded)[0].scores.to_dict("index")
+    suite = scores["suite"]
+    assert scores["a"]["value"] > 0.7 > 0.5 > scores["b"]["value"]
+    assert suite["value"] == pytest.approx((scores["a"]["value"] + scores["b"]["value"]) / 2)
+    assert suite["low"] < suite["value"] < suite["high"]
+    assert leaderboard(loaded, draws=50).ranking["value"].tolist() == pytest.approx([suite["value"]])
 
 
 def test_a_question_asked_in_rotations_counts_once(tmp_path: Path) -> None:
@@ -176,7 +175,7 @@ def test_runs_are_told_apart_when_asked(tmp_path: Path) -> None:
     ]
     ranking = leaderboard(loaded, by="run", draws=50).ranking.set_index("model")
     assert ranking["rank"].dropna().to_dict() == {"m/20260101-000000-r": 1, "m/20260103-000000-r": 2}
-    assert "all documents" in ranking.at["m/20260102-000000-r", "apart"]
+    assert "all documents" in ranking["apart"].to_dict()["m/20260102-000000-r"]
     with pytest.raises(AnalysisError, match="by run"):
         systems(loaded, by="moon")
 
