@@ -100,7 +100,7 @@ def leaderboard(
     frame = pd.DataFrame(rows)
     frame["block"] = frame["apart"] != ""
     frame = frame.sort_values(["block", "value", "model"], ascending=[True, False, True], kind="stable")
-    for column in ("rank", "rank_low", "rank_high"):
+    for column in ("rank", "rank_low", "rank_high", "n"):
         frame[column] = frame[column].astype("Int64")
     return Leaderboard(
         asked.name,
@@ -211,8 +211,8 @@ def _published_row(
     return row | {
         "low": math.nan,
         "high": math.nan,
-        "n": None,
-        "run": "",
+        "n": pd.NA,
+        "run": None,
         "comparable": False,
         "apart": "",
         "conditions": "",

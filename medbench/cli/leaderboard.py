@@ -43,12 +43,7 @@ def leaderboard(
     entries = read_published(published) if published is not None else ()
     board = rank(load(runs), suite, by=by, tasks=tasks, published=entries)
     if as_json:
-        content = {
-            "suite": board.suite,
-            "tasks": board.tasks,
-            "ranking": as_records(board.ranking),
-            "scores": as_records(board.scores),
-        }
-        print_json(content)
+        rows = board.ranking.rename(columns={"value": "score"})
+        print_json(as_records(rows.assign(suite=board.suite)))
         return
     show_table(leaderboard_table(board, with_tasks=form != "text"), form, output)

@@ -226,16 +226,15 @@ def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
     from medbench.reports.results import comparison_table, leaderboard_table
 
     directories = list(dict.fromkeys(outcome.directory for outcome in outcomes))
-    if len(directories) == 1:
-        _tell("these are one model, evaluated once: there is nothing to compare")
-        return
     runs = load_runs(directories)
-    first = str(outcomes[0].runs.scores()["model"].iloc[0])
+    if len(runs.models) == 1:
+        once = ", evaluated once" if len(directories) == 1 else ""
+        _tell(f"these are one model{once}: there is nothing to compare")
+        return
+    # Checkpoints of one name are told apart only where they are loaded together.
+    first = next(run.model for run in runs if run.path == outcomes[0].directory)
     show_table(comparison_table(compare(runs, first)), "text", None)
-    scores = runs.scores()
-    groups = (scores["kind"] == "group").any()
-    tasks = None if groups else sorted(set(scores["task"].astype(str)))
-    show_table(leaderboard_table(leaderboard(runs, None, tasks=tasks), with_tasks=False), "text", None)
+    show_table(leaderboard_table(leaderboard(runs), with_tasks=False), "text", None)
     if page is not None:
         write_report(runs, page, baseline=first)
         say(f"comparison  {page}")

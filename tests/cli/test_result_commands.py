@@ -34,6 +34,7 @@ def test_compare_gives_json(results: Path, capsys: pytest.CaptureFixture[str]) -
     rows = json.loads(capsys.readouterr().out)
     assert [row["task"] for row in rows] == ["x"]
     assert rows[0]["verdict"] == "better"
+    assert 0 <= rows[0]["p_value"] <= rows[0]["p_adjusted"] < 0.05
 
 
 def test_a_regression_fails_when_asked(results: Path) -> None:
@@ -54,9 +55,13 @@ def test_leaderboard_gives_json_and_shows_published_scores(
     published = tmp_path / "published.yaml"
     published.write_text("- {model: paper, source: a table, scores: {x: 0.5, y: 0.5}}", encoding="utf-8")
     assert main(["leaderboard", str(results), "--published", str(published), "--json"]) == 0
-    board = json.loads(capsys.readouterr().out)
-    assert [row["model"] for row in board["ranking"]] == ["good", "paper", "poor"]
-    assert [row["rank"] for row in board["ranking"]] == [1, None, 2]
+    rows = json.loads(capsys.readouterr().out)
+    assert [row["model"] for row in rows] == ["good", "paper", "poor"]
+    assert [row["rank"] for row in rows] == [1, None, 2]
+    assert {"model", "score", "low", "high", "n", "run"} <= rows[0].keys()
+    assert rows[0]["low"] < rows[0]["score"] < rows[0]["high"]
+    assert (rows[0]["n"], rows[0]["run"]) == (100, "20260101-000000-0123456789")
+    assert (rows[1]["score"], rows[1]["n"], rows[1]["run"]) == (0.5, None, None)
 
 
 def test_report_is_written(results: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
