@@ -20,7 +20,7 @@ ALLOWED: dict[str, set[str]] = {
     "data": {"errors"},
     "scoring": {"errors"},
     "statistics": {"errors", "scoring"},
-    "models": {"errors"},
+    "models": {"errors", "scoring"},
     "workers": {"errors", "version", "models"},
     "runs": {"errors", "version", "catalog", "data", "models", "scoring", "statistics", "workers"},
     "checks": {"errors", "catalog", "data", "runs"},

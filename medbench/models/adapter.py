@@ -228,7 +228,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             answers.update(named)
             for index, answer in batch.items():
                 request = missing[names[index]]
-                self.cache_hook.add_partial(kind, request.args, answer.as_lm_eval(kind))
+                self.cache_hook.add_partial(kind, request.args, answer.as_lm_eval(kind, request.args[0]))
             self._tell(len(answers) / len(set(keys)))
 
         if missing:
@@ -247,7 +247,10 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
 
     def _answers(self, kind: str, requests: Sequence[Instance]) -> list[Any]:
         answers = self.answer(kind, requests, request_keys(kind, requests, self._seed))
-        return [answer.as_lm_eval(kind) for answer in answers]
+        return [
+            answer.as_lm_eval(kind, request.args[0])
+            for answer, request in zip(answers, requests, strict=True)
+        ]
 
     def _score(self, missing: Sequence[Instance], _keys: Sequence[str], ready: Ready) -> None:
         pairs = self._fit(self._encoder.pairs([request.args for request in missing]), missing)

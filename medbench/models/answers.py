@@ -13,6 +13,7 @@ from medbench.errors import ModelError
 from medbench.models.responses import Response
 from medbench.models.routing_counts import RoutingCounts
 from medbench.models.token_traces import Traces
+from medbench.scoring.reasoning import TagPair, is_open
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -42,19 +43,26 @@ class Answer:
     second_pass: str | None = None
     tokens: tuple[int, ...] | None = None
 
-    def response(self) -> Response:
-        """The generated text as lm-eval is given it."""
+    def response(self, prompt: str = "", tags: Sequence[TagPair] = ()) -> Response:
+        """The generated text as lm-eval is given it.
+
+        Args:
+            prompt: What was asked, whose end may have opened a reasoning block.
+            tags: Marks of the model's own around reasoning.
+        """
         return Response(
             self.text or "",
             truncated=self.truncated,
             first_pass=self.first_pass,
             second_pass=self.second_pass,
+            tags=tags,
+            opened=is_open(prompt, tags),
         )
 
-    def as_lm_eval(self, kind: str) -> Any:
+    def as_lm_eval(self, kind: str, prompt: str = "", tags: Sequence[TagPair] = ()) -> Any:
         """The answer as lm-eval is given it: a response, a number, or a number and whether it is greedy."""
         if kind == "generate_until":
-            return self.response()
+            return self.response(prompt, tags)
         logprob = float(self.logprob or 0.0)
         return (logprob, bool(self.is_greedy)) if kind == "loglikelihood" else logprob
 

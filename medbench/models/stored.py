@@ -83,7 +83,9 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         for key, request in zip(keys, requests, strict=True):
             if key not in known:
                 raise self._refusal(key, request, sum(key not in known for key in keys), len(keys))
-        return [known[key].as_lm_eval(kind) for key in keys]
+        return [
+            known[key].as_lm_eval(kind, request.args[0]) for key, request in zip(keys, requests, strict=True)
+        ]
 
     def _refusal(self, key: str, request: Instance, missing: int, asked: int) -> ModelError:
         """Why a request has no answer."""

@@ -109,7 +109,7 @@ def collect_samples(task: Any, logged: Sequence[Mapping[str, Any]], main_metric:
         else:
             row |= _text_columns(sample["filtered_resps"][0])
             if "letters" in doc:
-                row["answer"] = read_answer(doc, str(row["response"]))
+                row["answer"] = read_answer(doc, sample["filtered_resps"][0])
         for metric, values in metrics.items():
             values.append(sample[metric])
         main = sample.get(main_metric) if main_metric else None
@@ -195,7 +195,7 @@ def _choice_columns(choices: Sequence[str], responses: Sequence[tuple[float, boo
 
 def _text_columns(response: Any) -> dict[str, Any]:
     return {
-        "response": str(response),
+        "response": getattr(response, "raw", str(response)),
         "first_pass": getattr(response, "first_pass", None),
         "second_pass": getattr(response, "second_pass", None),
         "truncated": getattr(response, "truncated", None),

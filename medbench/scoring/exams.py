@@ -1,7 +1,7 @@
 """Scores of generated exam answers, as ``process_results`` functions.
 
 Documents are exam documents (``letters``, ``options``, ``answer``, ``language``, …); ``results`` holds one
-response, a string that may carry ``truncated``.
+response, a string that may carry ``truncated`` and more. Reasoning in it is never scored.
 """
 
 # Chinese characters are counted as two columns here.
@@ -14,7 +14,8 @@ from typing import Any, TypeAlias
 
 from medbench.scoring import ming
 from medbench.scoring.extraction import read
-from medbench.scoring.rouge import bleu_1, rouge_en, rouge_zh
+from medbench.scoring.reasoning import parts
+from medbench.scoring.rouge import NO_OVERLAP, bleu_1, rouge_en, rouge_zh
 
 __all__ = ["read_answer", "score_direct", "score_generated", "score_rationale", "score_yes_no_maybe"]
 
@@ -23,16 +24,27 @@ Scores: TypeAlias = dict[str, float]
 
 
 def read_answer(doc: Doc, text: str) -> str:
-    """Return the letters that an answer commits to.
+    """Return the letters that a response commits to.
 
     Args:
-        doc: An exam document.
-        text: The model's answer.
+        doc: An exam document; ``letters`` must be there. One with a single gold letter has a single answer.
+        text: The response. Of a :class:`medbench.models.Response` the second pass decides where it says
+            something; a letter decoded there is the answer, and is not read from text.
 
     Returns:
         The sorted letters, such as ``"B"`` or ``"ACE"``; ``""`` if no answer can be read.
     """
-    return read(text, doc["letters"], doc["options"], doc["question"])
+    second = str(getattr(text, "second_pass", None) or "").strip()
+    if second in doc["letters"]:
+        return second
+    single = len(str(doc.get("answer", ""))) == 1
+
+    def reading(said: str) -> str:
+        options, question = doc.get("options", ()), str(doc.get("question", ""))
+        return read(said, doc["letters"], options, question, single=single)
+
+    # The answer phrase stood before the second pass, whose first words are the answer.
+    return (second and reading(f"answer: {second}")) or reading(text)
 
 
 def score_generated(doc: Doc, results: Sequence[str]) -> Scores:
@@ -41,7 +53,7 @@ def score_generated(doc: Doc, results: Sequence[str]) -> Scores:
     ``acc`` asks for exactly the gold letters, ``acc_ming`` for the verdict of the authors' rule for
     free text (:func:`medbench.scoring.ming.multiplechoice`).
     """
-    verdict = ming.multiplechoice(results[0], doc["answer"], doc["language"])
+    verdict = ming.multiplechoice(parts(results[0]).answer, doc["answer"], doc["language"])
     return _read_scores(doc, results[0]) | {"acc_ming": float(verdict)}
 
 
@@ -50,7 +62,8 @@ def score_direct(doc: Doc, results: Sequence[str]) -> Scores:
 
     ``acc_ming`` is the authors' rule for direct answers (:func:`medbench.scoring.ming.direct`).
     """
-    return _read_scores(doc, results[0]) | {"acc_ming": float(ming.direct(results[0], doc["answer"]))}
+    verdict = ming.direct(parts(results[0]).answer, doc["answer"])
+    return _read_scores(doc, results[0]) | {"acc_ming": float(verdict)}
 
 
 def score_yes_no_maybe(doc: Doc, results: Sequence[str]) -> Scores:
@@ -68,11 +81,12 @@ def score_rationale(doc: Doc, results: Sequence[str]) -> Scores:
     BLEU-1, over words cut by jieba in Chinese, and BERTScore, which needs a model and is left out.
     """
     rouge = rouge_zh if doc["language"] == "zh" else rouge_en
-    answer, reference = results[0], doc["rationale"]
+    given, reference = parts(results[0]), doc["rationale"]
+    overlap = NO_OVERLAP if given.lost else rouge(given.answer, reference)
     return {
-        **rouge(answer, reference)._asdict(),
-        "bleu_1": bleu_1(answer, reference),
-        "truncated": _truncated(answer),
+        **overlap._asdict(),
+        "bleu_1": 0.0 if given.lost else bleu_1(given.answer, reference),
+        "truncated": _truncated(results[0]),
     }
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from medbench.scoring.text import basic_tokens
 
-__all__ = ["Rouge", "bleu_1", "lcs_length", "rouge_en", "rouge_zh"]
+__all__ = ["NO_OVERLAP", "Rouge", "bleu_1", "lcs_length", "rouge_en", "rouge_zh"]
 
 # PromptCBLUE puts this in the place of an empty answer or reference.
 _NOTHING = ["无", "。"]
@@ -25,6 +25,10 @@ class Rouge(NamedTuple):
     rouge_1: float
     rouge_2: float
     rouge_l: float
+
+
+NO_OVERLAP = Rouge(0.0, 0.0, 0.0)
+"""Of a response that gave no answer. An empty one may overlap with a reference, see ``_NOTHING``."""
 
 
 def rouge_zh(answer: str, reference: str) -> Rouge:

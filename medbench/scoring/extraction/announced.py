@@ -12,16 +12,19 @@ from medbench.scoring.extraction.answer import (
     Strength,
     doubted,
     enumerates,
+    judged_beside,
     judgement,
     taken_back,
 )
 from medbench.scoring.extraction.letters import Letters, read_letters
-from medbench.scoring.extraction.options import option_at, own_text_end
+from medbench.scoring.extraction.options import Spoken, clause_ends, option_at, option_before, own_text_end
 from medbench.scoring.extraction.phrases import (
+    ANSWER_AFTER,
     CLEAN_END,
     CONTRAST,
     CUE,
     FILLER,
+    HEDGED,
     NEGATED,
     NOT,
     POINTED_AT,
@@ -30,9 +33,10 @@ from medbench.scoring.extraction.phrases import (
     WRONG_BUT_ASKED_FOR,
 )
 
-__all__ = ["announced", "lines"]
+__all__ = ["announced", "called_answer", "lines"]
 
 _COMMA = re.compile(r",?")
+_BRACKETED_END = re.compile(r"\(\s?([A-J])\s?\)\s?[.。;!]?\s?$")
 _SENTENCE = re.compile(r"[^.。;!?\n]{1,400}")
 
 
@@ -48,11 +52,12 @@ def announced(answer: Answer) -> Iterator[Commitment]:
         filler = FILLER.match(answer.text, after)
         assert filler is not None
         at = filler.end()
-        denied = NOT.match(answer.text, at)
+        spoken = _words_behind(answer, position, at) if cue["says"] else None
+        denied = None if spoken else NOT.match(answer.text, at)
         if denied:
             found = _after_denial(answer, denied.end())
         elif cue["says"]:
-            found = _says(answer, at, cue)
+            found = _says(answer, at, cue, spoken)
         else:
             found = _turns(answer, at)
         if found is not None and not doubted(answer.text, found.end):
@@ -60,14 +65,18 @@ def announced(answer: Answer) -> Iterator[Commitment]:
             yield Commitment(Strength.ANNOUNCED, found.end, found.letters)
 
 
-def _says(answer: Answer, at: int, cue: re.Match[str]) -> Letters | None:
+def called_answer(answer: Answer) -> Iterator[Commitment]:
+    """Yield the options whose words are called the answer: ``Doxycycline is the correct answer``."""
+    for called in ANSWER_AFTER.finditer(answer.text):
+        spoken = option_before(answer.low, called.start(), answer.options)
+        if spoken and not taken_back(answer.text, spoken.start) and not doubted(answer.text, called.end()):
+            yield Commitment(Strength.ANNOUNCED, spoken.end, frozenset(spoken.letter))
+
+
+def _says(answer: Answer, at: int, cue: re.Match[str], spoken: Spoken | None) -> Letters | None:
     """Read letters, option words, or a letter pointed at later in the sentence."""
     text, low, options = answer[:3]
-    spoken = option_at(low, at, options)
-    # "C. difficile" may be an option of its own; "C. difficile" under C is the letter.
-    if spoken and not (
-        text[at : at + 1] in "ABCDEFGHIJ" and own_text_end(low, at + 1, text[at], options) > at + 1
-    ):
+    if spoken:
         pointed = POINTED_AT.match(text, spoken.end) or POINTED_AT.match(text, spoken.end + 1)
         if NEGATED.match(text, spoken.end):
             return None
@@ -77,6 +86,8 @@ def _says(answer: Answer, at: int, cue: re.Match[str]) -> Letters | None:
     if letters is not None:
         if WRONG_BUT_ASKED_FOR.match(text, letters.end):
             return letters
+        if judged_beside(text, letters.end, strictly=True) is False:
+            return None
         return None if enumerates(answer, letters) or _describes(answer, cue, at, letters) else letters
     if end > at or WRONG_BUT_ASKED_FOR.match(text, at):
         return None
@@ -90,6 +101,37 @@ def _says(answer: Answer, at: int, cue: re.Match[str]) -> Letters | None:
     if len(pointed_at) == 1 and pointed_at <= known:
         return Letters(frozenset(pointed_at), at, sentence.end())
     return None
+
+
+def _words_behind(answer: Answer, start: int, at: int) -> Spoken | None:
+    """Find an option's own words behind a cue, unless the cue is followed by letters.
+
+    Args:
+        answer: The answer.
+        start: Where the cue ends.
+        at: Where the filler behind it ends. An option may itself begin with such words ("Both A and B").
+    """
+    text, low, options = answer[:3]
+    for position in range(start, at + 1):
+        if position > start and _inside_word(low, position):
+            continue
+        spoken = option_at(low, position, options)
+        if spoken is None or (spoken.end <= at and not clause_ends(low, spoken.end)):
+            continue
+        run = text[spoken.start : spoken.end].upper()
+        known = {option.letter for option in options}
+        if set(run) <= known and (len(run) == 1 or not answer.single):
+            return None  # a letter is that letter, also where an option has it as its text
+        # "C. difficile" may be an option of its own; "C. difficile" under C is the letter.
+        if run[0] in known and own_text_end(low, spoken.start + 1, run[0], options) > spoken.start + 1:
+            return None
+        return spoken
+    return None
+
+
+def _inside_word(low: str, position: int) -> bool:
+    before, here = low[position - 1 : position], low[position : position + 1]
+    return before.isascii() and before.isalnum() and here.isascii() and here.isalnum()
 
 
 def _describes(answer: Answer, cue: re.Match[str], at: int, letters: Letters) -> bool:
@@ -136,7 +178,9 @@ def lines(answer: Answer) -> Iterator[Commitment]:
             # Only this line: a list that ran on through all that follow would be read again from each.
             stop = position + len(line)
             letters, _ = read_letters(text[:stop], answer.low[:stop], at, answer.options, small=True)
-            if letters is not None and letters.start - at <= 12:
+            if named := _named(answer, at, stop):
+                labelled.append(named)
+            elif letters is not None and letters.start - at <= 12:
                 rest = text[letters.end : position + len(line)].strip(" .。,;:!)]}\"'")
                 if not rest and letters.own:
                     labelled.append(letters)
@@ -156,6 +200,16 @@ def lines(answer: Answer) -> Iterator[Commitment]:
     yield from _opening(answer)
 
 
+def _named(answer: Answer, start: int, stop: int) -> Letters | None:
+    """Read a line that is an option's words and its letter in brackets: ``Doxycycline (C)``."""
+    line = _BRACKETED_END.search(answer.text, max(start, stop - 20), stop)
+    if line is None:
+        return None
+    words = answer.low[start : line.start()].strip(" .。,;:!\"'")
+    known = any(option.letter == line.group(1) and option.own == words for option in answer.options)
+    return Letters(frozenset(line.group(1)), start, stop, own=True) if known else None
+
+
 def _opening(answer: Answer) -> Iterator[Commitment]:
     """Yield the letters with which a text begins, unless they begin a list or are judged at once."""
     text = answer.text
@@ -166,7 +220,12 @@ def _opening(answer: Answer) -> Iterator[Commitment]:
         ends = text[letters.end : letters.end + 1] in ("", *".。,;:!、)\n-") or CLEAN_END.match(
             text, letters.end
         )
-        judged = RIGHT_AFTER.match(text, letters.end) or judgement(text, letters.end) is not None
+        judged = (
+            RIGHT_AFTER.match(text, letters.end) is not None
+            or judgement(text, letters.end) is not None
+            or judged_beside(text, letters.end) is not None
+            or HEDGED.match(text, letters.end) is not None
+        )
         if (letters.own or ends) and len(first | letters.letters) == len(letters.letters) and not judged:
             yield Commitment(Strength.OPENING, letters.end, letters.letters)
         return

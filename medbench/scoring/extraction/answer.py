@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
 from medbench.scoring.extraction.letters import Letters
-from medbench.scoring.extraction.options import Option, fold_options
+from medbench.scoring.extraction.options import Option
 from medbench.scoring.extraction.phrases import (
-    ASKS_FOR_WRONG,
     CLAUSE_BREAK,
     NEGATED_BEFORE,
     QUESTION,
+    VERDICT_BESIDE,
     VERDICT_LATER,
     supposes,
 )
-from medbench.scoring.extraction.tidy import tidy
+from medbench.scoring.extraction.tidy import lowered, tidy
 
 __all__ = [
     "INLINE_LABEL",
@@ -26,6 +25,7 @@ __all__ = [
     "Strength",
     "doubted",
     "enumerates",
+    "judged_beside",
     "judgement",
     "left_of",
     "taken_back",
@@ -65,25 +65,15 @@ class Answer(NamedTuple):
     low: str
     options: tuple[Option, ...]
     asks_for_wrong: bool
+    single: bool
     last_labels: dict[str, int]
 
     @classmethod
-    def of(cls, text: str, letters: Sequence[str], options: Sequence[str], question: str) -> Answer:
-        """Tidy what :func:`medbench.scoring.extraction.read` is given."""
+    def of(cls, text: str, options: tuple[Option, ...], asks_for_wrong: bool, single: bool) -> Answer:
+        """Tidy a text that is to be read."""
         tidied = tidy(text)
-        return cls(
-            tidied,
-            _lower(tidied),
-            fold_options(letters, list(options) or [""] * len(letters)),
-            ASKS_FOR_WRONG.search(question) is not None,
-            {label.group(1): label.start() for label in _LABEL.finditer(tidied)},
-        )
-
-
-def _lower(text: str) -> str:
-    """Fold case without moving a character."""
-    low = text.casefold()
-    return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)
+        labels = {label.group(1): label.start() for label in _LABEL.finditer(tidied)}
+        return cls(tidied, lowered(tidied), options, asks_for_wrong, single, labels)
 
 
 def left_of(text: str, start: int) -> str:
@@ -112,6 +102,21 @@ def judgement(text: str, end: int) -> bool | None:
     if not found:
         return None
     return not (found[-1]["no"] or found[-1]["no_en"])
+
+
+def judged_beside(text: str, end: int, *, strictly: bool = False) -> bool | None:
+    """Read a verdict set beside letters: ``B（正确）``, ``A：错误``, ``C. wrong``.
+
+    Args:
+        text: The tidied answer.
+        end: Where the letters, or the words of their option, end.
+        strictly: Whether a full stop or comma may not stand in between: behind an announced answer
+            another sentence may begin there.
+    """
+    found = VERDICT_BESIDE.match(text, end)
+    if found is None or (strictly and found["loose"]):
+        return None
+    return found["yes"] is not None
 
 
 def enumerates(answer: Answer, letters: Letters) -> bool:

@@ -10,13 +10,21 @@ from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 from medbench.scoring.extraction.options import Option, own_text_end
-from medbench.scoring.extraction.phrases import CLEAN_END, ENGLISH_FOLLOWERS, NEGATED, TERM_AFTER
+from medbench.scoring.extraction.phrases import (
+    CLEAN_END,
+    ENGLISH_FOLLOWERS,
+    NEGATED,
+    TERM_AFTER,
+    VERDICT_BESIDE,
+)
 
 __all__ = ["Letters", "read_letters"]
 
 _OPEN = r"\s{0,3}(?:(?:选项|options?\b|choices?\b|letters?\b|answers?\b)\s{0,2})?[\"'(\[{<]{0,3}\s?"
 _CLOSE = r"(?:\s?[\"')\]}>]{1,3})?(?:\s?(?:(?:两|二|三|四|五|这几)?(?:选项|项|个选项)))?"
-_ITEM = re.compile(_OPEN + r"(?P<run>[A-J]{1,10})(?![A-Za-z0-9'])(?P<close>" + _CLOSE + ")", re.IGNORECASE)
+_ITEM = re.compile(
+    _OPEN + r"(?P<run>[A-J]{1,10})(?![A-Za-z0-9]|'[A-Za-z])(?P<close>" + _CLOSE + ")", re.IGNORECASE
+)
 _STRONG = re.compile(
     r"\s?(?:[,、]?\s?(?:and/or\b|and\b|or\b|以及|及|和|与|或者|或|还有|跟)|[、/&+])\s?", re.IGNORECASE
 )
@@ -27,6 +35,7 @@ _ASIDE = re.compile(
     r"\s?\((?!\s?[A-J]\s?\))[^()\n]{1,120}\)|,\s(?!(?:and|or|but|not)\b|[A-J]\b)[^,.;\n]{2,80},(?=\s(?:is|are|would)\b)"
 )
 _WORD = re.compile(r"\s([a-z]+)")
+_CURT_VERDICT = re.compile(r"\s(?:wrong|incorrect|false|right|correct|true)\s?(?=$|[,.;!)\n])")
 
 
 class Letters(NamedTuple):
@@ -85,12 +94,15 @@ def read_letters(
         if not groups:
             start = item.start("run")
         after = max(at, own)
-        if own == at and len(run) == 1 and (aside := _ASIDE.match(text, at)):
+        judged = len(run) == 1 and VERDICT_BESIDE.match(text, after) is not None
+        if own == at and len(run) == 1 and not judged and (aside := _ASIDE.match(text, at)):
             after = aside.end()
         if groups and not weak:
             groups[-1] = groups[-1].extended(run, after, own > at)
         else:
             groups.append(_Group(frozenset(run), after, own > at))
+        if judged:
+            break
         span = _RANGE.match(text, after)
         if span and len(run) == 1 and own == at:
             upper = _ITEM.match(text, span.end())
@@ -129,6 +141,7 @@ def _run(
         after == "-"
         and re.match(r"-[^\W_]", text[end : end + 2])
         and not re.match(r"-[A-J](?![A-Za-z])", text[end:])
+        and not VERDICT_BESIDE.match(text, end)
     ):
         return None
     if TERM_AFTER.match(text, end):
@@ -139,6 +152,8 @@ def _run(
         if len(run) > 1 and run.isascii() and _WORD.match(text, end):
             return None
     word = _WORD.match(low, end)
+    if _CURT_VERDICT.match(low, end):
+        return run
     if word and word.group(1) not in ENGLISH_FOLLOWERS and text[word.start(1)].islower():
         return None
     return run

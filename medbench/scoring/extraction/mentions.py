@@ -15,6 +15,7 @@ from medbench.scoring.extraction.answer import (
     Strength,
     doubted,
     enumerates,
+    judged_beside,
     judgement,
     left_of,
     taken_back,
@@ -31,8 +32,10 @@ from medbench.scoring.extraction.phrases import (
     RIGHT_AFTER,
     SETS_ASIDE,
     TURN,
+    VERDICT_MARK,
     WRONG_BUT_ASKED_FOR,
     WRONG_ONE_IS,
+    WRONG_ONES,
 )
 
 __all__ = ["mentions", "words"]
@@ -42,7 +45,7 @@ _RIGHT = 120
 _SHORT = 160
 _CURT = 40
 _MENTION = re.compile(
-    r"(?<![A-Za-z0-9\-])(?:选项\s?|[Oo]ptions?\s|[Cc]hoices?\s)?[\"'(\[]{0,2}[A-J](?![a-z0-9'])"
+    r"(?<![A-Za-z0-9\-])(?:选项\s?|[Oo]ptions?\s|[Cc]hoices?\s)?[\"'(\[]{0,2}[A-J](?![a-z0-9]|'[A-Za-z])"
 )
 _NAMED = re.compile(
     r"\b(?:vitamin|hepatitis|type|group|influenza|class|factor|protein|complement|grade|stage|category|immunoglobulin|serotype|strain"
@@ -62,13 +65,14 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
     """Yield what the text says about letters wherever they occur."""
     text = answer.text
     turns = [turn.end() for turn in TURN.finditer(text)]
+    marked = {mark.end(): mark["yes"] is not None for mark in VERDICT_MARK.finditer(text)}
     right: dict[str, int] = {}
     wrong: dict[str, int] = {}
     for mention, denied in _letter_mentions(answer):
         letters, end = mention.letters, mention.end
         supposed = taken_back(text, mention.start)
         turned = any(0 <= mention.start - turn <= _RIGHT for turn in turns)
-        verdict = False if denied else _verdict(text, end, supposed)
+        verdict = marked.get(mention.start, False if denied else _verdict(text, end, supposed))
         if WRONG_BUT_ASKED_FOR.match(text, end) and not supposed:
             yield Commitment(Strength.ANNOUNCED, end, letters)
         elif verdict is False:
@@ -86,7 +90,7 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
                 yield Commitment(Strength.ANNOUNCED, end, letters)
             right |= dict.fromkeys(letters, end)
         elif not supposed and CLEAN_END.match(text, end) and not enumerates(answer, mention):
-            strength = _passing(text, mention, turned)
+            strength = _passing(answer, mention, turned)
             if strength is not None:
                 yield Commitment(strength, end, letters)
     chosen = right
@@ -126,17 +130,23 @@ def _skip_separator(text: str, position: int) -> int:
 
 def _verdict(text: str, end: int, supposed: bool) -> bool | None:
     """Whether the text calls the letters before ``end`` right or wrong, or ``None``."""
+    beside = judged_beside(text, end)
+    if beside is not None:
+        return beside
     right = RIGHT_AFTER.match(text, end)
     if right is not None:
         return None if supposed or doubted(text, right.end()) else True
     return judgement(text, end)
 
 
-def _passing(text: str, mention: Letters, turned: bool) -> Strength | None:
+def _passing(answer: Answer, mention: Letters, turned: bool) -> Strength | None:
     """Say how much a letter at the end of a clause counts."""
+    text = answer.text
     left = _DECORATION.sub("", left_of(text, mention.start))
     if WRONG_ONE_IS.search(left):
         return Strength.WRONG_ONE
+    if WRONG_ONES.search(left):
+        return Strength.WRONG_ONE if answer.asks_for_wrong else None
     if turned and not INLINE_LABEL.match(text, mention.start):
         return Strength.ANNOUNCED
     if _LOOSE.search(left):

@@ -5,23 +5,54 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
 from medbench.scoring.extraction.tidy import fold
 
-__all__ = ["Option", "Spoken", "fold_options", "option_at", "own_text_end", "spoken_options"]
+__all__ = [
+    "Option",
+    "Spoken",
+    "clause_ends",
+    "combined",
+    "fold_options",
+    "option_at",
+    "option_before",
+    "own_text_end",
+    "spoken_options",
+]
 
 # Shorter texts ("是", "no", "2") occur by chance; they count only where an answer is announced or stands alone.
 _MIN_FREE = 2
 _MIN_FREE_LATIN = 4
 
 
+# What stands around letters in an option that speaks of other options: "Both A and B", "A、C均正确".
+_AROUND_LETTERS = re.compile(
+    r"\b(?:both|and|or|are|is|the|all|of|above|only|correct|true|right|options?|choices?|statements?|answers?)\b"
+    r"|以上|以及|同时|选项|正确|[两二三四]者|[两二三四]项|[和与及或兼有项均都皆全也是对]|[\s,.、;&+/()]"
+)
+_ALL_ABOVE = re.compile(
+    r"all(?: of)? (?:the|these|those)(?: above| options?| choices?| statements?)?(?: are (?:correct|true|right))?|all(?: are)? (?:correct|true|right)|all"
+    r"|(?:以上|上述|前述|所有|全部)(?:各项|选项|几项|三项|四项|三者|四者|各点|内容|说法)?(?:[均都皆全]{0,2}(?:是|对|正确|包括|有|符合|可以?|属于)的?)|[均都皆全]部?(?:是|对|正确)"
+)
+
+
 class Option(NamedTuple):
-    """One option with its text as it is compared; texts that two options share are empty."""
+    """One option.
+
+    Attributes:
+        letter: Its letter.
+        text: Its text as it is compared; empty where two options share it, so that it tells nothing.
+        own: The same, shared or not: behind its letter it confirms the letter.
+        combines: The letters of other options, where the text does nothing but combine them.
+    """
 
     letter: str
     text: str
+    own: str
+    combines: frozenset[str] = frozenset()
 
     @property
     def is_short(self) -> bool:
@@ -40,9 +71,32 @@ class Spoken(NamedTuple):
 def fold_options(letters: Sequence[str], options: Sequence[str]) -> tuple[Option, ...]:
     """Pair letters with comparable texts, longest text first."""
     texts = [fold(option) for option in options]
-    unique = [text if texts.count(text) == 1 else "" for text in texts]
-    pairs = [Option(letter, text) for letter, text in zip(letters, unique, strict=False)]
+    pairs = [
+        Option(letter, text if texts.count(text) == 1 else "", text, _combines(text, letters, number))
+        for number, (letter, text) in enumerate(zip(letters, texts, strict=False))
+    ]
     return tuple(sorted(pairs, key=lambda option: len(option.text), reverse=True))
+
+
+def combined(letters: frozenset[str], options: Sequence[Option]) -> frozenset[str]:
+    """Return what several letters mean where only one can be right: the option that combines them.
+
+    Returns:
+        That option's letter; where no option combines them, the letters as they are.
+    """
+    if len(letters) < 2:
+        return letters
+    found = [option.letter for option in options if option.combines == letters]
+    return frozenset(found) if len(found) == 1 else letters
+
+
+def _combines(text: str, letters: Sequence[str], number: int) -> frozenset[str]:
+    """The letters that the text of option ``number`` combines, at least two."""
+    if _ALL_ABOVE.fullmatch(text):
+        return frozenset(letters[:number])
+    named = _AROUND_LETTERS.sub("", text).upper()
+    known = set(named) <= set(letters) and len(set(named)) == len(named)
+    return frozenset(named) if known and len(named) > 1 else frozenset()
 
 
 def option_at(low: str, position: int, options: Sequence[Option]) -> Spoken | None:
@@ -57,14 +111,25 @@ def option_at(low: str, position: int, options: Sequence[Option]) -> Spoken | No
         for option in options:
             if option.text and low.startswith(option.text, start):
                 end = start + len(option.text)
-                if _bounded(low, start, end) and (not option.is_short or _clause_ends(low, end)):
+                if _bounded(low, start, end) and (not option.is_short or clause_ends(low, end)):
                     return Spoken(option.letter, start, end)
+    return None
+
+
+def option_before(low: str, end: int, options: Sequence[Option]) -> Spoken | None:
+    """Return the longest option whose text ends at ``end`` of the case-folded answer."""
+    while end and low[end - 1] in " .,;:!\"'":
+        end -= 1
+    for option in options:
+        start = end - len(option.text)
+        if len(option.text) > 1 and low.startswith(option.text, start) and _bounded(low, start, end):
+            return Spoken(option.letter, start, end)
     return None
 
 
 def own_text_end(low: str, position: int, letter: str, options: Sequence[Option]) -> int:
     """Return where the text of option ``letter`` ends if it follows the letter, else ``position``."""
-    text = next((option.text for option in options if option.letter == letter), "")
+    text = next((option.own for option in options if option.letter == letter), "")
     start = position
     while start < len(low) and start - position < 4 and low[start] in " .:、,)]-(":
         start += 1
@@ -105,7 +170,8 @@ def _wordlike(char: str) -> bool:
     return char.isascii() and char.isalnum()
 
 
-def _clause_ends(low: str, end: int) -> bool:
+def clause_ends(low: str, end: int) -> bool:
+    """Whether nothing more is said in the clause that holds a short text."""
     rest = low[end : end + 12].lstrip(" \"')]}")
     return (
         not rest or rest[0] in ".,;:!。、\n-(" or rest.startswith(("because", "since", "as ", "因", "given"))

@@ -20,6 +20,7 @@ __all__ = [
     "CUE",
     "ENGLISH_FOLLOWERS",
     "FILLER",
+    "HEDGED",
     "HYPOTHETICAL",
     "NEGATED",
     "NEGATED_BEFORE",
@@ -32,8 +33,10 @@ __all__ = [
     "TERM_AFTER",
     "TURN",
     "TURN_END",
+    "VERDICT_BESIDE",
     "VERDICT_LATER",
     "WRONG_BUT_ASKED_FOR",
+    "WRONG_ONES",
     "WRONG_ONE_IS",
 ]
 
@@ -56,7 +59,8 @@ CUE = re.compile(
         (?:answer|choice|option|response|one|statement|selection)s?\b
       | \b(?:choose|chose|pick|picked|select|selected|opt\sfor
             |(?:go|went)\s(?:with|for)|settle\son|say|guess)\b
-      | (?:^|\n)[\s\[]{0,4}(?:correct|option|choice|response|result|solution|选项|结果|结论|解答)\]?\s?:
+      | (?:^|[\n.。;])[\s\[]{0,4}(?:correct|right|true|正确|对)\]?\s?:
+      | (?:^|\n)[\s\[]{0,4}(?:option|choice|response|result|solution|选项|结果|结论|解答)\]?\s?:
     )
     | (?P<turns>
         综上(?:所述|分析)? | 总之 | 因此 | 所以 | (?<![缘事何无])故(?![障事意]) | 于是 | 可见 | 综合(?:分析|考虑|以上)?
@@ -112,7 +116,7 @@ _MUST_CHOOSE = (
 
 #: What takes a choosing verb, or an answer, back from its left.
 NEGATED_BEFORE = re.compile(
-    r"(?:其[他它余](?:的|错误)?|\b(?:other|remaining|remainder of the|rest of the|incorrect|wrong)\s|不(?:应该?|应当|能够?|可以?|可能|会|要|宜|该|必|予|再|考虑|建议|得|适合)?|勿|别|[误错]|未|没有?|[并而]非|(?:不|并非)是|无法|难以|避免|排除"
+    r"(?:其[他它余](?:的|错误)?|\b(?:other|remaining|remainder of the|rest of the|incorrect|wrong)\s|不(?:应该?|应当|能够?|可以?|可能|会|要|宜|该|必|予|再|考虑|建议|得|适合)?|勿|别|(?<![A-J项])(?<![A-J项]错)[误错]|未|没有?|[并而]非|(?:不|并非)是|无法|难以|避免|排除"
     r"|(?:(?:不是|并非|非).{0,6}))"
     r"(?:使用|选用|应用|采用|给予|用|选择?|考虑)?[\s\"'(\[]{0,3}$"
 )
@@ -121,7 +125,7 @@ NEGATED_BEFORE = re.compile(
 
 #: The letters just read are denied.
 NEGATED = re.compile(
-    r"""\s{0,2}(?:
+    r"""(?:[ \t]{0,2}|\n(?=[^\n]{1,12}(?:\n|$)))(?:
         (?:[都均皆全也就则显然明是为的属于]|选项|项|说法|叙述|描述|表述|答案){0,6}
         (?:错误|错(?![,。]?为?本题)|不正确|不准确|不对|有误|不符|不成立|不恰当|不合适|不妥|不适[合宜当用]|不当选|不选(?!\s?[A-J])|不考虑|不是(?!\s?[A-J])
            |不(?![仅但只难错过]|[选是]\s?[A-J])|未|没有|难以|无法|无效|并非|被?排除|可(?:以)?排除|应(?:予|该)?排除|除外|无关|非本题|非正确|×|✗|✘|❌)
@@ -130,6 +134,13 @@ NEGATED = re.compile(
            |doesn't\b|incorrect\b|wrong\b|false\b|ruled\sout|eliminated|excluded|unlikely|less\slikely|inappropriate|contraindicated|×|✗|✘|❌)
     )""",
     _I | re.VERBOSE,
+)
+
+#: The letters just read are merely possible.
+HEDGED = re.compile(
+    r"\s{0,2}(?:选项|项)?[都均皆全也]{0,2}(?:有可能|可能|有一定道理|可以考虑|需要?考虑|不能排除|似乎)"
+    r"|\s(?:is|are|seem|may|might|could|can)\s(?:(?:all|both|also|each|be|seem)\s){0,3}(?:possible|plausible|tempting|reasonable|considered|candidates?|close)\b",
+    _I,
 )
 
 #: The letters just read are only asked about.
@@ -241,7 +252,7 @@ ANSWER_AFTER = re.compile(
 
 #: "A is wrong, which is why it is the answer": questions that ask for the wrong statement.
 WRONG_BUT_ASKED_FOR = re.compile(
-    r"(?:项|选项)?(?:的?(?:说法|叙述|描述|表述))?(?:是)?(?:错误|错|不正确|不对|有误)的?\s?,?\s?(?:因此|因而|故|所以)?,?(?:[应为是]){0,2}(?:本题的?)?(?:正确)?(?:答案|选项|当选)(?![错不])"
+    r"(?:项|选项)?(?:的?(?:说法|叙述|描述|表述))?(?:是)?(?:错误|错|不正确|不对|有误)的?\s?,?\s?(?:因此|因而|故|所以)?,?(?:[应为是]){0,2}(?:本题的?)?(?:正确)?(?:答案|选项|当选)(?![错不]|\s?[A-J])"
     r"|(?:项|选项)?(?:的?(?:说法|叙述|描述|表述))?(?:错误|错|不正确|不对|有误),?\s?(?:因此|故|所以)?(?:当选|符合题意|为本题)"
 )
 
@@ -255,6 +266,23 @@ RIGHT_AFTER = re.compile(
         (?:correct\b|right\b|true\b|accurate\b|best\b|(?:the\s)?most\s[a-z]{4,20}\b|√|✓|✔|✅)
     )""",
     _I | re.VERBOSE,
+)
+
+#: A verdict set beside letters or an option: ``A：错误``, ``B（正确）``, ``C. wrong``. Group ``no`` when it is a
+#: denial. The first group of marks may also stand between two sentences, where something else begins.
+VERDICT_BESIDE = re.compile(
+    r"""["')\]]{0,2}(?:选项|项)?\s?(?:(?P<loose>[.、,;])|[:(\[\-=→|]){1,2}\s?[(\[|]?\s?
+        (?:(?:该|此|这)?(?:选项|项|说法|叙述|描述|表述)?\s?(?:是|为)?|(?:this|it)?\s?(?:option|statement|choice)?\s?(?:is|would\sbe)\s)
+        (?:(?P<no>错误?的?|不正确|不对|不选|有误|非|×|✗|✘|❌|x(?=[\s)|])|wrong|incorrect|false|not\s(?:correct|true|right|the\sanswer)|no|n)
+          |(?P<yes>正确|对的?|是|√|✓|✔|✅|correct|right|true|yes|y))
+        (?=\s?(?:$|[\n,.。;:!)\]|、"'-]|因|because\b|since\b|as\b|[A-J][.、:)(]))""",
+    _I | re.VERBOSE,
+)
+
+#: A mark in front of an option at the start of a line: ``✓ B``.
+VERDICT_MARK = re.compile(
+    r"^[ \t\-•]{0,4}(?:(?P<yes>[√✓✔✅☑])|(?P<no>[×✗✘❌✖]))\ufe0f?\s{0,2}(?=(?:选项|option\s|choice\s)?[(\[\"']?[A-J](?![A-Za-z0-9]))",
+    _I | re.MULTILINE,
 )
 
 #: A verdict at the end of a sentence that began with the letters. Group ``no`` when it is a denial.
@@ -309,6 +337,13 @@ RECOMMENDS = re.compile(
 SETS_ASIDE = re.compile(
     r"\b(?:other|others|although|while|may|less|neither|nor|no|not|n't|rather than|instead of|unlike|whereas|incorrect|wrong|without|against|contraindicated|used for)\b|n't\b"
     r"|其[他它余]|而不是|而非|不如|排除|错误|均不|都不|虽然|也可|并非",
+    _I,
+)
+
+#: What introduces letters that are called wrong.
+WRONG_ONES = re.compile(
+    r"(?:错误|不正确|不对|有误|错)(?:的?(?:选项|说法|项|答案|有|包括))?\s?:?\s?$"
+    r"|\b(?:incorrect|wrong|false|eliminated?|ruled out|excluded?)(?:\s(?:options?|answers?|choices?|statements?|ones?))?(?:\s(?:are|is|include))?\s?:?\s?$",
     _I,
 )
 

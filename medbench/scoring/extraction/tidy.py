@@ -1,4 +1,4 @@
-"""One spelling for what an answer may write in many: full-width letters, markup, quotes, reasoning blocks."""
+"""One spelling for what an answer may write in many: full-width letters, markup, quotes."""
 
 # Chinese characters are counted as two columns here.
 # ruff: noqa: E501
@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["HEAD", "TAIL", "fold", "tidy"]
+__all__ = ["HEAD", "TAIL", "fold", "lowered", "tidy"]
 
 HEAD = 2_000
 TAIL = 8_000
@@ -23,10 +23,15 @@ def _translation() -> dict[int, str]:
         table |= {first + i: chr(65 + i) for i in range(26)}
     for code in range(0x1D400, 0x1D6A4):  # mathematical bold, italic, sans, …
         table[code] = unicodedata.normalize("NFKC", chr(code))
-    table |= dict.fromkeys(map(ord, "“”„‟「」『』《》〈〉"), '"')
-    table |= dict.fromkeys(map(ord, "‘’‚‛′"), "'")
-    table |= dict.fromkeys(map(ord, "【〔〖［"), "[") | dict.fromkeys(map(ord, "】〕〗］"), "]")
-    table |= dict.fromkeys(map(ord, "∶︰﹕"), ":") | {ord("﹑"): "、", ord("､"): "、", ord("｡"): "。"}
+    table |= dict.fromkeys(map(ord, "“”„‟「」『』《》〈〉«»‹›｢｣"), '"')
+    table |= dict.fromkeys(map(ord, "‘’‚‛′´"), "'")
+    table |= dict.fromkeys(map(ord, "【〔〖［⟦"), "[") | dict.fromkeys(map(ord, "】〕〗］⟧"), "]")
+    table |= dict.fromkeys(map(ord, "∶︰﹕"), ":") | {
+        ord("|"): " ",
+        ord("﹑"): "、",
+        ord("､"): "、",
+        ord("｡"): "。",
+    }
     table |= dict.fromkeys(map(ord, "—–−―"), "-") | {0x3000: " ", 0xA0: " "}
     # The traditional forms of the characters that phrases are made of.
     table |= dict(
@@ -44,28 +49,37 @@ def _translation() -> dict[int, str]:
 _TRANSLATION = _translation()
 _BOXED = re.compile(r"\\f?box(?:ed)?\s?\{")
 _LATEX_STYLE = re.compile(r"\\(?:text|math|operator)[a-z]{0,6}\s?\{|\\(?:rm|bf|mbox|quad|qquad|left|right)\b")
-_ANSWER_TAG = re.compile(r"<\s?(?:final[ -]?)?answer\s?>", re.IGNORECASE)
-_TAG = re.compile(r"</?[a-zA-Z][^<>\n]{0,40}>")
+_ANSWER_TAG = re.compile(
+    r"<\s?(?:(?:final[ _-]?)?(?:answer|choice|option)|(?:最终)?(?:答案|选项|选择))\s?>", re.IGNORECASE
+)
+# <D> holds a letter, unless </D> makes it a tag; <b> is a tag of HTML.
+_TAG = re.compile(
+    r"</?[a-zA-Z][^<>\n]{1,40}>|<([a-zA-Z])>(?=[^<>]{0,200}</\1>)|</[a-zA-Z]>|<[ibpsuq]>|</[\u4e00-\u9fff]{1,8}>"
+)
+_BLANKS = re.compile(r"[ \t]{2,}|\t")
 
 
 def tidy(text: str) -> str:
     r"""Return the part of an answer that counts, in plain characters.
 
-    A closed reasoning block (``… </think>``) is dropped when something follows it. ``\boxed{`` becomes
-    ``answer: ``. Line breaks and letter case are kept.
+    ``\boxed{`` becomes ``answer: ``. Line breaks and letter case are kept.
     """
-    conclusion = text.rpartition("</think>")[2]
-    if conclusion.strip():
-        text = conclusion
     if len(text) > HEAD + TAIL:
         text = f"{text[:HEAD]}\n{text[-TAIL:]}"
     text = _BOXED.sub(" answer: ", text)
     text = _LATEX_STYLE.sub(" ", text)
     text = _ANSWER_TAG.sub("\nanswer: ", text)
     text = _TAG.sub(" ", text)
-    return text.translate(_TRANSLATION).replace("\\", " ").replace("\r\n", "\n").replace("\r", "\n").strip()
+    text = text.translate(_TRANSLATION).replace("\\", " ").replace("\r\n", "\n").replace("\r", "\n")
+    return _BLANKS.sub(" ", text).strip()
 
 
 def fold(text: str) -> str:
     """Return a text as options are compared: tidied, without letter case and outer punctuation."""
-    return re.sub(r"\s+", " ", tidy(text)).strip(" .。;,:!\"'").casefold()
+    return lowered(re.sub(r"\s+", " ", tidy(text)).strip(" .。;,:!\"'"))
+
+
+def lowered(text: str) -> str:
+    """Fold case without moving a character."""
+    low = text.casefold()
+    return low if len(low) == len(text) else "".join(c.lower() if len(c.lower()) == 1 else c for c in text)

@@ -8,7 +8,8 @@ from typing import Any, TypeAlias
 
 from medbench.errors import ScoringError
 from medbench.scoring.promptcblue.structures import SECTIONS, Record, parse
-from medbench.scoring.rouge import Rouge, rouge_zh
+from medbench.scoring.reasoning import parts
+from medbench.scoring.rouge import NO_OVERLAP, Rouge, rouge_zh
 
 __all__ = [
     "MAIN_METRICS",
@@ -160,7 +161,8 @@ def score_imcs_v2_dac(doc: Doc, results: Sequence[str]) -> Labels:
 
 def score_meddg(doc: Doc, results: Sequence[str]) -> Numbers:
     """MedDG, the doctor's next reply: ROUGE by characters."""
-    return rouge_zh(results[0].strip(), doc["target"].strip())._asdict()
+    given = parts(results[0])
+    return (NO_OVERLAP if given.lost else rouge_zh(given.answer.strip(), doc["target"].strip()))._asdict()
 
 
 def score_imcs_v2_mrg(doc: Doc, results: Sequence[str]) -> Numbers:
@@ -169,6 +171,8 @@ def score_imcs_v2_mrg(doc: Doc, results: Sequence[str]) -> Numbers:
     The official score pools the sections of all documents. Official targets have all six, so that the mean
     over documents is the pooled mean. A missing section is an empty answer.
     """
+    if parts(results[0]).lost:
+        return NO_OVERLAP._asdict()
     gold = parse("IMCS-V2-MRG", doc["target"])
     predicted = parse("IMCS-V2-MRG", results[0])
     assert isinstance(gold, dict)
@@ -198,7 +202,12 @@ def _as_key(record: Record) -> tuple[str, ...]:
 
 
 def _label(dataset: str, doc: Doc, results: Sequence[str]) -> tuple[str, str]:
-    """Pair the gold label with the predicted one; an empty answer is the dataset's first label."""
+    """Pair the gold label with the predicted one; an empty answer is the dataset's first label.
+
+    A response that is reasoning and nothing else is no empty answer: it has no label at all.
+    """
     gold = str(parse(dataset, doc["target"], doc.get("answer_choices")))
+    if parts(results[0]).lost:
+        return gold, ""
     predicted = str(parse(dataset, results[0], doc.get("answer_choices")))
     return gold, predicted or _FIRST_LABELS[dataset]

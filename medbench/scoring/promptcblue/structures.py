@@ -1,7 +1,7 @@
 """Reading the structure out of a PromptCBLUE answer.
 
 The readings are the official ones and as strict: a half-width colon, a missing first line or a polite
-preamble costs exactly what it costs there.
+preamble costs exactly what it costs there. Reasoning, which the official readers do not know, is cut first.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
 from medbench.errors import ScoringError
+from medbench.scoring.reasoning import parts
 
 __all__ = ["DATASETS", "SECTIONS", "Record", "Structure", "parse"]
 
@@ -34,7 +35,7 @@ def parse(task_dataset: str, text: str, answer_choices: Sequence[str] | None = N
 
     Args:
         task_dataset: The dataset, such as ``"CMeEE-V2"``; one of :data:`DATASETS`.
-        text: The answer.
+        text: The response.
         answer_choices: The types, labels or candidates that the document offers.
 
     Returns:
@@ -50,7 +51,7 @@ def parse(task_dataset: str, text: str, answer_choices: Sequence[str] | None = N
             where="task_dataset",
             hint=f"use one of {', '.join(DATASETS)}",
         )
-    return reader(text, answer_choices or ())
+    return reader(parts(text).answer, answer_choices or ())
 
 
 def _split(text: str) -> list[str]:
