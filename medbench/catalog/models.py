@@ -275,10 +275,13 @@ def _same_files(one: Path, two: Path) -> bool:
     """Whether two folders hold the same files, as a copy of the demo does; different sizes settle most."""
     if not (one.is_dir() and two.is_dir()):
         return False
-    names = {path.name for path in one.iterdir()}
-    return names == {path.name for path in two.iterdir()} and all(
-        filecmp.cmp(one / name, two / name, shallow=False) for name in sorted(names)
-    )
+    try:
+        names = {path.name for path in one.iterdir()}
+        return names == {path.name for path in two.iterdir()} and all(
+            filecmp.cmp(one / name, two / name, shallow=False) for name in sorted(names)
+        )
+    except OSError:  # whoever opens the checkpoint says so
+        return False
 
 
 def _checkpoint(path: str) -> ModelDefinition:

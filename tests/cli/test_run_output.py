@@ -15,6 +15,8 @@ import pytest
 import medbench.demo
 from medbench.cli.main import main
 from medbench.runs import harness
+from tests.models import checkpoints as cp
+from tests.models.tokenizers import write_tokenizer
 
 DEMO = Path(medbench.demo.__file__).parent / "checkpoint"
 EARLY = DEMO.with_name("early")
@@ -82,6 +84,30 @@ def test_a_checkpoint_by_name_and_by_folder_is_one(
         for x in (by_name, by_folder)
     ]
     assert rows[0] == rows[1]
+
+
+def test_an_adapter_of_the_authors_is_asked_as_they_ask(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    adapter, base = cp.write_adapter(tmp_path, cp.BASES["qwen2"] | {"max_position_embeddings": 4096})
+    assert base is not None
+    write_tokenizer(base)
+    definition = tmp_path / "mine.yaml"
+    stated = "chat_template: true\nsystem_prompt: You are a helpful assistant.\n"
+    definition.write_text(f"model: mine\npath: adapter\nbase: base\n{stated}", encoding="utf-8")
+    assert main(["models", "convert", str(adapter), str(tmp_path / "converted"), "--base", str(base)]) == 0
+    ways = [["--model", str(adapter), "--base", str(base)], ["--model", str(definition)]]
+    ways += [["--model", str(tmp_path / "converted")]]
+    found = [run_json(tmp_path / "results", capsys, *way)[0] for way in ways]
+    tables = [pd.read_parquet(Path(each["run"]) / "samples.parquet") for each in found]
+    for each, table in zip(found, tables, strict=True):
+        assert each["settings"] == found[0]["settings"]
+        assert each["settings"]["chat_template"] is True
+        assert each["settings"]["system_prompt"] == "You are a helpful assistant."
+        assert (
+            table["prompt"].str.startswith("<|im_start|>system\nYou are a helpful assistant.<|im_end|>").all()
+        )
+        pd.testing.assert_frame_equal(table, tables[0])
 
 
 def test_checkpoints_in_folders_of_one_name(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -206,6 +206,11 @@ def test_a_copy_of_the_demo_is_the_demo_until_a_file_changes(tmp_path: Path) -> 
     assert find_model(str(copied)).dtype == find_model("demo").dtype == "float32"
     (copied / "notes.txt").write_text("mine", encoding="utf-8")
     assert find_model(str(copied)) == ModelDefinition(model="copied", path=str(copied))
+    (copied / "notes.txt").unlink()
+    template = copied / "chat_template.jinja"
+    template.unlink()
+    template.symlink_to(tmp_path / "nowhere")
+    assert find_model(str(copied)) == ModelDefinition(model="copied", path=str(copied))
 
 
 @pytest.mark.parametrize(
