@@ -94,7 +94,7 @@ def evaluate_each(
     max_batch_tokens: int | str | None = None,
     chat_template: bool | None = None,
     system_prompt: str | None = None,
-    routing: str = "tasks",
+    routing: str = "documents",
     shuffle_options: int | None = None,
     circular: bool = False,
     seed: int = 1234,

@@ -11,10 +11,13 @@ import typer
 from medbench.cli.ablate import ablate
 from medbench.cli.options import Format, Output, RoutedRunPaths, RowsAsJson, split_names
 from medbench.cli.output import print_json, say
+from medbench.cli.routed import RoutedTasks, Top, leading, routing_of, runs_among, shown_in_part
 from medbench.cli.tokens import scores, tokens
 from medbench.cli.traces import agree, kinds, trace
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from medbench.reports.section import Section
 
 __all__ = ["app", "register"]
@@ -35,6 +38,12 @@ def show(
     by: Annotated[
         str, typer.Option(help="What to keep apart, with commas: task, phase, layer, projection.")
     ] = "task",
+    task: RoutedTasks = None,
+    metric: Annotated[str, typer.Option(help="Only these metrics, with commas.")] = "",
+    top: Annotated[
+        int | None,
+        typer.Option(min=1, help="Of each metric only so many rows, those farthest from chance."),
+    ] = None,
     form: Format = "text",
     output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
@@ -53,7 +62,8 @@ def show(
     from medbench.reports.results import routing_table
 
     found = load(runs)
-    frame = router_summary(found.routing(), _columns(by))
+    summary = router_summary(routing_of(found, task), _columns(by))
+    frame = _chosen(summary, split_names(metric), top)
     if as_json:
         print_json(as_records(frame))
     else:
@@ -71,6 +81,8 @@ def show(
 def similarity(
     runs: RoutedRunPaths = None,
     phase: Annotated[str | None, typer.Option(help="Only prompt or only generated tokens.")] = None,
+    task: RoutedTasks = None,
+    top: Top = None,
     form: Format = "text",
     output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the pairs as JSON.")] = False,
@@ -80,18 +92,27 @@ def similarity(
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.results import similarity_table
 
-    frame = task_similarity(load(runs).routing(), phase=phase)
-    if as_json:
+    frame = task_similarity(routing_of(load(runs), task), phase=phase)
+    if as_json and not top:
         print_json(as_records(frame))
         return
-    show_table(similarity_table(frame), form, output)
+    pairs = frame[frame["task"] != frame["other"]]
+    shown = leading(pairs, "similarity", top, "json" if as_json else form)
+    if as_json:
+        print_json(as_records(shown))
+        return
+    table = shown_in_part(similarity_table(shown), len(shown), len(pairs), "most similar pairs")
+    show_table(table, form, output)
 
 
 @app.command("compare")
 def compare(
-    first: Annotated[str, typer.Argument(help="Run directory of one checkpoint.")],
-    second: Annotated[str, typer.Argument(help="Run directory of the other.")],
+    runs: Annotated[
+        list[str], typer.Argument(metavar="FIRST SECOND", help="Run directories of two checkpoints.")
+    ],
     by: Annotated[str, typer.Option(help="What to keep apart, with commas.")] = "task,layer,projection",
+    task: RoutedTasks = None,
+    top: Top = None,
     form: Format = "text",
     output: Output = None,
     as_json: RowsAsJson = False,
@@ -109,12 +130,14 @@ def compare(
     from medbench.reports.page import sampled_note
     from medbench.reports.results import load_difference_table
 
-    one, other = load([first]), load([second])
-    frame = load_difference(one.routing(), other.routing(), _columns(by))
+    one, other = (load([path]) for path in runs_among(runs, 2, 2))
+    frame = load_difference(routing_of(one, task), routing_of(other, task), _columns(by))
+    shown = leading(frame, "difference", top, "json" if as_json else form)
     if as_json:
-        print_json(as_records(frame))
+        print_json(as_records(shown if top else frame))
     else:
-        show_table(load_difference_table(frame, one.models[0], other.models[0]), form, output)
+        table = load_difference_table(shown, one.models[0], other.models[0])
+        show_table(shown_in_part(table, len(shown), len(frame), "largest differences"), form, output)
     if html or png or svg:
         from medbench.reports.routing_page import change_section
 
@@ -144,6 +167,24 @@ def _draw(
             written += write_pictures(sections, folder, form)
     for path in written:
         say(str(path), err=True)
+
+
+def _chosen(summary: pd.DataFrame, metrics: Sequence[str], top: int | None) -> pd.DataFrame:
+    """The rows of some metrics, and of each those farthest from chance."""
+    from medbench.errors import AnalysisError
+
+    known = list(dict.fromkeys(summary["metric"]))
+    unknown = [name for name in metrics if name not in known]
+    if unknown:
+        raise AnalysisError(f"there is no metric {unknown[0]!r} of routing", hint=", ".join(known))
+    kept = summary[summary["metric"].isin(metrics or known)]
+    if top is None:
+        return kept
+    # What has no chance level is far from none at all.
+    far = (kept["value"] - kept["chance"].fillna(0)).abs()
+    groups = far.groupby([kept["model"], kept["run"], kept["metric"]], observed=True)
+    rank = groups.rank("first", ascending=False)
+    return kept[rank <= top]
 
 
 def _columns(by: str) -> list[str]:

@@ -94,7 +94,7 @@ def run(
     ] = None,
     routing: Annotated[
         str, typer.Option(help="Router statistics to record: off, tasks, documents or tokens.")
-    ] = "tasks",
+    ] = "documents",
     shuffle_options: Annotated[
         int | None, typer.Option(metavar="SEED", help="Permute the options of exam questions.")
     ] = None,

@@ -9,6 +9,7 @@ import typer
 
 from medbench.cli.options import Format, Output, RowsAsJson
 from medbench.cli.output import print_json, say
+from medbench.cli.routed import runs_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,7 +22,9 @@ __all__ = ["scores", "tokens"]
 
 
 def tokens(
-    source: Annotated[Path, typer.Argument(help="Run with --routing tokens, or a trace.")],
+    source: Annotated[
+        list[str], typer.Argument(metavar="RUN", help="Run with --routing tokens, or a trace.")
+    ],
     show: Annotated[
         str, typer.Option(help="What to show: classes, vocabulary, parts or repetition.")
     ] = "classes",
@@ -46,7 +49,8 @@ def tokens(
     shown = ("classes", "vocabulary", "parts", "repetition")
     if show not in shown:
         raise AnalysisError(f"there is nothing called {show!r} to show", hint=", ".join(shown))
-    traces = read_traces(source)
+    (where,) = runs_among(source, 1, 1)
+    traces = read_traces(Path(where))
     if show == "parts":
         table, rows = _parts(traces)
     else:
@@ -58,7 +62,7 @@ def tokens(
             if frame.empty:
                 raise AnalysisError(
                     f"no item of the vocabulary has {least} tokens in several documents",
-                    where=str(source),
+                    where=where,
                     hint="evaluate more documents, or lower --least",
                 )
             table = vocabulary_table(frame)
@@ -88,10 +92,13 @@ def _parts(traces: Traces) -> tuple[TextTable, Any]:
 
 
 def scores(
-    run: Annotated[str, typer.Argument(help="Run directory.")],
-    earlier: Annotated[
-        str | None, typer.Argument(help="Run of an earlier checkpoint on the same tasks, for the gains.")
-    ] = None,
+    runs: Annotated[
+        list[str],
+        typer.Argument(
+            metavar="RUN [EARLIER]",
+            help="Run directory, and that of an earlier checkpoint on the same tasks for the gains.",
+        ),
+    ],
     phase: Annotated[str | None, typer.Option(help="Gains: only prompt or only generated tokens.")] = None,
     as_json: RowsAsJson = False,
 ) -> None:
@@ -101,10 +108,11 @@ def scores(
     from medbench.errors import AnalysisError
     from medbench.reports.token_tables import gains_table, loads_table, verdicts_table
 
+    run, *earlier = runs_among(runs, 1, 2)
     later = load([run])
     gains = None
-    if earlier is not None:
-        gains = shared_gains(later, load([earlier]), phase=phase)
+    if earlier:
+        gains = shared_gains(later, load(earlier), phase=phase)
     tables: tuple[pd.DataFrame, pd.DataFrame] | None = None
     try:
         tables = _verdicts(later)

@@ -19,6 +19,7 @@ from medbench.cli.options import (
     split_names,
 )
 from medbench.cli.output import print_json, say
+from medbench.cli.routed import RoutedTasks, routing_of, runs_among
 
 __all__ = ["agree", "kinds", "trace"]
 
@@ -37,6 +38,7 @@ def kinds(
             help="Only prompt or only generated tokens; template or content of runs with --routing tokens."
         ),
     ] = None,
+    task: RoutedTasks = None,
     form: Format = "text",
     output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rates as JSON.")] = False,
@@ -49,7 +51,11 @@ def kinds(
 
     found = load(runs)
     groups = task_groups(found, split_names(by))
-    routing = part_counts(found) if phase in ("template", "content") else found.routing()
+    if phase in ("template", "content"):
+        counts = part_counts(found)
+        routing = counts[counts["task"].isin(split_names(*task))] if task else counts
+    else:
+        routing = routing_of(found, task)
     rates = specialisation(regroup(routing, groups), across_routers=across, phase=phase)
     frame = rates.rename(columns={"task": "kind"})
     if as_json:
@@ -92,8 +98,10 @@ def trace(
 
 
 def agree(
-    first: Annotated[Path, typer.Argument(help="Trace of one checkpoint, or its run.")],
-    second: Annotated[Path, typer.Argument(help="Trace or run of the other, on the same tasks.")],
+    traces: Annotated[
+        list[str],
+        typer.Argument(metavar="FIRST SECOND", help="Traces or runs of two checkpoints on the same tasks."),
+    ],
     form: Format = "text",
     output: Output = None,
     as_json: RowsAsJson = False,
@@ -104,7 +112,8 @@ def agree(
     from medbench.reports.results import agreement_table
     from medbench.runs.traces import read_traces
 
-    frame = checkpoint_agreement(read_traces(first).prompts(), read_traces(second).prompts())
+    first, second = (read_traces(Path(path)).prompts() for path in runs_among(traces, 2, 2))
+    frame = checkpoint_agreement(first, second)
     if as_json:
         print_json(as_records(frame))
         return

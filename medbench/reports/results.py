@@ -140,7 +140,7 @@ def routing_table(frame: pd.DataFrame) -> TextTable:
     ]
     headers = [*keys, "metric", "value", "95% interval", "chance", "tokens"]
     numeric = [False] * (len(keys) + 1) + [True] * 4
-    notes = ["Intervals resample documents; they need a run with --routing documents."]
+    notes = ["Intervals resample documents; runs with --routing tasks have none."]
     return TextTable(headers, rows, numeric, notes, "Routing")
 
 

@@ -15,6 +15,7 @@ from medbench.runs.interruption import GracefulStop
 from medbench.runs.opening import model_source, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener
+from medbench.runs.routing import warn_without_routers
 from medbench.runs.store import ResponseStore, StoreError
 
 if TYPE_CHECKING:
@@ -51,6 +52,7 @@ def answer_alone(
     stop: GracefulStop,
 ) -> MedbenchLM:
     """Load the model and have it answer the requests of all tasks; what fails is met again by its task."""
+    _look_for_routers(plan, listener)
     lm = _open_model(plan, store, listener, stop)
     requests = _requests(plan, lm, tasks)
     documents = {kind: _documents(instances) for kind, instances in requests.items()}
@@ -102,6 +104,7 @@ def answer_with_workers(
     from medbench.workers.dispatch import Dispatcher
     from medbench.workers.notices import Warnings
 
+    _look_for_routers(plan, listener)
     lm = AnsweredLM(model_source(plan.model).tokenizer(), store, seed=plan.settings.seed)
     requests = _requests(plan, lm, tasks)
     keys = {kind: request_keys(kind, instances, plan.settings.seed) for kind, instances in requests.items()}
@@ -220,6 +223,12 @@ def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = 
         neighbours=neighbours,
         split=split,
     )
+
+
+def _look_for_routers(plan: RunPlan, listener: ProgressListener) -> None:
+    # Tokens are recorded only where someone asked for them; routing of documents is what every run tries.
+    if plan.settings.routing == "tokens":
+        warn_without_routers(model_source(plan.model), listener.message)
 
 
 def _open_model(

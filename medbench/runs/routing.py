@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from medbench.errors import ModelError
@@ -11,9 +11,10 @@ from medbench.models.routing_invariants import RouterSums, find_violation
 
 if TYPE_CHECKING:
     from medbench.models import RoutingCounts
+    from medbench.models.source import ModelSource
     from medbench.runs.store import ResponseStore
 
-__all__ = ["RouterSums", "find_violation", "stored_routing", "total_routing"]
+__all__ = ["RouterSums", "find_violation", "stored_routing", "total_routing", "warn_without_routers"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -29,6 +30,19 @@ def stored_routing(store: ResponseStore) -> RoutingCounts | None:
         where = f" ({error.where})" if error.where else ""
         _LOG.warning("routing is left out: %s%s", error.what, where)
         return None
+
+
+def warn_without_routers(source: ModelSource, say: Callable[[str], None]) -> None:
+    """Say at once, and beside the scores, that single tokens are asked of a model that has no routers."""
+    from medbench.models.layouts import open_checkpoint
+
+    molora = open_checkpoint(
+        source.path, source.base, source.layout, revision=source.revision, base_revision=source.base_revision
+    ).molora
+    if molora is None or not molora.has_router:
+        text = "the model has no routers: --routing tokens records nothing"
+        say(text)
+        _LOG.warning(text)
 
 
 def total_routing(batches: Iterable[RoutingCounts]) -> RoutingCounts | None:

@@ -43,7 +43,7 @@ class RunSettings:
     circular: bool = False
     chat_template: bool | None = None
     system_prompt: str | None = None
-    routing: str = "tasks"
+    routing: str = "documents"
     max_batch_tokens: int | str | None = None
 
     def __post_init__(self) -> None:

@@ -36,7 +36,7 @@ def test_identity_covers_what_changes_answers_and_nothing_else() -> None:
         {"circular": True},
         {"system_prompt": "x"},
         {"chat_template": False},
-        {"routing": "documents"},
+        {"routing": "tasks"},
     ):
         assert RunSettings(**fields).identity() != plain, fields
 

@@ -49,7 +49,7 @@ def routing_tasks(runs: Runs, systems: list[str], *, draws: int = 200) -> Sectio
         "says how "
         "much a token decides which experts serve it; similarity compares the expert loads of two tasks "
         "(1: "
-        "equal). Intervals resample documents and need runs that recorded them (--routing documents).",
+        "equal). Intervals resample documents and need runs that recorded them (not --routing tasks).",
         template="routing_tasks.html.j2",
         data={"blocks": blocks, "metrics": list(_METRICS.values()), "change": change},
         pictures=pictures if change is None else [*pictures, change],

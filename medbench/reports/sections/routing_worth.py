@@ -40,7 +40,7 @@ def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section 
         lead="Share of the tokens of a kind of task (language and family) that choose an expert: orange is "
         "more than chance, blue less. A frame marks rates whose 95% interval, over resampled documents, "
         "lies "
-        "above chance (runs with --routing documents).",
+        "above chance (not in runs with --routing tasks).",
         template="pictures.html.j2",
         data={"figures": figures},
         pictures=figures,
