@@ -21,7 +21,7 @@ __all__ = ["RoutedTasks", "Top", "leading", "routing_of", "runs_among", "shown_i
 
 RoutedTasks = Annotated[
     list[str] | None,
-    typer.Option("--task", "-t", help="Only these tasks, with commas; may be repeated."),
+    typer.Option("--task", "-t", help="Only these tasks or groups, with commas; may be repeated."),
 ]
 Top = Annotated[
     int | None,

@@ -51,11 +51,10 @@ def kinds(
 
     found = load(runs)
     groups = task_groups(found, split_names(by))
+    routing = routing_of(found, task)
     if phase in ("template", "content"):
         counts = part_counts(found)
-        routing = counts[counts["task"].isin(split_names(*task))] if task else counts
-    else:
-        routing = routing_of(found, task)
+        routing = counts[counts["task"].isin(routing["task"].astype(str).unique())]
     rates = specialisation(regroup(routing, groups), across_routers=across, phase=phase)
     frame = rates.rename(columns={"task": "kind"})
     if as_json:

@@ -218,6 +218,9 @@ def test_kinds_of_some_tasks(tmp_path: Path, capsys: pytest.CaptureFixture[str])
         assert main(["routing", "kinds", run, "--json", *tasks]) == 0
         rates.append([row["rate"] for row in json.loads(capsys.readouterr().out)])
     assert rates[0] != rates[1] == rates[2]
+    for command in ("kinds", "show", "similarity"):
+        assert main(["routing", command, run, "--task", "a,e"]) == 2
+        assert "'e'" in capsys.readouterr().err
 
 
 def test_without_routing_the_runs_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
