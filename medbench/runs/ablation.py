@@ -28,7 +28,7 @@ from medbench.runs.harness import (
     reason,
     seed_everything,
 )
-from medbench.runs.opening import model_source, token_budget
+from medbench.runs.opening import model_source, settings_used, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener, SilentProgress
 from medbench.runs.scores import main_metric
@@ -256,7 +256,7 @@ def _describe(folder: Path, plan: RunPlan, seconds: Mapping[str, float], failure
             "model": plan.model.model,
             "answer_identity": plan.answer_identity,
             "plan_hash": plan.plan_hash,
-            "settings": plan.settings.identity(),
+            "settings": settings_used(plan),
             "tasks": {task.name: {"version": task.version, "digest": task.digest} for task in plan.tasks},
             "data_sources": sorted({source.kind for source in plan.sources.values()}),
             "seconds": {**earlier, **seconds},

@@ -71,8 +71,9 @@ def test_json_holds_settings_and_every_score(
 def test_a_checkpoint_by_name_and_by_folder_is_one(
     words: list[str], mine: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
+    words = ["--device", "cpu", *words]
     by_name, _ = run_json(tmp_path, capsys, *words)
-    by_folder, _ = run_json(tmp_path, capsys, "--model", str(mine), "--device", "cpu", *words)
+    by_folder, _ = run_json(tmp_path, capsys, "--model", str(mine), *words)
     assert by_folder["model"] == "final"
     assert by_name["settings"] == by_folder["settings"]
     assert by_name["settings"]["chat_template"] is ("--no-chat-template" not in words)
@@ -138,6 +139,14 @@ def test_checkpoints_in_folders_of_one_name(tmp_path: Path, capsys: pytest.Captu
         "early",
         "late",
     }
+
+
+def test_a_name_can_be_given_in_python(tmp_path: Path) -> None:
+    runs = medbench.evaluate(
+        "demo", ["pubmedqa"], name="mine", limit=1, results=tmp_path, report=False, quiet=True
+    )
+    assert runs.models == ["mine"]
+    assert runs.runs[0].path.parent == tmp_path / "mine"
 
 
 def test_one_model_twice_is_evaluated_once(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
