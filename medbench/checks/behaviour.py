@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -14,6 +14,7 @@ from medbench.errors import MedbenchError
 __all__ = ["Behaviour", "Rendering", "try_tasks"]
 
 _SHOWN = 3
+_NAMED = 10
 # ROUGE implementations add 1e-8 to denominators, so that a perfect score falls short by about that.
 _SLACK = 1e-6
 
@@ -42,13 +43,18 @@ class Behaviour(NamedTuple):
 
 
 def try_tasks(
-    tasks: Sequence[TaskDefinition], folders: Sequence[Path], *, allow_code: bool = False
+    tasks: Sequence[TaskDefinition],
+    folders: Sequence[Path],
+    names: Collection[str] = (),
+    *,
+    allow_code: bool = False,
 ) -> dict[str, Behaviour]:
     """Build tasks through lm-eval on their samples, render prompts, and score gold and empty answers.
 
     Args:
         tasks: The definitions; their functions are imported and run.
         folders: Folders with definitions, the shipped one first.
+        names: Names of all tasks, among which questions with several right answers may have one of their own.
         allow_code: Whether their templates are rendered without the sandbox.
 
     Returns:
@@ -63,13 +69,13 @@ def try_tasks(
         return {
             task.name: Behaviour((_failure(task, failures[task.name]),), ())
             if task.name in failures
-            else _try(task, built[task.name], settings)
+            else _try(task, built[task.name], settings, names)
             for task in tasks
         }
 
 
-def _try(task: TaskDefinition, built: Any, settings: Any) -> Behaviour:
-    findings = list(_ambiguous_gold(task, built))
+def _try(task: TaskDefinition, built: Any, settings: Any, names: Collection[str]) -> Behaviour:
+    findings = [*_ambiguous_gold(task, built), *_left_out(task, built, names)]
     gold, why = _best_gold(built, settings, task)
     if gold is None:
         place = task.merged.place("process_results")
@@ -170,8 +176,7 @@ def _ambiguous_gold(task: TaskDefinition, built: Any) -> Iterator[Finding]:
         return
     for doc in built.eval_docs:
         target = built.doc_to_target(doc)
-        several = isinstance(target, list) and len(target) > 1
-        if several or (len(str(doc.get("answer", ""))) > 1 and "letters" in doc):
+        if isinstance(target, list) and len(target) > 1:
             yield Finding.at(
                 task.merged.place("doc_to_target"),
                 "any-of-gold",
@@ -180,6 +185,26 @@ def _ambiguous_gold(task: TaskDefinition, built: Any) -> Iterator[Finding]:
                 task.name,
             )
             return
+
+
+def _left_out(task: TaskDefinition, built: Any, names: Collection[str]) -> Iterator[Finding]:
+    """Questions with several right answers that a one-letter protocol sets aside and no other task asks."""
+    from medbench.runs.askable import sibling_of
+    from medbench.runs.golds import asks_for_one_letter, has_several
+
+    if not asks_for_one_letter(built) or sibling_of(task.name) in names:
+        return
+    every = built.dataset[built.config.test_split or built.config.validation_split]
+    several = [str(doc["id"]) for doc in every if has_several(doc)]
+    if several:
+        yield Finding.at(
+            task.merged.place("doc_to_target"),
+            "any-of-gold",
+            f"{len(several)} of {len(every)} documents have several right answers, which one letter cannot "
+            f"give: {', '.join(several[:_NAMED])}",
+            f"they are set aside; a task {sibling_of(task.name)} that generates letters could ask them",
+            task.name,
+        )
 
 
 def _blank(task: TaskDefinition, samples: Sequence[dict[str, Any]]) -> Iterator[Finding]:

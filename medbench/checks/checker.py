@@ -115,7 +115,7 @@ def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave
         if all(finding.code in _NOT_FATAL for finding in found):
             sound.append(task)
     renderings: list[Rendering] = []
-    tried = try_tasks(sound, index.folders, allow_code=allow_code) if behave and sound else {}
+    tried = try_tasks(sound, index.folders, index.names, allow_code=allow_code) if behave and sound else {}
     for behaviour in tried.values():
         findings += behaviour.findings
         renderings += behaviour.renderings

@@ -23,7 +23,7 @@ def single_answer(documents: datasets.Dataset) -> datasets.Dataset:
         documents: Exam documents.
 
     Raises:
-        DataError: If there are none.
+        DataError: If there are documents, but none with one.
     """
     return _keep(documents, "answer", lambda answer: len(answer) == 1, "with a single right answer")
 
@@ -55,8 +55,9 @@ def with_rationale(documents: datasets.Dataset) -> datasets.Dataset:
 def _keep(
     documents: datasets.Dataset, column: str, wanted: Callable[[str], bool], which: str
 ) -> datasets.Dataset:
-    kept = [index for index, value in enumerate(documents[column]) if wanted(value)]
-    if not kept:
+    kept = [index for index, value in enumerate(documents[column][:]) if wanted(value)]
+    # A split without examples has no documents at all.
+    if len(documents) and not kept:
         raise DataError(
             f"none of the {len(documents)} documents is one {which}",
             hint="use a source that has them, or leave the task out",

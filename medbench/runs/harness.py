@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from medbench.errors import MedbenchError, RunError
+from medbench.runs.askable import settle_documents
 from medbench.runs.files import replacing, write_json
 from medbench.runs.privacy import scrub_values
 from medbench.runs.settings import RunSettings
@@ -136,6 +137,7 @@ def load_tasks(
         try:
             task = manager.load([str(definitions[name].path)])["tasks"][name]
             _set_fewshot(task, settings)
+            settle_documents(task, settings, definitions)
             tasks[name] = task
         except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name
             failures[name] = error

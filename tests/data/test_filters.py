@@ -27,6 +27,13 @@ def test_rationales_of_blanks_do_not_count() -> None:
     assert with_rationale(_documents(rationale=["why", "", " \n"]))["id"] == ["0"]
 
 
+def test_a_split_without_documents_stays_empty() -> None:
+    from datasets import Dataset
+
+    none = Dataset.from_dict({"id": [], "answer": [], "rationale": []})
+    assert [len(keep(none)) for keep in (single_answer, multiple_answer, with_rationale)] == [0, 0, 0]
+
+
 @pytest.mark.parametrize(
     ("keep", "column", "values"),
     [

@@ -168,8 +168,9 @@ def test_pubmedqa_is_answered_in_words(tasks: dict[str, Any]) -> None:
     assert prompt == f"Abstract: {doc['context']}\nQuestion: {doc['question']}\nAnswer:"
     requests = task.construct_requests(doc, prompt, metadata=(name, 0, 1))
     assert [request.args[1] for request in requests] == [" yes", " no", " maybe"]
+    # Positions: lm-eval would take an option's text for one if it were written in digits.
     assert [task.doc_to_target(doc) for doc in task.eval_docs] == [
-        doc["options"][doc["letters"].index(doc["answer"])] for doc in task.eval_docs
+        doc["letters"].index(doc["answer"]) for doc in task.eval_docs
     ]
 
 
