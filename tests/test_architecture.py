@@ -15,12 +15,13 @@ PACKAGE = Path(medbench.__file__).parent
 
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
+    "strict": {"errors"},
     "version": set(),
-    "catalog": {"errors"},
-    "data": {"errors"},
+    "catalog": {"errors", "strict"},
+    "data": {"errors", "strict"},
     "scoring": {"errors"},
     "statistics": {"errors", "scoring"},
-    "models": {"errors", "scoring"},
+    "models": {"errors", "scoring", "strict"},
     "workers": {"errors", "version", "models"},
     "runs": {"errors", "version", "catalog", "data", "models", "scoring", "statistics", "workers"},
     "checks": {"errors", "catalog", "data", "runs"},

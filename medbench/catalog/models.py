@@ -13,6 +13,7 @@ from medbench.catalog.paths import definitions_folder
 from medbench.catalog.reading import YamlFile, read_yaml
 from medbench.catalog.tasks import Place
 from medbench.errors import CatalogError
+from medbench.strict import COUNT, FLAG, MAPPING, TEXT, check_mapping, choice, either
 
 __all__ = [
     "DTYPES",
@@ -29,23 +30,27 @@ LAYOUTS = ("auto", "adapter", "merged", "converted", "plain")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "int8", "nf4")
 
-_TEXT_KEYS = (
-    "model",
-    "description",
-    "path",
-    "base",
-    "layout",
-    "revision",
-    "base_revision",
-    "dtype",
-    "device",
-    "quantization",
-    "system_prompt",
-    "licence",
-    "citation",
-    "homepage",
-)
-_KEYS = (*_TEXT_KEYS, "deterministic", "chat_template", "engine")
+# Settings of the engine that a definition may make; the engine decides the rest by what it runs on.
+_ENGINE_KEYS = {"max_batch_tokens": either(COUNT, choice("auto"))}
+_KEYS = {
+    "model": TEXT,
+    "description": TEXT,
+    "path": TEXT,
+    "base": TEXT,
+    "layout": choice(*LAYOUTS),
+    "revision": TEXT,
+    "base_revision": TEXT,
+    "dtype": choice(*DTYPES),
+    "device": TEXT,
+    "quantization": choice(*QUANTIZATIONS),
+    "system_prompt": TEXT,
+    "licence": TEXT,
+    "citation": TEXT,
+    "homepage": TEXT,
+    "deterministic": FLAG,
+    "chat_template": FLAG,
+    "engine": MAPPING,
+}
 _PACKAGE_PATHS = "medbench/"
 
 
@@ -68,7 +73,7 @@ class ModelDefinition:
         chat_template: Whether prompts go through the tokenizer's chat template; ``None``: where it has one.
         system_prompt: First message of the chat, empty for none; ``None``: the one of the authors in a chat
             with a checkpoint in their layout, else none.
-        engine: Settings of the engine, such as ``max_batch_tokens``.
+        engine: Settings of the engine: ``max_batch_tokens``, the token budget of a batch, or ``auto``.
         licence: Terms of the weights.
         citation: The paper to cite.
         homepage: Where the weights are published.
@@ -100,8 +105,8 @@ class ModelDefinition:
 
 
 def _check(file: YamlFile) -> None:
-    def place(key: str) -> str:
-        return str(Place(file.path, file.lines.get((key,))))
+    def place(*way: str | None) -> str:
+        return str(Place(file.path, file.lines.get(tuple(key for key in way if key is not None))))
 
     for way, line in file.duplicates:
         raise CatalogError(
@@ -109,36 +114,12 @@ def _check(file: YamlFile) -> None:
             where=str(Place(file.path, line)),
             hint="keep one of them",
         )
-    for key, value in file.values.items():
-        if key not in _KEYS:
-            close = nearest(str(key), _KEYS, n=1)
-            raise CatalogError(
-                f"unknown key {key!r}",
-                where=place(str(key)),
-                hint=f"did you mean {close!r}?" if close else f"the keys are {', '.join(_KEYS)}",
-            )
-        if key in _TEXT_KEYS and value is not None and not isinstance(value, str):
-            raise CatalogError(
-                f"{key!r} is {type(value).__name__}, expected text",
-                where=place(key),
-                hint="put it into quotes",
-            )
-    for key in ("model", "path"):
-        if not file.values.get(key):
-            raise CatalogError(f"{key!r} is missing", where=str(file.path), hint=f"add a line `{key}: …`")
-    for key in ("chat_template", "deterministic"):
-        if not isinstance(file.values.get(key), bool | None):
-            raise CatalogError(f"{key!r} is neither true nor false", where=place(key))
-    if not isinstance(file.values.get("engine") or {}, dict):
-        raise CatalogError(
-            "'engine' holds no settings", where=place("engine"), hint="write `engine:` and indented keys"
+    check_mapping(file.values, _KEYS, where=place, error=CatalogError, required=("model", "path"))
+    engine = file.values.get("engine")
+    if engine is not None:
+        check_mapping(
+            engine, _ENGINE_KEYS, where=lambda key: place("engine", key), error=CatalogError, name="engine"
         )
-    for key, known in (("layout", LAYOUTS), ("dtype", DTYPES), ("quantization", QUANTIZATIONS)):
-        value = file.values.get(key)
-        if value is not None and value not in known:
-            raise CatalogError(
-                f"unknown {key} {value!r}", where=place(key), hint=f"one of {', '.join(known)}"
-            )
 
 
 def _resolved(path: str, folder: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -53,12 +53,13 @@ class Folders:
     near: tuple[Path, ...]
 
     @classmethod
-    def of(cls, tasks: Path, data: str | os.PathLike[str] | None = None) -> Folders:
-        """The folders of a task in the folder ``tasks``, with the data folder of the run."""
+    def of(cls, tasks: Iterable[Path], data: str | os.PathLike[str] | None = None) -> Folders:
+        """The folders of tasks in these folders, with the data folder of the run."""
         named = data or os.environ.get("MEDBENCH_DATA")
-        own = [tasks.resolve(), *([Path(named).expanduser().resolve()] if named else [])]
+        own = [folder.resolve() for folder in tasks]
         home = Path.home().resolve()
-        near = [Path.cwd().resolve(), tasks.resolve().parent]
+        near = [Path.cwd().resolve(), *(folder.parent for folder in own)]
+        own += [Path(named).expanduser().resolve()] if named else []
         return cls(tuple(own), tuple(folder for folder in near if not home.is_relative_to(folder)))
 
     def hold(self, path: Path, *, near: bool = True) -> bool:

@@ -132,14 +132,12 @@ def code_uses(
 
     Args:
         definition: The task or group.
-        tasks_dirs: The user's folders of definitions; the file's own folder where none holds it.
+        tasks_dirs: The user's folders of definitions.
         data_dir: The data folder of the run.
     """
     values, merged = definition.merged.values, definition.merged
     yield from _functions(merged)
-    own = definition.path
-    root = next((folder for folder in tasks_dirs if own.is_relative_to(folder)), own.parent)
-    folders = Folders.of(root, data_dir)
+    folders = Folders.of((*tasks_dirs, definition.path.parent), data_dir)
     yield from _outside_files(merged, folders)
     if not isinstance(definition, TaskDefinition):
         return

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from medbench.errors import DataError
+from medbench.strict import COUNT, MAPPING, TEXT, Kind, check_mapping, choice
 
 __all__ = ["LOCK_NAME", "LOCK_VARIABLE", "LockEntry", "lock_path", "locked_entry", "read_lock", "write_lock"]
 
@@ -18,6 +19,15 @@ LOCK_VARIABLE = "MEDBENCH_LOCK"
 LOCK_NAME = "medbench-data.lock.json"
 
 _FORMAT = 1
+_TOP_KINDS = {"format": COUNT, "datasets": MAPPING}
+_REQUIRED = ("kind", "fingerprint", "documents")
+_KINDS = {
+    "kind": choice("folder", "hub", "samples"),
+    "revision": TEXT,
+    "fingerprint": TEXT,
+    "documents": MAPPING,
+}
+_DOCUMENTS = Kind("a number of documents", lambda value: type(value) is int and value >= 0)
 
 
 @dataclass(frozen=True)
@@ -46,19 +56,18 @@ def lock_path() -> Path:
 
 def _entry(dataset: str, record: Any, where: str) -> LockEntry:
     try:
-        return LockEntry(
-            dataset=dataset,
-            kind=str(record["kind"]),
-            revision=None if record["revision"] is None else str(record["revision"]),
-            fingerprint=str(record["fingerprint"]),
-            documents={str(split): int(n) for split, n in record["documents"].items()},
-        )
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        check_mapping(record, _KINDS, where=lambda _: where, error=DataError, required=_REQUIRED)
+        counts = dict.fromkeys(record["documents"], _DOCUMENTS)
+        check_mapping(record["documents"], counts, where=lambda _: where, error=DataError)
+    except DataError as error:
         raise DataError(
-            f"the entry of {dataset!r} is damaged",
+            f"the entry of {dataset!r} is damaged: {error.what}",
             where=where,
             hint="write the lock again: `medbench data lock`",
         ) from error
+    return LockEntry(
+        dataset, record["kind"], record.get("revision"), record["fingerprint"], record["documents"]
+    )
 
 
 @lru_cache(maxsize=8)
@@ -74,6 +83,7 @@ def _read(path: Path, _modified: int) -> Mapping[str, LockEntry]:
         raise DataError(
             "this is no lock file of a known format", where=where, hint="`medbench data lock` writes one"
         )
+    check_mapping(content, _TOP_KINDS, where=lambda _: where, error=DataError)
     return {key: _entry(key, record, where) for key, record in (content.get("datasets") or {}).items()}
 
 

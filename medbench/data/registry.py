@@ -20,6 +20,7 @@ import yaml
 from medbench.data.entries import DatasetEntry, FileChoice, HubEntry, PinnedFile, SplitEntry
 from medbench.data.readers.formats import FORMATS
 from medbench.errors import DataError
+from medbench.strict import COUNT, MAPPING, TEXT, Kind, check_mapping, choice, list_of, nearest
 
 __all__ = [
     "DatasetEntry",
@@ -37,29 +38,47 @@ __all__ = [
 
 _log = logging.getLogger("medbench.data")
 _PACKAGE_FILE = Path(__file__).parent / "sources.yaml"
+# Stands for a dataset's name in what the datasets of a benchmark share.
+_NAME = "{name}"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_]*")
 
-_TOP_KEYS = frozenset({"files", "benchmarks"})
-_BENCHMARK_KEYS = frozenset(
-    {
-        "title",
-        "schema",
-        "language",
-        "licence",
-        "citation",
-        "homepage",
-        "contamination",
-        "hub",
-        "splits",
-        "datasets",
-    }
-)
-_DATASET_KEYS = frozenset({"n", "name", "subject", "language", "select", "splits", "hub", "samples"})
-_HUB_KEYS = frozenset({"id", "config", "splits", "revision", "mapping"})
-_SPLIT_KEYS = frozenset({"files", "only_keys", "except_keys"})
-_CHOICE_KEYS = frozenset({"path", "format", "mapping"})
-_FILE_KEYS = frozenset({"sha256", "bytes", "licence", "repo", "commit", "path", "note"})
+_TOP_KEYS = {"files": MAPPING, "benchmarks": MAPPING}
+_BENCHMARK_KEYS = {
+    "title": TEXT,
+    "schema": choice("exam", "promptcblue"),
+    "language": TEXT,
+    "licence": TEXT,
+    "citation": TEXT,
+    "homepage": TEXT,
+    "contamination": TEXT,
+    "hub": MAPPING,
+    "splits": MAPPING,
+    "datasets": MAPPING,
+}
+_DATASET_KEYS = {
+    "n": COUNT,
+    "name": TEXT,
+    "subject": TEXT,
+    "language": TEXT,
+    "select": TEXT,
+    "splits": MAPPING,
+    "hub": MAPPING,
+    "samples": TEXT,
+}
+_HUB_KEYS = {"id": TEXT, "config": TEXT, "splits": MAPPING, "revision": TEXT, "mapping": TEXT}
+_SPLITS = {"test": MAPPING, "dev": MAPPING}
+_SPLIT_KEYS = {"files": list_of(MAPPING), "only_keys": TEXT, "except_keys": TEXT}
+_CHOICE_KEYS = {"path": TEXT, "format": choice(*FORMATS), "mapping": TEXT}
+_FILE_KEYS = {
+    "sha256": TEXT,
+    "bytes": COUNT,
+    "licence": TEXT,
+    "repo": TEXT,
+    "commit": TEXT,
+    "path": TEXT,
+    "note": TEXT,
+}
 
 
 @dataclass(frozen=True)
@@ -79,17 +98,10 @@ class Register:
     contested: Mapping[str, DataError] = field(default_factory=dict)
 
 
-def _check_keys(record: Any, known: frozenset[str], where: str) -> dict[str, Any]:
-    if not isinstance(record, dict):
-        raise DataError(f"found {type(record).__name__}, expected keys with values", where=where)
-    unknown = sorted(str(key) for key in record if key not in known)
-    if unknown:
-        raise DataError(
-            f"unknown key {unknown[0]!r}",
-            where=where,
-            hint=f"the keys known here are {', '.join(sorted(known))}",
-        )
-    return record
+def _checked(
+    record: Any, kinds: Mapping[str, Kind], where: str, required: Iterable[str] = ()
+) -> Mapping[str, Any]:
+    return check_mapping(record, kinds, where=lambda _: where, error=DataError, required=required)
 
 
 def _relative(path: Any, where: str) -> str:
@@ -111,38 +123,32 @@ def _relative(path: Any, where: str) -> str:
 
 def _pinned(path: str, record: Any, where: str) -> PinnedFile:
     where = f"{where}, file {path}"
-    record = _check_keys(record, _FILE_KEYS, where)
-    checksum = str(record.get("sha256", ""))
+    record = _checked(record, _FILE_KEYS, where)
+    checksum = record.get("sha256") or ""
     if not _SHA256.fullmatch(checksum):
         raise DataError("sha256 is missing or not 64 hex digits", where=where)
     return PinnedFile(
         path=_relative(path, where),
         sha256=checksum,
-        bytes=int(record.get("bytes", 0)),
-        licence=str(record.get("licence", "")),
+        bytes=record.get("bytes") or 0,
+        licence=record.get("licence") or "",
         repo=record.get("repo"),
         commit=record.get("commit"),
         upstream_path=record.get("path"),
-        note=str(record.get("note", "")),
+        note=record.get("note") or "",
     )
 
 
 def _splits(record: Any, name: str, where: str) -> tuple[SplitEntry, ...]:
     splits = []
-    for split, value in _check_keys(record or {}, frozenset({"test", "dev"}), f"{where}, splits").items():
+    for split, value in _checked(record or {}, _SPLITS, f"{where}, splits").items():
         place = f"{where}, split {split}"
-        value = _check_keys(value, _SPLIT_KEYS, place)
+        value = _checked(value, _SPLIT_KEYS, place)
         choices = []
-        for choice in value.get("files") or []:
-            choice = _check_keys(choice, _CHOICE_KEYS, place)
-            if choice.get("format") not in FORMATS:
-                raise DataError(
-                    f"unknown format {choice.get('format')!r}",
-                    where=place,
-                    hint=f"one of {', '.join(FORMATS)}",
-                )
-            path = _relative(str(choice.get("path", "")).format(name=name), place)
-            choices.append(FileChoice(path, choice["format"], str(choice.get("mapping", "canonical"))))
+        for file in value.get("files") or []:
+            file = _checked(file, _CHOICE_KEYS, place, ("path", "format"))
+            path = _relative(file["path"].replace(_NAME, name), place)
+            choices.append(FileChoice(path, file["format"], file.get("mapping") or "canonical"))
         keys = [
             _relative(value[key], place) if value.get(key) else None for key in ("only_keys", "except_keys")
         ]
@@ -154,41 +160,32 @@ def _hub(record: Any, name: str, where: str) -> HubEntry | None:
     if record is None:
         return None
     where = f"{where}, hub"
-    record = _check_keys(record, _HUB_KEYS, where)
+    record = _checked(record, _HUB_KEYS, where, ("id",))
     config = record.get("config")
     return HubEntry(
-        id=str(record.get("id", "")).format(name=name),
-        config=None if config is None else str(config).format(name=name),
+        id=record["id"].replace(_NAME, name),
+        config=None if config is None else config.replace(_NAME, name),
         splits=tuple((str(ours), str(theirs)) for ours, theirs in (record.get("splits") or {}).items()),
         revision=record.get("revision"),
-        mapping=str(record.get("mapping", "canonical")),
+        mapping=record.get("mapping") or "canonical",
         revision_stated="revision" in record,
     )
 
 
 def _entry(
-    key: str, benchmark: str, shared: dict[str, Any], own: Any, where: str, samples: Path
+    key: str, benchmark: str, shared: Mapping[str, Any], own: Any, where: str, folder: Path
 ) -> DatasetEntry:
     where = f"{where}, dataset {key}"
     if not _KEY.fullmatch(key):
         raise DataError(f"the name {key!r} is not lower-case letters, digits and underscores", where=where)
-    own = _check_keys(own or {}, _DATASET_KEYS, where)
-    name = str(own.get("name", key))
+    own = _checked({} if own is None else own, _DATASET_KEYS, where)
+    name = own.get("name") or key
     merged = {**shared, **own}
-    for name_of, value in merged.items():
-        if isinstance(value, bool):
-            raise DataError(
-                f"{name_of} is {str(value).lower()}, a truth value",
-                where=where,
-                hint="YAML reads no, yes, on and off as truth values; put the word in quotes",
-            )
     missing = [field for field in ("schema", "language") if not merged.get(field)]
     if missing:
         raise DataError(
             f"{missing[0]!r} is missing", where=where, hint="state it in the benchmark or the dataset"
         )
-    if merged["schema"] not in ("exam", "promptcblue"):
-        raise DataError(f"unknown schema {merged['schema']!r}", where=where, hint="exam or promptcblue")
     own_file = FileChoice(f"{key}.jsonl", "jsonl", "canonical")
     splits = _splits(merged.get("splits"), name, where)
     named = {split.split for split in splits}
@@ -200,20 +197,28 @@ def _entry(
     return DatasetEntry(
         key=key,
         benchmark=benchmark,
-        title=str(merged.get("title", key)),
+        title=merged.get("title") or key,
         schema=merged["schema"],
-        language=str(merged["language"]),
-        subject=str(merged.get("subject", "")),
-        select=str(merged.get("select", "")),
-        licence=str(merged.get("licence") or ""),
-        citation=str(merged.get("citation") or ""),
-        homepage=str(merged.get("homepage", "")),
-        contamination=str(merged.get("contamination", "")),
+        language=merged["language"],
+        subject=merged.get("subject") or "",
+        select=merged.get("select") or "",
+        licence=merged.get("licence") or "",
+        citation=merged.get("citation") or "",
+        homepage=merged.get("homepage") or "",
+        contamination=merged.get("contamination") or "",
         hub=_hub(merged.get("hub"), name, where),
         splits=splits,
-        samples=samples / f"{merged.get('samples', key)}.jsonl",
-        n=int(own["n"]) if isinstance(own.get("n"), int) else None,
+        samples=_samples(folder, merged.get("samples") or key, where),
+        n=own.get("n"),
     )
+
+
+def _samples(folder: Path, name: str, where: str) -> Path:
+    """The file of a dataset's samples, beside its register and nowhere else, links followed."""
+    file = folder / "samples" / f"{_relative(name, where)}.jsonl"
+    if not file.resolve().is_relative_to(folder.resolve()):
+        raise DataError(f"{file} leads out of its folder", where=where, hint="put the file itself there")
+    return file
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
@@ -231,32 +236,25 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[mi
         return super().construct_mapping(node, deep)
 
 
-def _mapping(value: Any, where: str) -> dict[Any, Any]:
-    if value is not None and not isinstance(value, dict):
-        raise DataError(f"expected names with entries, not {str(value)[:40]!r}", where=where)
-    return value or {}
-
-
 def _parse(path: Path) -> Register:
     where = str(path)
     try:
         loaded = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 a safe loader
     except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
         raise DataError(f"the register cannot be read: {error}", where=where, hint="mend the YAML") from error
-    content = _check_keys(loaded or {}, _TOP_KEYS, where)
+    content = _checked(loaded or {}, _TOP_KEYS, where)
     files = {
-        str(name): _pinned(str(name), record, where)
-        for name, record in _mapping(content.get("files"), f"{where}, files").items()
+        str(name): _pinned(str(name), record, where) for name, record in (content.get("files") or {}).items()
     }
     datasets: dict[str, DatasetEntry] = {}
-    for benchmark, shared in _mapping(content.get("benchmarks"), f"{where}, benchmarks").items():
+    for benchmark, shared in (content.get("benchmarks") or {}).items():
         place = f"{where}, benchmark {benchmark}"
-        shared = dict(_check_keys(shared, _BENCHMARK_KEYS, place))
+        shared = dict(_checked(shared, _BENCHMARK_KEYS, place))
         added: dict[str, DatasetEntry] = {}
-        for key, own in _mapping(shared.pop("datasets", None), f"{place}, datasets").items():
+        for key, own in (shared.pop("datasets", None) or {}).items():
             if key in datasets or key in added:
                 raise DataError(f"the dataset {key!r} is defined twice", where=place)
-            added[key] = _entry(str(key), str(benchmark), shared, own, place, path.parent / "samples")
+            added[key] = _entry(str(key), str(benchmark), shared, own, place, path.parent)
         selects = frozenset(entry.select for entry in added.values() if entry.select)
         datasets |= {key: replace(entry, selects=selects) for key, entry in added.items()}
     return Register(datasets, files)
@@ -345,12 +343,10 @@ def get_entry(dataset: str, tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -
             where=fault.where,
             hint=fault.hint,
         )
-    from difflib import get_close_matches
-
-    near = get_close_matches(dataset, known.datasets, n=3)
+    near = nearest(dataset, known.datasets)
     raise DataError(
         f"there is no dataset {dataset!r}",
-        hint=f"did you mean {' or '.join(near)}?" if near else "`medbench data list` shows all datasets",
+        hint=f"did you mean {near}?" if near else "`medbench data list` shows all datasets",
     )
 
 

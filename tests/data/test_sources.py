@@ -207,7 +207,7 @@ def test_a_register_from_outside_adds_and_never_replaces(tmp_path: Path) -> None
         (
             "benchmarks: {m: {schema: exam, language: en, datasets: {mine: {}}, "
             "splits: {test: {files: [{path: a, format: pickle}]}}}}",
-            "unknown format 'pickle'",
+            "'format' is 'pickle', expected one of",
         ),
         ("benchmarks: [", "cannot be read"),
         ("- a", "expected keys"),
