@@ -8,6 +8,7 @@ from typing import Any
 
 from medbench.errors import ModelError
 from medbench.models.sampling import Sampling
+from medbench.strict import FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
 
 __all__ = ["GenerationSettings", "SecondPass"]
 
@@ -16,6 +17,23 @@ _KNOWN = {"until", "do_sample", "temperature", "top_k", "top_p", "constrain", "s
 # What asks for nothing that the engine would have to do.
 _NEUTRAL = {"num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1}
 _SECOND_PASS = {"suffix", "when", "marker", "letters", "max_gen_toks"}
+# A text where a flag or a number is meant would be taken for one that it does not name.
+_NOT_NEGATIVE = Kind("a number that is not negative", lambda value: NUMBER.accepts(value) and value >= 0)
+_KINDS = {
+    "until": either(TEXT, list_of(TEXT)),
+    "do_sample": FLAG,
+    "temperature": _NOT_NEGATIVE,
+    "top_k": Kind("a whole number", lambda value: type(value) is int),
+    "top_p": _NOT_NEGATIVE,
+    "constrain": TEXT,
+    "second_pass": MAPPING,
+}
+_SECOND_PASS_KINDS = {
+    "suffix": TEXT,
+    "when": choice("missing", "always"),
+    "marker": TEXT,
+    "letters": TEXT,
+}
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,7 @@ class GenerationSettings:
                 where=where,
                 hint=f"it knows {', '.join(sorted(_KNOWN))}",
             )
+        _check_kinds(kwargs, _KINDS, "generation_kwargs", where)
         until = kwargs.get("until") or ()
         limit = next((kwargs[key] for key in _LIMITS if kwargs.get(key) is not None), max_gen_toks)
         temperature = kwargs.get("temperature")
@@ -123,18 +142,23 @@ def _second_pass(value: Any, where: str) -> SecondPass | None:
             where=where,
             hint=f"a mapping with suffix, and of {', '.join(sorted(_SECOND_PASS))} what is needed",
         )
-    when = value.get("when", "always")
-    if when not in ("missing", "always"):
-        raise ModelError(f"second_pass.when cannot be {when!r}", where=where, hint="missing or always")
+    _check_kinds(value, _SECOND_PASS_KINDS, "second_pass", where)
+    when = value.get("when") or "always"
     letters = value.get("letters")
     limit = value.get("max_gen_toks", 1 if letters else 50)
     return SecondPass(
-        suffix=str(value["suffix"]),
-        marker=str(value.get("marker", value["suffix"])),
+        suffix=value["suffix"],
+        marker=value["suffix"] if value.get("marker") is None else value["marker"],
         always=when == "always",
         letters=letters,
         max_gen_toks=_positive(limit, "second_pass.max_gen_toks", where),
     )
+
+
+def _check_kinds(given: Mapping[str, Any], kinds: Mapping[str, Kind], name: str, where: str) -> None:
+    """Check the values of those keys whose kind is known here."""
+    known = {key: value for key, value in given.items() if key in kinds}
+    check_mapping(known, kinds, where=lambda _: where, error=ModelError, name=name)
 
 
 def _positive(value: Any, name: str, where: str) -> int:

@@ -255,7 +255,7 @@ def test_sampling_repeats_with_its_seed(model: PreTrainedModel) -> None:
         ({"untill": ["x"]}, "does not carry out: untill"),
         ({"max_gen_toks": 0}, "positive whole number"),
         ({"second_pass": {"when": "missing"}}, "second_pass cannot be"),
-        ({"second_pass": {"suffix": "x", "when": "never"}}, "missing or always"),
+        ({"second_pass": {"suffix": "x", "when": "never"}}, "expected one of missing, always"),
         ({"do_sample": True, "top_p": 3.0}, "top_p"),
     ],
 )
