@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from medbench.catalog.inputs import Inputs, Part
 from medbench.catalog.reading import Function, Key, YamlFile, read_yaml
 from medbench.errors import CatalogError
 
@@ -86,9 +88,9 @@ class TaskDefinition:
         protocol: ``letters``, ``labels``, ``generate``, ``direct``, ``cot`` or empty.
         main_metric: The score that stands for the task.
         output_type: What lm-eval asks the model for.
-        digest: Checksum over the YAML, all it includes and the Python files beside it that it names.
         functions: Functions that it names.
         merged: The YAML with its includes, for whoever checks it.
+        inputs: Looks up what else it reads.
     """
 
     name: str
@@ -103,14 +105,25 @@ class TaskDefinition:
     protocol: str
     main_metric: str
     output_type: str
-    digest: str
     functions: tuple[Function, ...]
     merged: Merged = field(repr=False, compare=False)
+    inputs: Inputs = field(repr=False, compare=False)
 
     @property
     def folder(self) -> Path:
         """The folder of its YAML."""
         return self.path.parent
+
+    @cached_property
+    def modules(self) -> tuple[Path, ...]:
+        """Python files of its functions and of what they import, but for installed packages."""
+        return tuple(self.inputs.modules(self.merged.path.parent, self.functions))
+
+    @cached_property
+    def digest(self) -> str:
+        """Checksum over the YAML, all it includes, and everything that these and the code they name read."""
+        parts = self.inputs.parts(self.merged.values, self.merged.path.parent, self.functions)
+        return _digest(self.merged.sources, parts)
 
     def to_dict(self) -> dict[str, Any]:
         """What a listing shows, as plain values."""
@@ -195,14 +208,14 @@ def functions_in(value: Any, way: Key = ()) -> Iterator[tuple[Key, Function]]:
             yield from functions_in(inner, (*way, index))
 
 
-def _digest(sources: Sequence[YamlFile], functions: Sequence[Function]) -> str:
+def _digest(sources: Sequence[YamlFile], parts: Iterable[Part] = ()) -> str:
     digest = hashlib.sha256()
-    code = {function.local_file for function in functions}
-    files = [source.path for source in sources] + sorted(path for path in code if path)
-    for path in files:
-        content = path.read_bytes()
-        digest.update(f"{path.name} {len(content)}\n".encode())
+    for source in sources:
+        content = source.path.read_bytes()
+        digest.update(f"{source.path.name} {len(content)}\n".encode())
         digest.update(content)
+    for name, checksum in sorted(parts):
+        digest.update(f"\n{name} {checksum}".encode("utf-8", "surrogateescape"))
     return digest.hexdigest()
 
 
@@ -226,6 +239,7 @@ class TaskReader:
     def __init__(self, *, shipped: bool) -> None:
         self._shipped = shipped
         self._files: dict[Path, YamlFile] = {}
+        self._inputs = Inputs()
 
     def _file(self, path: Path) -> YamlFile:
         if path not in self._files:
@@ -305,9 +319,9 @@ class TaskReader:
             protocol=str(metadata.get("protocol") or ""),
             main_metric=str(metadata.get("main_metric") or ""),
             output_type=str(values.get("output_type") or "generate_until"),
-            digest=_digest(merged.sources, functions),
             functions=functions,
             merged=merged,
+            inputs=self._inputs,
         )
 
     def _group(self, merged: Merged, metadata: Mapping[str, Any]) -> GroupDefinition:
@@ -331,7 +345,7 @@ class TaskReader:
             members=tuple(members),
             macro=_is_macro(values, metadata),
             version=_number(metadata.get("version")),
-            digest=_digest(merged.sources, ()),
+            digest=_digest(merged.sources),
             merged=merged,
         )
 

@@ -17,8 +17,8 @@ from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
 from medbench.data.registry import PinnedFile
-from medbench.data.sources import sha256_of
 from medbench.errors import DataError
+from medbench.hashing import sha256_of
 
 __all__ = ["RAW_BASE", "FetchResult", "FileState", "fetch", "file_url", "verify"]
 

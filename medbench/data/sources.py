@@ -6,12 +6,12 @@ import hashlib
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 from medbench.data.locking import LockEntry, locked_entry
 from medbench.data.registry import DatasetEntry, PinnedFile, SplitEntry, get_entry, pinned_files
 from medbench.errors import DataError
+from medbench.hashing import sha256_of
 
 __all__ = [
     "DATA_VARIABLE",
@@ -23,7 +23,6 @@ __all__ = [
     "has_dataset",
     "require_any",
     "resolve",
-    "sha256_of",
 ]
 
 DATA_VARIABLE = "MEDBENCH_DATA"
@@ -104,21 +103,6 @@ class Source:
         if self.set_aside:
             remarks.append(f"{self.set_aside} rows set aside, because they cannot be scored")
         return "; ".join(remarks)
-
-
-@lru_cache(maxsize=1024)
-def _sha256(path: str, _size: int, _modified: int) -> str:
-    digest = hashlib.sha256()
-    with Path(path).open("rb") as handle:
-        while block := handle.read(1 << 20):
-            digest.update(block)
-    return digest.hexdigest()
-
-
-def sha256_of(path: Path) -> str:
-    """Checksum of a file, remembered until its size or time of change differ."""
-    status = path.stat()
-    return _sha256(str(path), status.st_size, status.st_mtime_ns)
 
 
 def fingerprint_of(kind: str, parts: Iterable[tuple[str, str]]) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime, tzinfo
+from typing import TYPE_CHECKING, Any
 
 from medbench.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["AUTHORS_SYSTEM_PROMPT", "has_chat_template", "render_chat"]
+__all__ = ["AUTHORS_SYSTEM_PROMPT", "clock_at", "clock_formats", "has_chat_template", "render_chat"]
 
 # What MING-MOE's authors put before every chat, in training and in evaluation.
 AUTHORS_SYSTEM_PROMPT = "You are a helpful assistant."
+_CLOCK = "strftime_now"  # the only clock that transformers gives to templates
+_FORMATS = re.compile(_CLOCK + r"""\s*\(\s*(["'])(.*?)\1\s*\)""")
 
 
 def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
@@ -22,6 +27,34 @@ def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:
         return bool(tokenizer.get_chat_template())
     except ValueError:  # none at all, or several of which none is the default
         return False
+
+
+def clock_formats(template: str) -> list[str]:
+    """Formats in which a chat template asks for the time; the date stands for those that it computes."""
+    named = [match[1] for match in _FORMATS.findall(template)]
+    return sorted({*named, *(["%Y-%m-%d"] if template.count(_CLOCK) > len(named) else [])})
+
+
+@contextmanager
+def clock_at(moment: datetime | None) -> Iterator[None]:
+    """Let chat templates see one moment, however long the work takes; ``None``: the time as it passes."""
+    if moment is None:
+        yield
+        return
+    from transformers.utils import chat_template_utils as templates
+
+    class Then(datetime):
+        @classmethod
+        def now(cls, tz: tzinfo | None = None) -> Any:
+            return moment if tz is None else moment.astimezone(tz)
+
+    # Templates take plain data alone, so that a clock cannot be handed to them.
+    known = templates.datetime
+    templates.datetime = Then
+    try:
+        yield
+    finally:
+        templates.datetime = known
 
 
 def render_chat(

@@ -5,18 +5,18 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
 from medbench.errors import ModelError
+from medbench.hashing import sha256_of
+from medbench.models.chat import clock_formats
 from medbench.models.folder import TOKENIZER_FILES, read_json
 from medbench.models.layouts import Checkpoint, open_checkpoint
 
 __all__ = ["fingerprint"]
 
 _CONFIGS = ("config.json", "generation_config.json", "adapter_config.json")
-_CHUNK = 2**22
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -40,8 +40,9 @@ def fingerprint(
     Returns:
         ``model`` (SHA-256 of the next five: the same if and only if they are), ``layout``, ``weights``,
         ``config``, ``tokenizer``, ``chat_template`` (SHA-256 each, ``None`` where there is none), ``files``
-        (name -> ``sha256`` and ``bytes``; those of an adapter's base begin with ``base/``), ``revision`` and
-        ``base_revision`` (hub commits, ``None`` for folders that do not come from the hub's cache).
+        (name -> ``sha256`` and ``bytes``; those of an adapter's base begin with ``base/``), ``clock``
+        (formats in which the chat template asks for the time), ``revision`` and ``base_revision`` (hub
+        commits, ``None`` for folders that do not come from the hub's cache).
 
     Raises:
         ModelError: The checkpoint cannot be found or read, or a file differs from what the hub delivered.
@@ -49,6 +50,7 @@ def fingerprint(
     checkpoint = open_checkpoint(path, base, revision=revision, base_revision=base_revision)
     files = {name: _digest(file) for name, file in _files(checkpoint).items()}
     weights = {_label(checkpoint, file) for file in checkpoint.files}
+    template = _chat_template(checkpoint.model_folder)
     parts = {
         "layout": checkpoint.layout,
         "weights": _joined(files, [name for name in files if name in weights]),
@@ -56,12 +58,15 @@ def fingerprint(
         "tokenizer": _joined(
             files, [name for name in files if name.removeprefix("base/") in TOKENIZER_FILES]
         ),
-        "chat_template": _chat_template(checkpoint.model_folder),
+        "chat_template": None
+        if template is None
+        else hashlib.sha256(template.encode("utf-8", "surrogateescape")).hexdigest(),
     }
     model = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return {
         "model": model,
         **parts,
+        "clock": clock_formats(template or ""),
         "files": files,
         "revision": _commit(checkpoint.folder),
         "base_revision": _commit(checkpoint.base_folder) if checkpoint.base_folder else None,
@@ -90,25 +95,23 @@ def _joined(files: dict[str, dict[str, Any]], names: list[str]) -> str | None:
 
 
 def _chat_template(folder: Path) -> str | None:
-    """Return the digest of the template's text, whichever of the two places it lies in."""
+    """Return the template's text, whichever of the two places it lies in."""
     template = folder / "chat_template.jinja"
     try:
         if template.is_file():
-            return hashlib.sha256(template.read_bytes()).hexdigest()
+            return template.read_text(encoding="utf-8", errors="surrogateescape")
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(template)) from error
     config = folder / "tokenizer_config.json"
     value = read_json(config).get("chat_template") if config.is_file() else None
-    if value is None:
-        return None
-    text = value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-    return hashlib.sha256(text.encode()).hexdigest()
+    if value is None or isinstance(value, str):
+        return value
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)
 
 
 def _digest(file: Path) -> dict[str, Any]:
     try:
-        status = file.stat()
-        digest = _sha256(file, status.st_size, status.st_mtime_ns)
+        digest, size = sha256_of(file), file.stat().st_size
     except OSError as error:
         raise ModelError(f"cannot be read: {error.strerror}", where=str(file)) from error
     # The hub's cache calls a large file by its SHA-256.
@@ -117,17 +120,7 @@ def _digest(file: Path) -> dict[str, Any]:
         raise ModelError(
             "the file is not what the hub delivered", where=str(file), hint="delete it and download it again"
         )
-    return {"sha256": digest, "bytes": status.st_size}
-
-
-@lru_cache(maxsize=4096)
-def _sha256(file: Path, size: int, changed_ns: int) -> str:
-    """Digest a file; ``size`` and ``changed_ns`` make the cache notice that it changed."""
-    digest = hashlib.sha256()
-    with file.open("rb") as stream:
-        while chunk := stream.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+    return {"sha256": digest, "bytes": size}
 
 
 def _commit(folder: Path) -> str | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from medbench.errors import MedbenchError, RunError
+from medbench.models.chat import clock_at
 from medbench.runs.directory import RunDirectory, safe_name
 from medbench.runs.files import read_json, replacing, write_json
 from medbench.runs.harness import (
@@ -112,7 +113,7 @@ def ablate(
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise RunError(f"the folder cannot be made: {error.strerror or error}", where=str(folder)) from error
-    with RunDirectory(folder).lock(), quiet_harness(allow_code=plan.allow_code):
+    with RunDirectory(folder).lock(), clock_at(plan.moment), quiet_harness(allow_code=plan.allow_code):
         scorer = _Scorer(plan, model)
         table, file = _done(folder), folder / "documents.parquet"
         seconds: dict[str, float] = {}

@@ -7,11 +7,13 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import MedbenchError, RunError
+from medbench.models.chat import clock_at
 from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
 from medbench.runs.directory import RunDirectory, find_run, new_run
 from medbench.runs.files import read_json, write_json
@@ -104,6 +106,8 @@ def execute(
             hint="leave one of them away",
         )
     answered = find_answered(plan, results) if rescore else None
+    if answered is not None and plan.moment is not None and answered[1].get("moment"):
+        plan = replace(plan, moment=datetime.fromisoformat(answered[1]["moment"]))  # that of the prompts
     directory = None if fresh or rescore else find_run(results, plan.model.model, plan.plan_hash)
     if directory is not None and directory.status() == "complete":
         return _reused(directory)
@@ -118,7 +122,7 @@ def execute(
         source, earlier = answered
         listener.message(f"scoring the answers of {source.path}")
         fields["rescored_from"] = source.run_id
-    with directory.lock(), GracefulStop(listener.message) as stop:
+    with directory.lock(), clock_at(plan.moment), GracefulStop(listener.message) as stop:
         if directory.status() == "complete":  # by another process, between the look and the lock
             return _reused(directory)
         directory.sweep()
@@ -288,6 +292,8 @@ def _plan_fields(plan: RunPlan) -> dict[str, Any]:
         "answer_identity": plan.answer_identity,
         "plan_hash": plan.plan_hash,
         "settings": settings_used(plan),
+        "moment": plan.moment.isoformat() if plan.clock else None,
+        "clock": plan.clock,
         "chat_template": plan.chat_template,
         "system_prompt": plan.system_prompt,
         "tasks": {task.name: {"version": task.version, "digest": task.digest} for task in plan.tasks},

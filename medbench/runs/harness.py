@@ -22,6 +22,7 @@ from typing import Any
 
 from medbench.errors import MedbenchError, RunError
 from medbench.runs.askable import settle_documents
+from medbench.runs.caching import fresh_datasets
 from medbench.runs.files import replacing, write_json
 from medbench.runs.privacy import scrub_values
 from medbench.runs.settings import RunSettings
@@ -68,6 +69,8 @@ class TaskResult:
 def quiet_harness(*, allow_code: bool = False) -> Iterator[None]:
     """Use lm-eval without its progress bars and informational logging, and with templates in a sandbox.
 
+    Nor does `datasets` give out what it cached of files and code that have changed since.
+
     Args:
         allow_code: Whether tasks may do as they please, so that lm-eval renders their templates itself.
     """
@@ -79,7 +82,7 @@ def quiet_harness(*, allow_code: bool = False) -> Iterator[None]:
     # tqdm reads its environment variable when it is first imported, long before this may be called.
     module.tqdm = partial(bar, disable=True)
     try:
-        with nullcontext() if allow_code else _sandboxed_templates():
+        with fresh_datasets(), nullcontext() if allow_code else _sandboxed_templates():
             yield
     finally:
         logger.setLevel(level)

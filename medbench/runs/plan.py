@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError
 from medbench.runs.opening import model_source
+from medbench.runs.own_code import code_digest
 from medbench.runs.protocol import Protocol, settle_protocol
 from medbench.runs.settings import RunSettings, canonical_hash
 
 if TYPE_CHECKING:
     from medbench.catalog import ModelDefinition, TaskDefinition
-    from medbench.data import Source
+    from medbench.data import DatasetEntry, Source
     from medbench.runs.scores import Group
 
 __all__ = ["RunPlan", "make_plan"]
@@ -35,6 +37,8 @@ class RunPlan:
         settings: The choices of the run.
         failures: Why tasks cannot be run, by name.
         allow_code: Whether tasks from outside may run code of their own; their digests say what it is.
+        readings: For each dataset, how its files are to be read.
+        moment: What a chat template that asks for the time is told; ``None`` where the model's does not.
     """
 
     model: ModelDefinition
@@ -47,6 +51,8 @@ class RunPlan:
     settings: RunSettings
     failures: dict[str, Exception]
     allow_code: bool = False
+    readings: Mapping[str, Any] = field(default_factory=dict)
+    moment: datetime | None = None
 
     @property
     def chat_template(self) -> bool:
@@ -72,15 +78,28 @@ class RunPlan:
         return canonical_hash({"model": self.fingerprint["model"], "dtype": self.model.dtype, **arithmetic})
 
     @property
+    def clock(self) -> dict[str, str]:
+        """What the chat template is told of the time, by format."""
+        if self.moment is None or not self.chat_template:
+            return {}
+        return {form: self.moment.strftime(form) for form in self.fingerprint["clock"]}
+
+    @property
     def plan_hash(self) -> str:
-        """Hash of everything that can change an answer or a score."""
+        """Hash of everything that can change an answer or a score.
+
+        Versions of other packages are no part of it: they are recorded with every attempt.
+        """
         return canonical_hash(
             {
                 "answers": self.answer_identity,
+                "code": code_digest(),
+                "clock": self.clock,
                 "tasks": {task.name: task.digest for task in self.tasks},
-                "groups": {group.name: [group.members, group.macro] for group in self.groups},
+                "groups": [asdict(group) for group in self.groups],
                 "data": {
-                    name: [source.fingerprint, source.revision] for name, source in self.sources.items()
+                    name: [source.fingerprint, source.revision, self.readings.get(name)]
+                    for name, source in self.sources.items()
                 },
                 # As used: whether they were asked for or would have been so anyway makes no other run.
                 "settings": self.settings.identity() | asdict(self.protocol),
@@ -102,7 +121,8 @@ def make_plan(
         MedbenchError: The model or a task is unknown or faulty, or no task has its data.
     """
     from medbench.catalog import resolve_tasks
-    from medbench.data import require_any, resolve, settle
+    from medbench.catalog.inputs import forget_changed
+    from medbench.data import get_entry, require_any, resolve, settle
     from medbench.runs.scores import Group
 
     selection = resolve_tasks(
@@ -123,10 +143,13 @@ def make_plan(
             failures[task.name] = error
     if failures and len(failures) == len(selection.tasks):
         raise next(iter(failures.values()))
+    for task in selection.tasks:
+        forget_changed(task.modules)
+    fingerprint = model_source(model).fingerprint()
     return RunPlan(
         model=_on_this_machine(model),
         protocol=settle_protocol(model, settings),
-        fingerprint=model_source(model).fingerprint(),
+        fingerprint=fingerprint,
         tasks=tuple(selection.tasks),
         groups=tuple(Group(group.name, group.members, group.macro) for group in selection.groups),
         folders=tuple(selection.folders),
@@ -134,7 +157,21 @@ def make_plan(
         settings=settings,
         failures=failures,
         allow_code=allow_code,
+        readings={name: _reading(get_entry(name, outside)) for name in sources},
+        moment=datetime.now().astimezone() if fingerprint["clock"] else None,
     )
+
+
+def _reading(entry: DatasetEntry) -> dict[str, Any]:
+    """What the register says that decides which documents are read, and as what."""
+    return {
+        "schema": entry.schema,
+        "language": entry.language,
+        "subject": entry.subject,
+        "select": [entry.select, *sorted(entry.selects)],
+        "splits": [asdict(split) for split in entry.splits],
+        "hub": asdict(entry.hub) if entry.hub else None,
+    }
 
 
 def _on_this_machine(model: ModelDefinition) -> ModelDefinition:
