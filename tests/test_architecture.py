@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "statistics": {"errors", "scoring"},
     "models": {"errors", "hashing", "scoring", "strict"},
     "workers": {"errors", "version", "models"},
-    "runs": {"errors", "version", "catalog", "data", "models", "scoring", "statistics", "workers"},
+    "runs": {"errors", "version", "hashing", "catalog", "data", "models", "scoring", "statistics", "workers"},
     "checks": {"errors", "catalog", "data", "runs"},
     "analysis": {"errors", "catalog", "runs", "scoring", "statistics"},
     "reports": {"errors", "version", "analysis", "statistics"},

@@ -41,14 +41,17 @@ def clock_at(moment: datetime | None) -> Iterator[None]:
     if moment is None:
         yield
         return
-    from transformers.utils import chat_template_utils as templates
+    from transformers.utils import chat_template_utils
+
+    told: datetime = moment
 
     class Then(datetime):
         @classmethod
         def now(cls, tz: tzinfo | None = None) -> Any:
-            return moment if tz is None else moment.astimezone(tz)
+            return told if tz is None else told.astimezone(tz)
 
     # Templates take plain data alone, so that a clock cannot be handed to them.
+    templates: Any = chat_template_utils
     known = templates.datetime
     templates.datetime = Then
     try:

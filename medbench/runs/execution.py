@@ -292,7 +292,7 @@ def _plan_fields(plan: RunPlan) -> dict[str, Any]:
         "answer_identity": plan.answer_identity,
         "plan_hash": plan.plan_hash,
         "settings": settings_used(plan),
-        "moment": plan.moment.isoformat() if plan.clock else None,
+        "moment": plan.moment.isoformat() if plan.moment and plan.clock else None,
         "clock": plan.clock,
         "chat_template": plan.chat_template,
         "system_prompt": plan.system_prompt,

@@ -12,6 +12,7 @@ import pytest
 
 from medbench.catalog import inputs
 from medbench.catalog.index import build_index
+from medbench.hashing import sha256_of
 
 YAML = "task: mine\noutput_type: generate_until\ntest_split: test\ndoc_to_text: q\ndoc_to_target: a\n"
 CODE = "process_results: !function own.score\n"
@@ -311,7 +312,7 @@ def test_a_large_file_that_is_only_suspected_counts_by_its_time(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(inputs, "_LARGE", 10)
-    monkeypatch.setattr(inputs, "sha256_of", _refusing(inputs.sha256_of))
+    monkeypatch.setattr(inputs, "sha256_of", _refusing(sha256_of))
     folder = tmp_path / "tasks"
     write(folder / "mine.yaml", YAML + CODE)
     write(folder / "own.py", "X = 1\n")

@@ -18,6 +18,7 @@ import yaml
 import medbench.demo
 from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.catalog.models import ModelDefinition
+from medbench.hashing import sha256_of
 from medbench.models import chat
 from medbench.runs import own_code, plan
 from medbench.runs.own_code import code_digest, scoring_sources
@@ -132,7 +133,7 @@ def test_an_edited_rule_is_applied_within_one_process(
     (setting.tasks / "own.py").write_text(head + SCORE, encoding="utf-8")
     with setting.yaml.open("a", encoding="utf-8") as lines:
         lines.write("process_results: !function own.score\n")
-    found = []
+    found: list[Evaluation] = []
     for value in ("1.0", "0.25", "1.0"):
         file.write_text(text.replace("VALUE", value), encoding="utf-8")
         os.utime(file, ns=(10**18 + len(found) * 10**10,) * 2)  # Python knows modules by the second
@@ -263,7 +264,7 @@ def test_medbenchs_own_sources_that_score_are_part_of_it(monkeypatch: pytest.Mon
     assert not {name for name in names if name.startswith(("reports/", "cli/", "analysis/"))}
     assert own_code._WITHOUT_EFFECT.isdisjoint(names)
     assert all((own_code._PACKAGE / name).is_file() for name in own_code._WITHOUT_EFFECT)
-    before, known = the_plan().plan_hash, own_code.sha256_of
+    before, known = the_plan().plan_hash, sha256_of
 
     def edited(path: Path) -> str:
         return "edited" if path.name == "answer.py" else known(path)
@@ -292,11 +293,11 @@ def dated(tmp_path: Path) -> Path:
 def today(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, int, int], None]:
     """Sets the date that plans are made on."""
 
-    def choose(*date: int) -> None:
+    def choose(year: int, month: int, day: int) -> None:
         class Then(datetime):
             @classmethod
             def now(cls, tz: Any = None) -> Then:
-                return cls(*date, 12, 0)
+                return cls(year, month, day, 12)
 
         monkeypatch.setattr(plan, "datetime", Then)
 
