@@ -141,7 +141,7 @@ def code_uses(
     yield from _outside_files(merged, folders)
     if not isinstance(definition, TaskDefinition):
         return
-    if "class" in values:
+    if "class" in values and not isinstance(values["class"], Function):
         yield CodeUse(merged.place("class"), f"class: {values['class']}")
     if values.get("unsafe_code", False) is not False:
         yield CodeUse(merged.place("unsafe_code"), f"unsafe_code: {values['unsafe_code']}")
