@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from medbench.statistics.calibration import Bin, brier_score, expected_calibration_error, reliability
+from medbench.statistics.foreign import resampled_interval
 from medbench.statistics.intervals import Interval, interval, mean_interval, wilson_interval
 from medbench.statistics.multiplicity import holm
 from medbench.statistics.paired import (
@@ -51,6 +52,7 @@ __all__ = [
     "power",
     "rank_intervals",
     "reliability",
+    "resampled_interval",
     "sufficient",
     "wilson_interval",
 ]

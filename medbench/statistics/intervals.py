@@ -17,7 +17,13 @@ from scipy import special
 
 from medbench.errors import StatisticsError
 from medbench.statistics.resampling import DRAWS, bootstrap_values
-from medbench.statistics.sufficient import Floats, cluster_codes, sufficient
+from medbench.statistics.sufficient import (
+    BOUNDED_AGGREGATIONS,
+    Floats,
+    Sufficient,
+    cluster_codes,
+    sufficient,
+)
 
 __all__ = [
     "Interval",
@@ -30,6 +36,8 @@ __all__ = [
 
 # Spreads below this are rounding errors of equal numbers.
 _ROUNDING = 1e-12
+# Of a document's own number; Brier's is the sum of its squared errors, between 0 and 2.
+_MEANS = ("mean", "nanmean", "brier_score")
 
 
 class Interval(NamedTuple):
@@ -66,7 +74,8 @@ def interval(
     Args:
         data: ``[n]`` numbers for ``mean``, ``[n, 3]`` (tp, fp, fn) for ``micro_f1``, ``micro_precision``,
             ``micro_recall``, ``[n, 2]`` (gold, predicted) for ``macro_*`` and ``weighted_*`` scores.
-        aggregation: How documents make a score.
+        aggregation: How documents make a score; also lm-eval's own
+            (:func:`medbench.statistics.corpus.corpus_rows` says what these take).
         clusters: ``[n]`` keys of documents that belong together (a patient case, a paper); documents are
             taken as independent when every key is unique or none is given.
         seed: Seed of the bootstrap.
@@ -81,24 +90,36 @@ def interval(
     score = sufficient(data, aggregation)
     n = score.rows.shape[0]
     codes = cluster_codes(clusters, n)
-    if aggregation == "mean" and method == "auto":
-        values = score.rows[:, 0]
-        if np.isin(values, (0.0, 1.0)).all():
-            return _proportion(values, codes, confidence)
-        return mean_interval(values, codes, confidence=confidence, span=shares_span(values))
-
+    if aggregation in _MEANS and method == "auto":
+        return _mean(score, codes, aggregation, confidence)
     units = score if codes is None else score.by_cluster(codes)
     sampled = bootstrap_values(units, seed=seed, draws=draws)
     value, count = score.value, units.rows.shape[0]
     low, high = percentile_interval(sampled, count, confidence)
-    if math.isnan(low) or alike(low, high):
-        # Every draw of documents that agree is that sample, and its spread says nothing of those not seen.
-        if value in (0.0, 1.0):
-            return Interval(value, *wilson_interval(value * count, count, confidence), "wilson-documents", n)
-        # Counts and labels make shares; a mean may be of anything.
-        span = shares_span(score.rows[:, 0]) if aggregation == "mean" else (0.0, 1.0)
-        return Interval(value, *agreeing_interval(value, count, span, confidence), n)
-    return Interval(value, low, high, "bootstrap" if codes is None else "bootstrap-clustered", n)
+    if math.isfinite(low) and math.isfinite(high) and not alike(low, high):
+        return Interval(value, low, high, "bootstrap" if codes is None else "bootstrap-clustered", n)
+    # Every draw of documents that agree is that sample, and its spread says nothing of those not seen.
+    span = (0.0, 1.0) if aggregation in BOUNDED_AGGREGATIONS else None
+    if aggregation == "mean":  # of anything
+        span = shares_span(score.rows[:, 0])
+    if span is not None and value in span:
+        return Interval(value, *wilson_interval(value * count, count, confidence), "wilson-documents", n)
+    return Interval(value, *agreeing_interval(value, count, span, confidence), n)
+
+
+def _mean(score: Sufficient, codes: NDArray[np.intp] | None, aggregation: str, confidence: float) -> Interval:
+    """The interval of a mean over the documents that count."""
+    counted = score.rows[:, 1] > 0
+    values = score.rows[counted, 0]
+    n = len(values)
+    if not n:
+        return Interval(math.nan, math.nan, math.nan, "none", n)
+    codes = None if codes is None else cluster_codes(codes[counted].tolist(), n)
+    if aggregation == "brier_score":
+        return mean_interval(values, codes, confidence=confidence, span=(0.0, 2.0))
+    if np.isin(values, (0.0, 1.0)).all():
+        return _proportion(values, codes, confidence)
+    return mean_interval(values, codes, confidence=confidence, span=shares_span(values))
 
 
 def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tuple[float, float]:

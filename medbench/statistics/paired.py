@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse, special
 
 from medbench.errors import StatisticsError
+from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 from medbench.statistics.intervals import (
     agreeing_interval,
     alike,
@@ -240,11 +241,12 @@ def _flips(first: Any, second: Any, aggregation: str) -> tuple[int, int]:
 
 
 def document_scores(data: Any, aggregation: str) -> Floats:
-    """How right each document is by itself, from 0 to 1 for all but ``mean`` of other numbers.
+    """How right each document is by itself: from 0 to 1 for labels and counts, else on the metric's scale.
 
     Args:
         data: Per-document results as :func:`medbench.statistics.interval` takes them.
-        aggregation: How documents make a score. Labels are right or wrong; counts give the document's F1.
+        aggregation: How documents make a score. Labels are right or wrong; counts give the document's F1;
+            lm-eval's corpus scores are taken of the document alone.
 
     Returns:
         ``[n]`` scores.
@@ -254,6 +256,9 @@ def document_scores(data: Any, aggregation: str) -> Floats:
     if aggregation in LABEL_AGGREGATIONS:
         pairs = np.asarray(data, dtype=object)
         return np.asarray(pairs[:, 0] == pairs[:, 1], dtype=np.float64)
+    if aggregation in CORPUS_AGGREGATIONS:
+        score = sufficient(data, aggregation)
+        return score.finish(score.rows)
     counts = np.asarray(data, dtype=np.float64)
     # A document without anything to find, where nothing was found, is right.
     wrong = counts[:, 1] + counts[:, 2]

@@ -15,8 +15,16 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from medbench.errors import StatisticsError
+from medbench.statistics.corpus import CORPUS_AGGREGATIONS, corpus_rows
 
-__all__ = ["AGGREGATIONS", "LABEL_AGGREGATIONS", "Sufficient", "cluster_codes", "sufficient"]
+__all__ = [
+    "AGGREGATIONS",
+    "BOUNDED_AGGREGATIONS",
+    "LABEL_AGGREGATIONS",
+    "Sufficient",
+    "cluster_codes",
+    "sufficient",
+]
 
 Floats = NDArray[np.float64]
 
@@ -31,9 +39,17 @@ LABEL_AGGREGATIONS = (
     "weighted_f1",
     "weighted_precision",
     "weighted_recall",
+    # lm-eval's: F1 of the class 1, and Matthews' correlation.
+    "f1",
+    "matthews_corrcoef",
+)
+#: Those that are shares of documents, classes or mentions, from 0 to 1.
+BOUNDED_AGGREGATIONS = (
+    *COUNT_AGGREGATIONS,
+    *(name for name in LABEL_AGGREGATIONS if name.endswith(("f1", "precision", "recall"))),
 )
 #: Every aggregation that an interval or a paired test can be asked for.
-AGGREGATIONS = ("mean", *COUNT_AGGREGATIONS, *LABEL_AGGREGATIONS)
+AGGREGATIONS = ("mean", *COUNT_AGGREGATIONS, *LABEL_AGGREGATIONS, *CORPUS_AGGREGATIONS)
 
 
 @dataclass(frozen=True)
@@ -68,8 +84,9 @@ def sufficient(data: Any, aggregation: str, labels: Sequence[str] | None = None)
     """Reduce per-document results to rows that add up.
 
     Args:
-        data: ``[n]`` numbers for ``mean``, ``[n, 3]`` (tp, fp, fn) for ``micro_*``, ``[n, 2]`` strings
-            (gold, predicted) for ``macro_*`` and ``weighted_*``.
+        data: ``[n]`` numbers for ``mean``, ``[n, 3]`` (tp, fp, fn) for ``micro_*``, ``[n, 2]`` labels
+            (gold, predicted) for :data:`LABEL_AGGREGATIONS`; lm-eval's own aggregations take what its
+            metrics give (:func:`medbench.statistics.corpus.corpus_rows`).
         aggregation: One of :data:`AGGREGATIONS`.
         labels: The classes of the columns, so that two systems' rows fit together; by default those seen.
 
@@ -83,9 +100,11 @@ def sufficient(data: Any, aggregation: str, labels: Sequence[str] | None = None)
         return Sufficient(_numeric(data, aggregation, columns=3), _COUNT_FINISH[aggregation])
     if aggregation in LABEL_AGGREGATIONS:
         return _label_rows(data, aggregation, labels)
+    if aggregation in CORPUS_AGGREGATIONS:
+        return Sufficient(*corpus_rows(data, aggregation))
     raise StatisticsError(
-        f"no interval is known for the aggregation {aggregation!r}",
-        hint=f"aggregate by one of {', '.join(AGGREGATIONS)}",
+        f"the aggregation {aggregation!r} is no function of sums over documents",
+        hint=f"such are {', '.join(AGGREGATIONS)}; others can be resampled as they are",
     )
 
 
@@ -127,20 +146,22 @@ def _label_rows(data: Any, aggregation: str, labels: Sequence[str] | None) -> Su
         raise StatisticsError(
             f"{aggregation} needs (gold, predicted) for one or more documents; got shape {pairs.shape}"
         )
-    names = list(dict.fromkeys(labels if labels is not None else pairs.ravel().tolist()))
-    column = {name: i for i, name in enumerate(names)}
     try:
+        names = list(dict.fromkeys(labels if labels is not None else pairs.ravel().tolist()))
+        column = {name: i for i, name in enumerate(names)}
         gold = np.array([column[name] for name in pairs[:, 0]])
         predicted = np.array([column[name] for name in pairs[:, 1]])
     except KeyError as error:
         raise StatisticsError(f"the label {error.args[0]!r} is not among those given") from error
+    except TypeError as error:
+        raise StatisticsError(f"{aggregation} was given labels that are no single values: {error}") from error
     n, k = len(pairs), len(names)
     hits = np.flatnonzero(gold == predicted)
     row = np.concatenate([hits, np.arange(n), np.arange(n)])
     col = np.concatenate([gold[hits], k + gold, 2 * k + predicted])
     rows = sparse.csr_array((np.ones(len(row)), (row, col)), shape=(n, 3 * k))
     dense = n * 3 * k <= _DENSE_CELLS
-    return Sufficient(rows.toarray() if dense else rows, _LABEL_FINISH[aggregation])
+    return Sufficient(rows.toarray() if dense else rows, _label_finish(aggregation, names))
 
 
 def _divide(numerator: Floats, denominator: Floats) -> Floats:
@@ -181,13 +202,37 @@ def _by_class(score: str, weighted: bool) -> Callable[[Floats], Floats]:
     return finish
 
 
+def _positive_f1(positive: int | None) -> Callable[[Floats], Floats]:
+    """F1 of one class; of a class that never occurs it is 0."""
+
+    def finish(totals: Floats) -> Floats:
+        hits, gold, predicted = np.split(totals, 3, axis=-1)
+        if positive is None:
+            return np.zeros(totals.shape[:-1])
+        return _divide(2 * hits[..., positive], gold[..., positive] + predicted[..., positive])
+
+    return finish
+
+
+def _correlation(totals: Floats) -> Floats:
+    """Matthews' correlation of any number of classes (Gorodkin 2004); 0 where one side names one class."""
+    hits, gold, predicted = np.split(totals, 3, axis=-1)
+    n = gold.sum(axis=-1)
+    spread = (n**2 - (gold**2).sum(axis=-1)) * (n**2 - (predicted**2).sum(axis=-1))
+    return _divide(hits.sum(axis=-1) * n - (gold * predicted).sum(axis=-1), np.sqrt(np.maximum(spread, 0.0)))
+
+
+def _label_finish(aggregation: str, names: Sequence[Any]) -> Callable[[Floats], Floats]:
+    if aggregation == "matthews_corrcoef":
+        return _correlation
+    if aggregation == "f1":
+        return _positive_f1(names.index(1) if 1 in names else None)
+    average, _, score = aggregation.partition("_")
+    return _by_class(score, weighted=average == "weighted")
+
+
 _COUNT_FINISH = {
     "micro_f1": _finish_micro_f1,
     "micro_precision": _finish_precision,
     "micro_recall": _finish_recall,
-}
-_LABEL_FINISH = {
-    f"{average}_{score}": _by_class(score, weighted=average == "weighted")
-    for average in ("macro", "weighted")
-    for score in ("f1", "precision", "recall")
 }
