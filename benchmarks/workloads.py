@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medbench.catalog.paths import definitions_folder
-from medbench.runs.harness import load_tasks, quiet_harness
+from medbench.catalog import resolve_tasks
+from medbench.runs.harness import quiet_harness
+from medbench.runs.loading import load_tasks
 from medbench.runs.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -116,7 +117,7 @@ def _requests(
     """Build the requests of the first documents of some tasks."""
     settings = RunSettings(data_dir=str(data), data_source="folder", num_fewshot=shots)
     with quiet_harness():
-        tasks, failures = load_tasks(names, [definitions_folder("tasks")], settings)
+        tasks, failures = load_tasks(resolve_tasks(names).tasks, settings)
         if failures:
             raise next(iter(failures.values()))
         requests: list[Any] = []

@@ -219,18 +219,23 @@ def _silent(_: str) -> None:
 
 def _evaluation(outcome: RunOutcome, *, with_report: bool) -> Evaluation:
     from medbench.analysis import load_runs
+    from medbench.runs.extras import extra
+    from medbench.runs.manifest import noting_warnings
 
     runs = load_runs(outcome.directory.path)
     page = outcome.directory.path / "report.html"
+    warnings = outcome.warnings
     if with_report and not (outcome.reused and page.exists()):
         from medbench.reports import write_report
 
-        write_report(runs, page)
+        with noting_warnings(outcome.directory, warnings) as said, extra("the report"):
+            write_report(runs, page)
+        warnings = tuple(said)
     return Evaluation(
         runs=runs,
         directory=outcome.directory.path,
         failures=outcome.failures,
-        warnings=outcome.warnings,
+        warnings=warnings,
         reused=outcome.reused,
         report=page if page.exists() else None,
     )

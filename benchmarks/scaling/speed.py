@@ -12,12 +12,13 @@ import psutil
 
 import medbench.demo
 from benchmarks.scaling.warm import WarmCrew
-from medbench.catalog.paths import definitions_folder
+from medbench.catalog import resolve_tasks
 from medbench.models import load_tokenizer
 from medbench.models.answers import Answer, MemoryStore, request_keys
 from medbench.models.source import ModelSource
 from medbench.models.stored import StoredLM
-from medbench.runs.harness import gather_requests, load_tasks, quiet_harness
+from medbench.runs.harness import gather_requests, quiet_harness
+from medbench.runs.loading import load_tasks
 from medbench.runs.settings import RunSettings
 from medbench.workers.batches import Batch, cut_batches
 from medbench.workers.cluster import open_cluster
@@ -126,7 +127,7 @@ def _job(path: Path, repeats: int) -> tuple[dict[str, list[object]], dict[str, l
     settings = RunSettings(data_source="samples")
     lm = StoredLM(load_tokenizer(path), MemoryStore(), seed=0)
     with quiet_harness():
-        tasks, failures = load_tasks(_TASKS, [definitions_folder("tasks")], settings)
+        tasks, failures = load_tasks(resolve_tasks(_TASKS).tasks, settings)
         if failures:
             raise next(iter(failures.values()))
         requests = gather_requests(lm, tasks, settings, chat_template=True, system="")

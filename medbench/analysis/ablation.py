@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medbench.analysis.kinds import kind_names
 from medbench.analysis.runs import Run
 from medbench.errors import AnalysisError, RunError
 from medbench.runs.ablation import INTACT
@@ -187,7 +188,7 @@ def ablation_contrasts(
     if wide.isna().any(axis=None):
         raise AnalysisError("a variant has other documents than the intact model")
     facts = scored[scored["variant"] == INTACT].set_index(keys).loc[wide.index]
-    kind = facts[list(by)].astype(str).agg("-".join, axis=1).to_numpy()
+    kind = np.array(kind_names(facts.reset_index(), by))
     cluster = facts["cluster"].astype(str).to_numpy() + "\n" + wide.index.get_level_values("task").to_numpy()
     rows = []
     for variant in (name for name in frame["variant"].unique() if name != INTACT):

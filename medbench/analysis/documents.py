@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,8 +14,12 @@ import pandas as pd
 from medbench.analysis.runs import Run
 from medbench.analysis.systems import System
 from medbench.errors import AnalysisError
+from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 
 __all__ = ["HASHES", "SystemDocuments", "TaskDocuments", "differences"]
+
+# Kinds of columns that hold a metric's values; a task fills one of them.
+_VALUES = ("metric", "counts", "labels", "items")
 
 #: What must agree for two results to be of the same question.
 HASHES = {"document": "doc_hash", "prompt": "prompt_hash", "target": "target_hash"}
@@ -49,6 +54,8 @@ class TaskDocuments:
         column = self.frame["value"] if documents is None else self.frame["value"].loc[documents]
         if self.aggregation == "mean":
             return column.to_numpy(dtype=np.float64)
+        if self.aggregation in CORPUS_AGGREGATIONS:
+            return column.tolist()
         return np.stack([np.asarray(value, dtype=object) for value in column])
 
 
@@ -76,19 +83,21 @@ class SystemDocuments:
         if task not in self._frames:
             self._read_run(run)
         frame = self._frames.get(task)
-        names = [f"{kind}.{metric}" for kind in ("metric", "counts", "labels")]
+        names = [f"{kind}.{metric}" for kind in _VALUES]
         column = next((name for name in names if frame is not None and name in frame), None)
         if frame is None or column is None:
             raise AnalysisError(f"the samples hold no results of {metric!r}", where=where)
         if frame[column].isna().any():
             raise AnalysisError(f"the samples hold no results of {metric!r} for some documents", where=where)
         chosen = frame[["cluster", *HASHES.values(), column]].rename(columns={column: "value"})
+        if column.startswith("items."):
+            chosen["value"] = [json.loads(text) for text in chosen["value"]]
         return TaskDocuments(chosen, metric, str(score["aggregation"]))
 
     def _read_run(self, run: Run) -> None:
         mine = [task for task in self._tasks if self._system.runs[task] is run]
         metrics = {str(self._system.scores.at[task, "metric"]) for task in mine}
-        wanted = [f"{kind}.{metric}" for kind in ("metric", "counts", "labels") for metric in sorted(metrics)]
+        wanted = [f"{kind}.{metric}" for kind in _VALUES for metric in sorted(metrics)]
         frame = run.samples(["task", "document", "cluster", *HASHES.values(), *wanted], tasks=mine)
         for task, part in frame.groupby("task", sort=False):
             # A dataset may repeat an id; the nth on one side then answers to the nth on the other.

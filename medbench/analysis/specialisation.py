@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from medbench.analysis.kinds import kind_names
 from medbench.analysis.router_cells import Cells, cells
 from medbench.analysis.router_tables import CELL_KEYS, recorded, routing_table, without_totals
 from medbench.analysis.runs import Runs
@@ -36,9 +37,8 @@ def task_groups(runs: Runs, by: Sequence[str] = ("language", "family")) -> dict[
         raise AnalysisError(
             f"tasks cannot be grouped by {', '.join(unknown) or 'nothing'}", hint="language, family, protocol"
         )
-    tasks = scores.loc[scores["kind"] == "task", ["task", *by]].astype(object)
-    parts = tasks[list(by)].where(tasks[list(by)].notna(), "other").astype(str)
-    kinds = pd.DataFrame({"task": tasks["task"].astype(str), "kind": parts.agg("-".join, axis=1)})
+    tasks = scores[scores["kind"] == "task"]
+    kinds = pd.DataFrame({"task": tasks["task"].astype(str).to_numpy(), "kind": kind_names(tasks, by)})
     kinds = kinds.drop_duplicates()
     twice = kinds[kinds["task"].duplicated(keep=False)]
     if len(twice):

@@ -48,7 +48,6 @@ _SHARES = frozenset(
         "weighted_recall",
     }
 )
-_AVERAGES = frozenset({"macro_average", "weighted_average"})
 
 # An average of ones may come out as one and a rounding error.
 _SLACK = 1e-9
@@ -94,7 +93,7 @@ def with_units(scores: pd.DataFrame) -> pd.DataFrame:
     units = units.mask(outside, "number")
     # "number" comes before "share", so that one row is enough.
     units = units.groupby([tasks.to_numpy(), metrics.to_numpy()]).transform("min")
-    averages = metrics.isin(_AVERAGES)
+    averages = scores["kind"].astype(str) == "group"
     main = scores["main"].fillna(False).astype(bool) & ~averages
     by_task: dict[str, Unit] = dict(zip(tasks[main], units[main], strict=True))
     members = _members(scores[averages])

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from medbench.catalog.groups import GroupDefinition, define_group
 from medbench.catalog.paths import definitions_folder
-from medbench.catalog.tasks import Definition, GroupDefinition, TaskDefinition, TaskReader, task_files
+from medbench.catalog.tasks import TaskDefinition, TaskReader, define_task, task_files
 from medbench.errors import CatalogError
 
-__all__ = ["TaskIndex", "build_index"]
+__all__ = ["Definition", "NameTakenError", "TaskIndex", "build_index", "read_definition"]
+
+Definition = TaskDefinition | GroupDefinition
+
+
+class NameTakenError(CatalogError):
+    """Two definitions of one folder have one name."""
 
 
 @dataclass(frozen=True)
@@ -22,7 +29,9 @@ class TaskIndex:
         groups: Groups by name.
         tags: Names of tasks by tag, in the order of the index.
         folders: Folders read, the shipped one first.
-        faults: Files that could not be read, each with its error.
+        faults: Files that could not be read, or whose name is taken, each with its error.
+        shared: Names that definitions of several folders have, each with the names that tell those from
+            outside apart: ``folder/name``.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -30,6 +39,7 @@ class TaskIndex:
     tags: Mapping[str, tuple[str, ...]]
     folders: tuple[Path, ...]
     faults: tuple[tuple[Path, CatalogError], ...]
+    shared: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -37,17 +47,15 @@ class TaskIndex:
         return (*self.tasks, *self.groups, *self.tags)
 
 
-def _claim(taken: dict[str, Definition], definition: Definition) -> None:
-    earlier = taken.get(definition.name)
-    if earlier is None:
-        taken[definition.name] = definition
-        return
-    whose = "a shipped task or group" if earlier.shipped else str(earlier.path)
-    raise CatalogError(
-        f"the name {definition.name!r} is taken by {whose}",
-        where=str(definition.path),
-        hint="rename it; a definition never replaces another, so that a name always means the same task",
-    )
+def read_definition(reader: TaskReader, path: Path) -> Definition:
+    """The task or group in a YAML.
+
+    Raises:
+        CatalogError: It cannot be read, or defines neither.
+    """
+    merged = reader.merge(path)
+    define = define_group if "group" in merged.values and "class" not in merged.values else define_task
+    return define(merged, path, reader.inputs, shipped=reader.shipped)
 
 
 def build_index(extra_dirs: Iterable[str | Path] = ()) -> TaskIndex:
@@ -57,7 +65,7 @@ def build_index(extra_dirs: Iterable[str | Path] = ()) -> TaskIndex:
         extra_dirs: Folders of the user's, read after the shipped ones.
 
     Raises:
-        CatalogError: If a folder does not exist, or two definitions have one name.
+        CatalogError: If a folder does not exist.
     """
     shipped = definitions_folder("tasks")
     extras = [Path(folder).expanduser() for folder in extra_dirs]
@@ -67,27 +75,57 @@ def build_index(extra_dirs: Iterable[str | Path] = ()) -> TaskIndex:
                 "the folder of tasks does not exist", where=str(folder), hint="check --tasks-dir"
             )
     folders = tuple(dict.fromkeys([shipped, *extras]))
-    taken: dict[str, Definition] = {}
+    names = _Names()
     faults: list[tuple[Path, CatalogError]] = []
     for folder in folders:
         reader = TaskReader(shipped=folder == shipped)
         for path in task_files(folder):
             try:
-                definition = reader.read(path)
+                names.claim(read_definition(reader, path), folder)
             except CatalogError as error:
-                # One broken file must not hide the others; whoever asks for its task is told.
+                # One faulty file must not hide the others; whoever asks for its task is told.
                 faults.append((path, error))
-                continue
-            _claim(taken, definition)
-    tasks = {name: d for name, d in taken.items() if isinstance(d, TaskDefinition)}
+    tasks = {name: d for name, d in names.taken.items() if isinstance(d, TaskDefinition)}
     tags: dict[str, list[str]] = {}
     for task in tasks.values():
         for tag in task.tags:
             tags.setdefault(tag, []).append(task.name)
     return TaskIndex(
         tasks=tasks,
-        groups={name: d for name, d in taken.items() if isinstance(d, GroupDefinition)},
-        tags={tag: tuple(names) for tag, names in tags.items()},
+        groups={name: d for name, d in names.taken.items() if isinstance(d, GroupDefinition)},
+        tags={tag: tuple(found) for tag, found in tags.items()},
         folders=folders,
         faults=tuple(faults),
+        shared={name: tuple(found) for name, found in names.shared.items()},
     )
+
+
+class _Names:
+    """Names given so far. A definition never replaces another, so that a name always means the same."""
+
+    def __init__(self) -> None:
+        self.taken: dict[str, Definition] = {}
+        self.shared: dict[str, list[str]] = {}
+        self._owners: dict[str, Path] = {}
+
+    def claim(self, definition: Definition, folder: Path) -> None:
+        """Give a definition its name, with that of its folder where another folder has it too.
+
+        Raises:
+            NameTakenError: The folder has the name twice.
+        """
+        name = definition.name
+        if name not in self.taken:
+            self.taken[name], self._owners[name] = definition, folder
+            return
+        longer = f"{folder.resolve().name}/{name}"
+        if self._owners[name] == folder or longer in self.taken:
+            earlier = self.taken[name if self._owners[name] == folder else longer]
+            self.shared.setdefault(name, [])
+            raise NameTakenError(
+                f"the name {name!r} is taken by {earlier.path}",
+                where=str(definition.path),
+                hint="rename one of them; a name always means the same task",
+            )
+        self.taken[longer], self._owners[longer] = replace(definition, name=longer), folder
+        self.shared.setdefault(name, []).append(longer)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from medbench.catalog.index import TaskIndex, build_index
+from medbench.catalog.groups import GroupDefinition, Member, with_settings
+from medbench.catalog.index import Definition, NameTakenError, TaskIndex, build_index
 from medbench.catalog.names import nearest
-from medbench.catalog.tasks import Definition, GroupDefinition, TaskDefinition
+from medbench.catalog.tasks import TaskDefinition
 from medbench.catalog.trust import require_trust
 from medbench.errors import CatalogError
 
@@ -23,22 +25,14 @@ class Selection:
 
     Attributes:
         tasks: Leaf tasks, each once, in the order asked for.
-        groups: Groups asked for and the groups within them, outer ones first.
+        groups: Groups asked for and the groups within them, outer ones first; their members are tasks and
+            groups, tags being spelled out.
         folders: Folders with definitions, the shipped one first.
     """
 
     tasks: tuple[TaskDefinition, ...]
     groups: tuple[GroupDefinition, ...]
     folders: tuple[Path, ...]
-
-
-def _unknown(name: str, index: TaskIndex, where: str | None = None) -> CatalogError:
-    broken = [f"{path.name}: {error.what}" for path, error in index.faults]
-    close = nearest(name, index.names)
-    hint = f"did you mean {close}?" if close else "`medbench tasks list` shows all"
-    if broken:
-        hint += f" ({len(broken)} definitions could not be read, the first is {broken[0]})"
-    return CatalogError(f"there is no task, group or tag {name!r}", where=where, hint=hint)
 
 
 def select(names: Sequence[str], index: TaskIndex) -> Selection:
@@ -49,39 +43,13 @@ def select(names: Sequence[str], index: TaskIndex) -> Selection:
         index: What there is.
 
     Raises:
-        CatalogError: If a name means nothing, or groups contain each other.
+        CatalogError: If a name means nothing or several things, groups contain each other, or a task is asked
+            for with two different settings.
     """
-    tasks: dict[str, TaskDefinition] = {}
-    groups: dict[str, GroupDefinition] = {}
-
-    def add(name: str, within: tuple[str, ...]) -> None:
-        if name in within:
-            raise CatalogError(
-                f"groups contain each other: {' > '.join((*within, name))}",
-                where=str(index.groups[name].path),
-                hint="take one of them out of the other",
-            )
-        if name in index.tasks:
-            tasks.setdefault(name, index.tasks[name])
-        elif name in index.groups:
-            group = index.groups[name]
-            groups.setdefault(name, group)
-            for member in group.members:
-                add(member, (*within, name))
-        elif name in index.tags:
-            for member in index.tags[name]:
-                add(member, within)
-        elif within:
-            raise _unknown(name, index, where=str(index.groups[within[-1]].path))
-        elif "*" in name and (matches := [task for task in index.tasks if fnmatchcase(task, name)]):
-            for match in matches:
-                add(match, within)
-        else:
-            raise _unknown(name, index)
-
+    found = _Found(index)
     for name in names:
-        add(name, ())
-    return Selection(tuple(tasks.values()), tuple(groups.values()), index.folders)
+        found.add(name)
+    return Selection(tuple(found.tasks.values()), tuple(found.groups.values()), index.folders)
 
 
 def resolve_tasks(
@@ -94,7 +62,8 @@ def resolve_tasks(
     """Find the tasks and groups that names mean.
 
     Args:
-        names: Tasks, groups, tags, or patterns with ``*`` over the names of tasks.
+        names: Tasks, groups, tags, or patterns with ``*`` over the names of tasks; names that begin with
+            ``lm_eval/`` are of the tasks that come with lm-eval.
         extra_dirs: Folders of the user's with more definitions.
         allow_code: Whether definitions from those folders may run Python of their own.
         data_dir: The data folder of the run, from which they may read.
@@ -107,9 +76,137 @@ def resolve_tasks(
         raise CatalogError(
             "no task was asked for", hint="name tasks, groups or tags; `medbench tasks list` shows them"
         )
-    selection = select(names, build_index(extra_dirs))
+    from medbench.catalog.builtin import is_builtin, refuse_unsafe, select_builtin
+
+    own = [name for name in names if not is_builtin(name)]
+    selection = select(own, build_index(extra_dirs))
+    if len(own) < len(names):
+        theirs = select_builtin([name for name in names if is_builtin(name)])
+        selection = Selection(
+            selection.tasks + theirs.tasks, selection.groups + theirs.groups, selection.folders
+        )
     if not allow_code:
         chosen: tuple[Definition, ...] = (*selection.tasks, *selection.groups)
-        outside = [one for one in chosen if not one.shipped]
+        outside = [one for one in chosen if not (one.shipped or is_builtin(one.name))]
         require_trust(outside, selection.folders[1:], data_dir)
+        refuse_unsafe(task for task in selection.tasks if task.builtin)
     return selection
+
+
+class _Found:
+    """What names have come to mean so far."""
+
+    def __init__(self, index: TaskIndex) -> None:
+        self.tasks: dict[str, TaskDefinition] = {}
+        self.groups: dict[str, GroupDefinition] = {}
+        self._index = index
+
+    def add(self, name: str) -> None:
+        """Add what a person asked for."""
+        index = self._index
+        if name in index.shared:
+            raise self._ambiguous(name)
+        if name in index.tasks:
+            self._task(name, index.tasks[name], {}, None)
+        elif name in index.groups:
+            self._group(index.groups[name], {}, ())
+        elif name in index.tags:
+            for member in index.tags[name]:
+                self._task(member, index.tasks[member], {}, None)
+        elif "*" in name and (matches := [task for task in index.tasks if fnmatchcase(task, name)]):
+            for match in matches:
+                self._task(match, index.tasks[match], {}, None)
+        else:
+            raise self._unknown(name)
+
+    def _task(
+        self,
+        name: str,
+        task: TaskDefinition | None,
+        settings: Mapping[str, Any],
+        group: GroupDefinition | None,
+    ) -> str:
+        if group is not None and (settings or task is None):
+            task = with_settings(task, name, settings, group)
+        assert task is not None
+        earlier = self.tasks.setdefault(name, task)
+        if (earlier.path, earlier.settings) != (task.path, task.settings):
+            raise CatalogError(
+                f"the task {name!r} is asked for with different settings",
+                where=str(task.merged.place("task") if group is None else group.path),
+                hint="ask for one of them at a time; a run has one score for each name",
+            )
+        return name
+
+    def _group(self, group: GroupDefinition, settings: Mapping[str, Any], within: tuple[str, ...]) -> str:
+        if group.name in within:
+            raise CatalogError(
+                f"groups contain each other: {' > '.join((*within, group.name))}",
+                where=str(group.path),
+                hint="take one of them out of the other",
+            )
+        if group.name in self.groups and not settings:
+            return group.name
+        self.groups[group.name] = group  # before those within it
+        members: dict[str, None] = {}
+        for entry in group.entries:
+            found = self._member(entry, group, {**group.settings, **settings}, (*within, group.name))
+            members |= dict.fromkeys(found)
+        self.groups[group.name] = replace(group, members=tuple(members))
+        return group.name
+
+    def _member(
+        self, entry: Member, group: GroupDefinition, outer: Mapping[str, Any], within: tuple[str, ...]
+    ) -> list[str]:
+        """Names of the tasks or of the group that a member means, with lm-eval's order of settings."""
+        index, name = self._index, self._near(entry.name, group)
+        settings = {**outer, **entry.settings}
+        if name in index.tasks:
+            return [self._task(name, index.tasks[name], settings, group)]
+        if name in index.groups:
+            return [self._group(index.groups[name], settings, within)]
+        if entry.group is not None:
+            return [self._group(entry.group, outer, within)]
+        if name in index.tags:
+            return [self._task(task, index.tasks[task], settings, group) for task in index.tags[name]]
+        if entry.settings:
+            return [self._task(f"{group.name}::{name}", None, settings, group)]
+        raise self._unknown(name, where=str(group.path))
+
+    def _near(self, name: str, group: GroupDefinition) -> str:
+        """A name as a group means it: a definition of its own folder goes before that of another."""
+        for longer in () if group.shipped else self._index.shared.get(name, ()):
+            twin: Any = self._index.tasks.get(longer) or self._index.groups.get(longer)
+            root = longer.partition("/")[0]
+            if twin is not None and root in group.path.resolve().parts:
+                return longer
+        return name
+
+    def _ambiguous(self, name: str) -> CatalogError:
+        index, others = self._index, self._index.shared[name]
+        first: Any = index.tasks.get(name) or index.groups.get(name)
+        if not others:
+            return next(
+                error
+                for _, error in index.faults
+                if isinstance(error, NameTakenError) and repr(name) in error.what
+            )
+        whose = "of a shipped task" if first.shipped else f"of {first.path}"
+        return CatalogError(
+            f"the name {name!r} is {whose} and of one from outside",
+            where=", ".join(
+                str(index.tasks[o].path if o in index.tasks else index.groups[o].path) for o in others
+            ),
+            hint=f"ask for {' or '.join(others)}, or leave the folder out for the other one",
+        )
+
+    def _unknown(self, name: str, where: str | None = None) -> CatalogError:
+        index = self._index
+        broken = [f"{path.name}: {error.what}" for path, error in index.faults]
+        close = nearest(name, index.names)
+        hint = f"did you mean {close}?" if close else "`medbench tasks list` shows all"
+        if not close and where is None:
+            hint += f"; a task that comes with lm-eval is called lm_eval/{name}"
+        if broken:
+            hint += f" ({len(broken)} definitions could not be read, the first is {broken[0]})"
+        return CatalogError(f"there is no task, group or tag {name!r}", where=where, hint=hint)

@@ -1,4 +1,4 @@
-"""Task and group definitions, read from YAML without lm-eval and without running any of their code."""
+"""Task definitions, read from YAML without lm-eval and without running any of their code."""
 
 from __future__ import annotations
 
@@ -14,19 +14,23 @@ from medbench.catalog.reading import Function, Key, YamlFile, read_yaml
 from medbench.errors import CatalogError
 
 __all__ = [
+    "LOADER",
     "NOT_TASKS",
-    "Definition",
-    "GroupDefinition",
     "Merged",
     "Place",
     "TaskDefinition",
     "TaskReader",
+    "define_task",
+    "digest_of",
     "functions_in",
+    "number",
     "task_files",
 ]
 
 # lm-eval skips these folders as well.
 _IGNORED_FOLDERS = frozenset({"__pycache__", ".ipynb_checkpoints"})
+#: The function that reads the documents of medbench's own datasets.
+LOADER = "medbench.data.load"
 # A folder's register of datasets ends in .yaml too, but defines no task.
 NOT_TASKS = frozenset({"sources.yaml"})
 
@@ -91,6 +95,8 @@ class TaskDefinition:
         functions: Functions that it names.
         merged: The YAML with its includes, for whoever checks it.
         inputs: Looks up what else it reads.
+        settings: What a group sets for it, as a text; empty where nothing is.
+        builtin: Whether it comes with lm-eval.
     """
 
     name: str
@@ -108,6 +114,8 @@ class TaskDefinition:
     functions: tuple[Function, ...]
     merged: Merged = field(repr=False, compare=False)
     inputs: Inputs = field(repr=False, compare=False)
+    settings: str = ""
+    builtin: bool = False
 
     @property
     def folder(self) -> Path:
@@ -123,7 +131,13 @@ class TaskDefinition:
     def digest(self) -> str:
         """Checksum over the YAML, all it includes, and everything that these and the code they name read."""
         parts = self.inputs.parts(self.merged.values, self.merged.path.parent, self.functions)
-        return _digest(self.merged.sources, parts)
+        return digest_of(self.merged.sources, parts, self.settings)
+
+    @property
+    def own_data(self) -> bool:
+        """Whether medbench reads its documents, rather than lm-eval."""
+        loader = self.merged.values.get("custom_dataset")
+        return isinstance(loader, Function) and loader.name == LOADER
 
     def to_dict(self) -> dict[str, Any]:
         """What a listing shows, as plain values."""
@@ -142,48 +156,6 @@ class TaskDefinition:
             "shipped": self.shipped,
             "path": str(self.path),
         }
-
-
-@dataclass(frozen=True)
-class GroupDefinition:
-    """Several tasks with one name and their average.
-
-    Attributes:
-        name: Name by which it is asked for.
-        path: Its YAML.
-        shipped: Whether it came with medbench.
-        alias: Name for people.
-        members: Tasks and groups, in the order of the YAML.
-        macro: Whether its score is the plain mean of the members' main scores, sizes ignored.
-        version: Version of the group.
-        digest: Checksum over the YAML and all it includes.
-        merged: The YAML with its includes, for whoever checks it.
-    """
-
-    name: str
-    path: Path
-    shipped: bool
-    alias: str
-    members: tuple[str, ...]
-    macro: bool
-    version: float | None
-    digest: str
-    merged: Merged = field(repr=False, compare=False)
-
-    def to_dict(self) -> dict[str, Any]:
-        """What a listing shows, as plain values."""
-        return {
-            "name": self.name,
-            "alias": self.alias,
-            "members": list(self.members),
-            "macro": self.macro,
-            "version": self.version,
-            "shipped": self.shipped,
-            "path": str(self.path),
-        }
-
-
-Definition = TaskDefinition | GroupDefinition
 
 
 def task_files(folder: Path) -> Iterator[Path]:
@@ -208,8 +180,9 @@ def functions_in(value: Any, way: Key = ()) -> Iterator[tuple[Key, Function]]:
             yield from functions_in(inner, (*way, index))
 
 
-def _digest(sources: Sequence[YamlFile], parts: Iterable[Part] = ()) -> str:
-    digest = hashlib.sha256()
+def digest_of(sources: Sequence[YamlFile], parts: Iterable[Part] = (), settings: str = "") -> str:
+    """Checksum over YAMLs, over what these and the code they name read, and over settings from elsewhere."""
+    digest = hashlib.sha256(settings.encode("utf-8"))
     for source in sources:
         content = source.path.read_bytes()
         digest.update(f"{source.path.name} {len(content)}\n".encode())
@@ -225,7 +198,8 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, list) else (str(value),)
 
 
-def _number(value: Any) -> float | None:
+def number(value: Any) -> float | None:
+    """A version, if it is a number."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
@@ -237,9 +211,9 @@ class TaskReader:
     """
 
     def __init__(self, *, shipped: bool) -> None:
-        self._shipped = shipped
+        self.shipped = shipped
         self._files: dict[Path, YamlFile] = {}
-        self._inputs = Inputs()
+        self.inputs = Inputs()
 
     def _file(self, path: Path) -> YamlFile:
         if path not in self._files:
@@ -279,81 +253,55 @@ class TaskReader:
         return Merged(path, values, (*sources, own), owners)
 
     def merge(self, path: Path) -> Merged:
-        """A YAML with its includes.
+        """A YAML with its includes, each file read once.
 
         Raises:
             CatalogError: If a file cannot be read or parsed, or includes form a cycle.
         """
         return self._collect(path, set())
 
-    def read(self, path: Path) -> Definition:
-        """The definition in a YAML.
 
-        Raises:
-            CatalogError: If it cannot be read, or defines neither a task nor a group.
-        """
-        merged = self.merge(path)
-        values = merged.values
-        metadata = values.get("metadata")
-        metadata = metadata if isinstance(metadata, dict) else {}
-        if "group" in values:
-            return self._group(merged, metadata)
-        if not isinstance(values.get("task"), str) or not values["task"]:
-            raise CatalogError(
-                "the file defines neither a task nor a group",
-                where=str(merged.place("task")),
-                hint="give it `task: name`, or rename a template so that it does not end in .yaml",
-            )
-        functions = tuple(dict.fromkeys(function for _, function in functions_in(values)))
-        dataset = metadata.get("dataset")
-        return TaskDefinition(
-            name=values["task"],
-            path=path,
-            shipped=self._shipped,
-            alias=str(values.get("task_alias") or values["task"]),
-            tags=_texts(values.get("tag")),
-            version=_number(metadata.get("version")),
-            dataset=None if dataset is None else str(dataset),
-            language=str(metadata.get("language") or ""),
-            family=str(metadata.get("family") or ""),
-            protocol=str(metadata.get("protocol") or ""),
-            main_metric=str(metadata.get("main_metric") or ""),
-            output_type=str(values.get("output_type") or "generate_until"),
-            functions=functions,
-            merged=merged,
-            inputs=self._inputs,
+def define_task(
+    merged: Merged, path: Path, inputs: Inputs, *, shipped: bool, settings: str = ""
+) -> TaskDefinition:
+    """The task that some values define.
+
+    Args:
+        merged: The values, and where each came from.
+        path: The YAML that stands for the task.
+        inputs: Looks up what else the task reads.
+        shipped: Whether it came with medbench.
+        settings: What a group sets for it, as a text.
+
+    Raises:
+        CatalogError: The values define no task.
+    """
+    values = merged.values
+    metadata = values.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    if not isinstance(values.get("task"), str) or not values["task"]:
+        raise CatalogError(
+            "the file defines neither a task nor a group",
+            where=str(merged.place("task")),
+            hint="give it `task: name`, or rename a template so that it does not end in .yaml",
         )
-
-    def _group(self, merged: Merged, metadata: Mapping[str, Any]) -> GroupDefinition:
-        values = merged.values
-        members = values.get("task") or []
-        if (
-            not isinstance(members, list)
-            or not all(isinstance(member, str) for member in members)
-            or not members
-        ):
-            raise CatalogError(
-                "a group needs a list of names of tasks or groups",
-                where=str(merged.place("task")),
-                hint="write `task:` with one `- name` a line; a task with other settings gets its own YAML",
-            )
-        return GroupDefinition(
-            name=str(values["group"]),
-            path=merged.path,
-            shipped=self._shipped,
-            alias=str(values.get("group_alias") or values["group"]),
-            members=tuple(members),
-            macro=_is_macro(values, metadata),
-            version=_number(metadata.get("version")),
-            digest=_digest(merged.sources),
-            merged=merged,
-        )
-
-
-def _is_macro(values: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Whether a group averages its members without weights: said in its metadata, or in its aggregation."""
-    if "macro" in metadata:
-        return bool(metadata["macro"])
-    rules = values.get("aggregate_metric_list") or []
-    rules = rules if isinstance(rules, list) else [rules]
-    return any(isinstance(rule, dict) and rule.get("weight_by_size") is False for rule in rules)
+    functions = tuple(dict.fromkeys(function for _, function in functions_in(values)))
+    dataset = metadata.get("dataset")
+    return TaskDefinition(
+        name=values["task"],
+        path=path,
+        shipped=shipped,
+        alias=str(values.get("task_alias") or values["task"]),
+        tags=_texts(values.get("tag")),
+        version=number(metadata.get("version")),
+        dataset=None if dataset is None else str(dataset),
+        language=str(metadata.get("language") or ""),
+        family=str(metadata.get("family") or ""),
+        protocol=str(metadata.get("protocol") or ""),
+        main_metric=str(metadata.get("main_metric") or ""),
+        output_type=str(values.get("output_type") or "generate_until"),
+        functions=functions,
+        merged=merged,
+        inputs=inputs,
+        settings=settings,
+    )

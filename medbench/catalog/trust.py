@@ -13,11 +13,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from medbench.catalog.index import Definition
 from medbench.catalog.modules import module_names, own_module
 from medbench.catalog.paths import definitions_folder
 from medbench.catalog.reach import Folders, data_faults
 from medbench.catalog.reading import Function, Key
-from medbench.catalog.tasks import Definition, Merged, Place, TaskDefinition
+from medbench.catalog.tasks import LOADER, Merged, Place, TaskDefinition
 from medbench.errors import CatalogError
 
 __all__ = ["LM_EVAL_METRICS", "CodeUse", "code_uses", "require_trust"]
@@ -26,7 +27,6 @@ __all__ = ["LM_EVAL_METRICS", "CodeUse", "code_uses", "require_trust"]
 _OWN_MODULES = ("medbench.data.filters", "medbench.scoring")
 # The one key whose function is called with arguments of the YAML's own choice, and the one function for it.
 _LOADER_KEY = "custom_dataset"
-_LOADER = "medbench.data.load"
 # More answers to one request than any task asks for.
 _MOST_REPEATS = 10_000
 
@@ -73,7 +73,7 @@ def _is_own(way: Key, function: Function) -> bool:
     if function.local_file is not None:
         return False
     if way[:1] == (_LOADER_KEY,):
-        return function.name == _LOADER
+        return function.name == LOADER
     module, _, name = function.name.rpartition(".")
     if not any(module == own or module.startswith(f"{own}.") for own in _OWN_MODULES):
         return False

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from medbench.catalog.tasks import TaskDefinition
@@ -15,6 +14,8 @@ __all__ = ["Behaviour", "Rendering", "try_tasks"]
 
 _SHOWN = 3
 _NAMED = 10
+# Metrics of lm-eval's that the gold answer has in full.
+_SHARES = frozenset({"acc", "exact_match"})
 # ROUGE implementations add 1e-8 to denominators, so that a perfect score falls short by about that.
 _SLACK = 1e-6
 
@@ -43,29 +44,25 @@ class Behaviour(NamedTuple):
 
 
 def try_tasks(
-    tasks: Sequence[TaskDefinition],
-    folders: Sequence[Path],
-    names: Collection[str] = (),
-    *,
-    allow_code: bool = False,
+    tasks: Sequence[TaskDefinition], names: Collection[str] = (), *, allow_code: bool = False
 ) -> dict[str, Behaviour]:
     """Build tasks through lm-eval on their samples, render prompts, and score gold and empty answers.
 
     Args:
         tasks: The definitions; their functions are imported and run.
-        folders: Folders with definitions, the shipped one first.
         names: Names of all tasks, among which questions with several right answers may have one of their own.
         allow_code: Whether their templates are rendered without the sandbox.
 
     Returns:
         What came of each, by name.
     """
-    from medbench.runs.harness import load_tasks, quiet_harness
+    from medbench.runs.harness import quiet_harness
+    from medbench.runs.loading import load_tasks
     from medbench.runs.settings import RunSettings
 
     settings = RunSettings(data_source="samples")
     with quiet_harness(allow_code=allow_code):
-        built, failures = load_tasks([task.name for task in tasks], folders, settings)
+        built, failures = load_tasks(tasks, settings, names)
         return {
             task.name: Behaviour((_failure(task, failures[task.name]),), ())
             if task.name in failures
@@ -83,8 +80,10 @@ def _try(task: TaskDefinition, built: Any, settings: Any, names: Collection[str]
         findings.append(Finding.at(place, "gold-crash", message, "mend the scoring", task.name))
         return Behaviour(tuple(findings), ())
     findings += _below_maximum(task, built, gold)
-    findings += _empty(task, built, settings)
+    empty, found = _empty(task, built, settings)
+    findings += found
     findings += _blank(task, gold.samples)
+    findings += _without_interval(task, gold, gold if empty is None else empty)
     return Behaviour(tuple(findings), tuple(_rendering(task, sample) for sample in gold.samples[:_SHOWN]))
 
 
@@ -107,9 +106,18 @@ def _evaluate(model: Any, built: Any, settings: Any) -> Any:
     return evaluate_task(model, built, settings, chat_template=False, system=None)
 
 
-def _main_value(task: TaskDefinition, result: Any) -> float:
-    scores = result.results["results"][task.name]
-    return float(scores.get(f"{task.main_metric},{result.filter}", math.nan))
+def _main_metric(result: Any) -> str:
+    from medbench.runs.metrics import main_metric
+
+    scored = dict.fromkeys(name for sample in result.samples for name in sample["metrics"])
+    return main_metric(result.task, scored)
+
+
+def _main_value(result: Any) -> float:
+    from medbench.runs.metrics import as_number
+
+    value = as_number(result.scores.get(f"{_main_metric(result)},{result.filter}"))
+    return math.nan if value is None else value
 
 
 def _best_gold(built: Any, settings: Any, task: TaskDefinition) -> tuple[Any | None, str]:
@@ -124,7 +132,7 @@ def _best_gold(built: Any, settings: Any, task: TaskDefinition) -> tuple[Any | N
         except Exception as error:  # noqa: BLE001 - a task's own scoring may raise anything; it is reported
             error_text = f"{type(error).__name__}: {error}"
             continue
-        if best is None or _main_value(task, result) > _main_value(task, best):
+        if best is None or _main_value(result) > _main_value(best):
             best = result
     return best, error_text
 
@@ -132,42 +140,73 @@ def _best_gold(built: Any, settings: Any, task: TaskDefinition) -> tuple[Any | N
 def _below_maximum(task: TaskDefinition, built: Any, result: Any) -> Iterator[Finding]:
     metadata = task.merged.values.get("metadata") or {}
     maximum = metadata.get("maximum", 1.0)
-    value = _main_value(task, result)
-    if not built.higher_is_better().get(task.main_metric, True) and "maximum" not in metadata:
+    value = _main_value(result)
+    metric = _main_metric(result)
+    if "maximum" not in metadata and (
+        not built.higher_is_better().get(metric, True)
+        # What a task from outside scores by need not have a maximum of 1.
+        or not (task.main_metric or metric in _SHARES)
+    ):
         return
     # Not `value < maximum`: a score that is not a number must be found as well.
     if not value >= float(maximum) - _SLACK:
         yield Finding.at(
             task.merged.place("metadata", "main_metric"),
             "gold-not-maximum",
-            f"the gold answer scores {value:.6g} in {task.main_metric}, the maximum is {maximum}",
+            f"the gold answer scores {value:.6g} in {metric}, the maximum is {maximum}",
             "compare the target with what the scoring reads; metadata.maximum can state another one",
             task.name,
         )
 
 
-def _empty(task: TaskDefinition, built: Any, settings: Any) -> Iterator[Finding]:
+def _empty(task: TaskDefinition, built: Any, settings: Any) -> tuple[Any | None, list[Finding]]:
+    """The result of saying nothing, and what is wrong with it."""
     from medbench.checks.oracles import EmptyLM
 
+    place = task.merged.place("process_results")
     try:
         result = _evaluate(EmptyLM(built), built, settings)
     except Exception as error:  # noqa: BLE001 - a task's own scoring may raise anything; it is reported
-        yield Finding.at(
-            task.merged.place("process_results"),
-            "empty-answer-crash",
-            f"an empty answer makes the scoring fail: {type(error).__name__}: {error}",
-            "an empty answer is wrong, not an error",
-            task.name,
-        )
-        return
-    if math.isnan(_main_value(task, result)):
-        yield Finding.at(
-            task.merged.place("process_results"),
-            "empty-answer-crash",
-            "an empty answer has a score that is not a number",
-            "an empty answer scores the least there is",
-            task.name,
-        )
+        message = f"an empty answer makes the scoring fail: {type(error).__name__}: {error}"
+        hint = "an empty answer is wrong, not an error"
+        return None, [Finding.at(place, "empty-answer-crash", message, hint, task.name)]
+    if task.main_metric and math.isnan(_main_value(result)):
+        message = "an empty answer has a score that is not a number"
+        hint = "an empty answer scores the least there is"
+        return result, [Finding.at(place, "empty-answer-crash", message, hint, task.name)]
+    return result, []
+
+
+def _without_interval(task: TaskDefinition, gold: Any, empty: Any) -> Iterator[Finding]:
+    """Metrics whose scores no run can give an interval, tried on right and empty answers together."""
+    from medbench.runs.estimates import estimate
+    from medbench.runs.metrics import as_number
+
+    aggregations = gold.task.aggregation() or {}
+    for metric in dict.fromkeys(name for sample in gold.samples for name in sample["metrics"]):
+        values = [
+            sample[metric]
+            for result in (gold, empty)
+            for sample in result.samples
+            if metric in sample["metrics"]
+        ]
+        function = aggregations.get(metric)
+        try:
+            value = as_number(function(values)) if function is not None else 0.0
+        except Exception:  # noqa: BLE001, S112 - right and empty answers together may be too odd a mixture
+            continue
+        if function is None or value is None or not math.isfinite(value):
+            continue
+        clusters = [str(i) for i in range(len(values))]
+        found = estimate(metric, value, values, function, clusters=clusters, seed=0)
+        if found.why:
+            yield Finding.at(
+                task.merged.place("metric_list"),
+                "no-interval",
+                f"the score {metric!r} will have no interval: {found.why}",
+                "it is given without one; an aggregation of single documents' values can have one",
+                task.name,
+            )._replace(severity="warning")
 
 
 def _ambiguous_gold(task: TaskDefinition, built: Any) -> Iterator[Finding]:

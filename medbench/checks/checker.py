@@ -6,21 +6,26 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from medbench.catalog.index import TaskIndex, build_index
+from medbench.catalog.index import NameTakenError, TaskIndex, build_index
 from medbench.catalog.tasks import Place, TaskDefinition
 from medbench.catalog.trust import code_uses
 from medbench.checks.behaviour import Rendering, try_tasks
 from medbench.checks.definitions import check_group, check_task
 from medbench.checks.documents import check_columns, check_documents
-from medbench.checks.findings import Finding, from_error
+from medbench.checks.findings import LENIENT, Finding, from_error
 from medbench.errors import CatalogError
 
 __all__ = ["CheckReport", "Rendering", "check_tasks"]
 
-# Findings other than these make trying a task pointless: it would only fail again, less clearly.
+# These do not keep a shipped task from being tried; warnings keep none.
 _NOT_FATAL = frozenset(
     {"no-direction", "missing-licence", "missing-citation", "unpinned-source", "unknown-value"}
 )
+
+
+# Where lm-eval reads the documents, its rules hold: examples come from where it finds them, any of several
+# targets counts, and a task may well have nothing to find in a document.
+_LM_EVALS = frozenset({"any-of-gold", "empty-target", "fewshot-leak"})
 
 
 class CheckReport(NamedTuple):
@@ -38,8 +43,8 @@ class CheckReport(NamedTuple):
 
     @property
     def ok(self) -> bool:
-        """Whether nothing was found."""
-        return not self.findings
+        """Whether nothing was found but warnings."""
+        return all(finding.severity == "warning" for finding in self.findings)
 
 
 def check_tasks(
@@ -66,11 +71,7 @@ def check_tasks(
             raise CatalogError("there is no such file or folder", where=str(path), hint="check the path")
     folders = [Path(folder) for folder in extra_dirs]
     folders += [folder for folder in map(_folder_of, wanted) if folder not in folders]
-    try:
-        index = build_index(_outside(folders))
-    except CatalogError as error:
-        place = Place(Path(error.where or "."))
-        return CheckReport((), (from_error(error, "name-taken", place),), ())
+    index = build_index(_outside(folders))
     return _check(index, wanted, allow_code=allow_code, behave=behave)
 
 
@@ -98,8 +99,11 @@ def _chosen(path: Path, wanted: Sequence[Path]) -> bool:
 
 def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave: bool) -> CheckReport:
     findings = [
-        from_error(error, "unreadable", Place(path)) for path, error in index.faults if _chosen(path, wanted)
+        from_error(error, "name-taken" if isinstance(error, NameTakenError) else "unreadable", Place(path))
+        for path, error in index.faults
+        if _chosen(path, wanted)
     ]
+    findings += _shared_names(index, wanted)
     groups = [group for group in index.groups.values() if _chosen(group.path, wanted)]
     tasks = [task for task in index.tasks.values() if _chosen(task.path, wanted)]
     for group in groups:
@@ -111,19 +115,50 @@ def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave
         if not any(finding.code == "faulty-register" for finding in found):
             found += check_columns(task, index.folders[1:])
         found += [] if task.shipped or allow_code else _untrusted(task, index.folders[1:])
+        found = found if task.shipped else [_lenient(finding, task) for finding in found]
         findings += found
-        if all(finding.code in _NOT_FATAL for finding in found):
+        if all(finding.severity == "warning" or finding.code in _NOT_FATAL for finding in found):
             sound.append(task)
     renderings: list[Rendering] = []
-    tried = try_tasks(sound, index.folders, index.names, allow_code=allow_code) if behave and sound else {}
-    for behaviour in tried.values():
-        findings += behaviour.findings
+    tried = try_tasks(sound, index.names, allow_code=allow_code) if behave and sound else {}
+    for task in (task for task in sound if task.name in tried):
+        behaviour = tried[task.name]
+        findings += [found if task.shipped else _lenient(found, task) for found in behaviour.findings]
         renderings += behaviour.renderings
     # A fault of a template is found in every task that includes it; it is told once.
     unique = tuple({finding._replace(task=""): finding for finding in reversed(findings)}.values())[::-1]
     return CheckReport(
         (*(group.name for group in groups), *(task.name for task in tasks)), unique, tuple(renderings)
     )
+
+
+def _lenient(finding: Finding, task: TaskDefinition) -> Finding:
+    """A finding about a task from outside: what only shipped tasks need is a warning."""
+    if finding.code in LENIENT or (finding.code in _LM_EVALS and not task.own_data):
+        return finding._replace(severity="warning")
+    return finding
+
+
+def _shared_names(index: TaskIndex, wanted: Sequence[Path]) -> list[Finding]:
+    """Names from outside that another folder has as well."""
+    found = []
+    for name, others in index.shared.items():
+        for longer in others:
+            definition = index.tasks.get(longer) or index.groups[longer]
+            if _chosen(definition.path, wanted):
+                first = index.tasks.get(name) or index.groups[name]
+                whose = "a shipped task or group" if first.shipped else str(first.path)
+                message = f"the name {name!r} is taken by {whose}"
+                found.append(
+                    Finding.at(
+                        Place(definition.path),
+                        "name-taken",
+                        message,
+                        f"rename it, or ask for {longer!r}",
+                        longer,
+                    )._replace(severity="warning")
+                )
+    return found
 
 
 def _untrusted(task: TaskDefinition, folders: Sequence[Path]) -> list[Finding]:

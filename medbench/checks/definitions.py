@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from medbench.catalog.groups import GroupDefinition
 from medbench.catalog.index import TaskIndex
 from medbench.catalog.modules import module_names, own_module
 from medbench.catalog.names import nearest
 from medbench.catalog.reading import Function
-from medbench.catalog.tasks import GroupDefinition, Merged, TaskDefinition, functions_in
+from medbench.catalog.tasks import Merged, TaskDefinition, functions_in
 from medbench.catalog.trust import LM_EVAL_METRICS
 from medbench.checks import keys
 from medbench.checks.findings import Finding
@@ -61,6 +62,8 @@ def _metadata(task: TaskDefinition) -> Iterator[Finding]:
         )
         return
     for key in keys.REQUIRED_METADATA:
+        if key == "dataset" and not task.own_data:
+            continue  # it brings its documents itself
         if metadata.get(key) in (None, ""):
             code = "missing-version" if key == "version" else "missing-metadata"
             yield Finding.at(place, code, f"metadata lacks {key!r}", f"add a line `{key}: …`", task.name)
@@ -136,13 +139,20 @@ def _metrics(task: TaskDefinition) -> Iterator[Finding]:
     metrics = merged.values.get("metric_list")
     if not isinstance(metrics, list) or not metrics:
         yield Finding.at(
-            merged.place("metric_list"), "no-metrics", "the task has no metric_list", "add one", task.name
+            merged.place("metric_list"),
+            "no-metrics",
+            "the task has no metric_list",
+            f"add one; lm-eval takes the metrics that it registers for {task.output_type}",
+            task.name,
         )
         return
     scored_by_hand = "process_results" in merged.values
     names = []
     for index, metric in enumerate(metrics):
         place = merged.place("metric_list", index)
+        if isinstance(metric, dict) and isinstance(metric.get("metric"), Function):
+            names.append(metric["metric"].name.rpartition(".")[2])
+            continue
         if not isinstance(metric, dict) or not isinstance(metric.get("metric"), str):
             yield Finding.at(
                 place, "unknown-metric", "an entry names no metric", "write `- metric: name`", task.name
@@ -150,7 +160,7 @@ def _metrics(task: TaskDefinition) -> Iterator[Finding]:
             continue
         name = metric["metric"]
         names.append(name)
-        yield from _unknown(merged, metric, keys.METRIC_KEYS, ("metric_list", index), task.name)
+        yield from _metric_arguments(merged, metric, index, task.name)
         if not isinstance(metric.get("higher_is_better"), bool):
             yield Finding.at(
                 place,
@@ -197,8 +207,20 @@ def _metrics(task: TaskDefinition) -> Iterator[Finding]:
         )
 
 
+def _metric_arguments(merged: Merged, metric: Mapping[str, Any], index: int, task: str) -> Iterator[Finding]:
+    """Keys of an entry that are not lm-eval's own: it hands them to the metric, unless they are slips."""
+    known = keys.METRIC_KEYS | keys.METRIC_ARGUMENTS
+    for finding in _unknown(merged, metric, known, ("metric_list", index), task):
+        if finding.hint.startswith("did you mean"):
+            yield finding
+        else:
+            yield finding._replace(code="metric-argument", hint="lm-eval hands it to the metric as it is")
+
+
 def _splits(task: TaskDefinition) -> Iterator[Finding]:
     values, merged = task.merged.values, task.merged
+    if values.get("class"):
+        return
     if not values.get("test_split") and not values.get("validation_split"):
         yield Finding.at(
             merged.place("test_split"),
@@ -208,6 +230,8 @@ def _splits(task: TaskDefinition) -> Iterator[Finding]:
             task.name,
         )
     scored = values.get("test_split") or values.get("validation_split")
+    if values.get("num_fewshot") == 0 and not task.own_data:
+        return  # lm-eval then takes no examples, whatever is asked for
     if values.get("fewshot_split") and values["fewshot_split"] == scored:
         yield Finding.at(
             merged.place("fewshot_split"),
@@ -216,7 +240,10 @@ def _splits(task: TaskDefinition) -> Iterator[Finding]:
             "use a split of its own, such as dev",
             task.name,
         )
-    if values.get("num_fewshot") and not (values.get("fewshot_split") or values.get("fewshot_config")):
+    apart = ["fewshot_split", "fewshot_config"]
+    if not task.own_data:
+        apart += ["training_split", *(["validation_split"] if values.get("test_split") else [])]
+    if values.get("num_fewshot") and not any(values.get(key) for key in apart):
         yield Finding.at(
             merged.place("num_fewshot"),
             "fewshot-leak",
@@ -237,8 +264,13 @@ def _requests(task: TaskDefinition) -> Iterator[Finding]:
             f"did you mean {close!r}?" if close else f"one of {', '.join(sorted(keys.OUTPUT_TYPES))}",
             task.name,
         )
+    if values.get("class") or values.get("use_prompt"):
+        return  # the class, or the collection of prompts, says what is asked
     for key in ("doc_to_text", "doc_to_target"):
-        if values.get(key) in (None, ""):
+        # A text that is scored as a whole needs no prompt; a column may be numbered.
+        if values.get(key) in (None, "") and not (
+            key == "doc_to_text" and task.output_type == "loglikelihood_rolling"
+        ):
             yield Finding.at(
                 merged.place(key), "no-prompt", f"{key!r} is missing", f"add `{key}: …`", task.name
             )
@@ -286,9 +318,15 @@ _CHECKS: tuple[Callable[[TaskDefinition], Iterator[Finding]], ...] = (
 def check_task(task: TaskDefinition) -> Iterator[Finding]:
     """Check what a task's YAML says."""
     yield from duplicate_keys(task.merged, task.name)
-    yield from _unknown(task.merged, task.merged.values, keys.TASK_KEYS, (), task.name)
+    yield from _unknown_keys(task)
     for check in _CHECKS:
         yield from check(task)
+
+
+def _unknown_keys(task: TaskDefinition) -> Iterator[Finding]:
+    """Keys of the task itself; a task that is a class may read any."""
+    if not task.merged.values.get("class"):
+        yield from _unknown(task.merged, task.merged.values, keys.TASK_KEYS, (), task.name)
 
 
 def refuse_misread(task: TaskDefinition) -> None:
@@ -297,8 +335,10 @@ def refuse_misread(task: TaskDefinition) -> None:
     Raises:
         CatalogError: A key is unknown or written twice.
     """
+    if task.builtin:
+        return  # it is read as everybody who runs lm-eval reads it
     faults = [*duplicate_keys(task.merged, task.name)]
-    faults += _unknown(task.merged, task.merged.values, keys.TASK_KEYS, (), task.name)
+    faults += _unknown_keys(task)
     if faults:
         first = faults[0]
         where = f"{first.file}, line {first.line}" if first.line else str(first.file)
@@ -308,7 +348,9 @@ def refuse_misread(task: TaskDefinition) -> None:
 def check_group(group: GroupDefinition, index: TaskIndex) -> Iterator[Finding]:
     """Check what a group's YAML says, against the index of what there is."""
     yield from duplicate_keys(group.merged, group.name)
-    yield from _unknown(group.merged, group.merged.values, keys.GROUP_KEYS, (), group.name)
+    # Any other key is a setting of the tasks in the group.
+    known = keys.GROUP_KEYS | keys.TASK_KEYS
+    yield from _unknown(group.merged, group.merged.values, known, (), group.name)
     if group.version is None:
         yield Finding.at(
             group.merged.place("metadata"),
@@ -317,8 +359,10 @@ def check_group(group: GroupDefinition, index: TaskIndex) -> Iterator[Finding]:
             "add a line `version: 1.0`",
             group.name,
         )
-    for number, member in enumerate(group.members):
-        if member not in index.names:
+    for number, entry in enumerate(group.entries):
+        member = entry.name
+        written_out = entry.group is not None or bool(entry.settings)
+        if member not in index.names and not written_out:
             close = nearest(member, index.names)
             yield Finding.at(
                 group.merged.place("task", number),

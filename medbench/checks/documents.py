@@ -27,8 +27,8 @@ _FILTERS = "medbench.data.filters."
 def check_documents(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Finding]:
     """Check the dataset that a task names and its sample documents."""
     place = task.merged.place("metadata", "dataset")
-    if task.dataset is None:
-        return
+    if task.dataset is None or not task.own_data:
+        return  # such a task brings its documents itself, and `dataset` is a name for readers
     try:
         datasets = register(folders).datasets
     except DataError as error:
@@ -144,6 +144,8 @@ def check_columns(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Fin
     """Check that templates read columns that the documents have."""
     import jinja2
 
+    if not task.own_data:
+        return
     entry = register(folders).datasets.get(task.dataset or "")
     values: Mapping[str, Any] = task.merged.values
     process = values.get("process_docs")

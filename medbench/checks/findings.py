@@ -4,12 +4,28 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from medbench.catalog.tasks import Place
 from medbench.errors import MedbenchError
 
-__all__ = ["Finding", "from_error"]
+__all__ = ["LENIENT", "Finding", "from_error"]
+
+#: What every shipped task has, and lm-eval needs of none: a warning in a definition from outside.
+LENIENT = frozenset(
+    {
+        "implicit-limit",
+        "main-metric-missing",
+        "metric-argument",
+        "missing-citation",
+        "missing-licence",
+        "missing-metadata",
+        "missing-version",
+        "no-direction",
+        "no-metrics",
+        "unpinned-source",
+    }
+)
 
 _WHERE = re.compile(r"(?P<path>.+?)(?:, (?:line|row|record) (?P<line>\d+))?")
 
@@ -24,6 +40,7 @@ class Finding(NamedTuple):
         message: What is wrong.
         hint: How to mend it.
         task: The task concerned, empty when the file defines none.
+        severity: ``error``, or ``warning`` for what keeps no task from being run and scored as meant.
     """
 
     file: Path
@@ -32,6 +49,7 @@ class Finding(NamedTuple):
     message: str
     hint: str = ""
     task: str = ""
+    severity: Literal["error", "warning"] = "error"
 
     @classmethod
     def at(cls, place: Place, code: str, message: str, hint: str = "", task: str = "") -> Finding:
@@ -41,7 +59,8 @@ class Finding(NamedTuple):
     def __str__(self) -> str:
         where = f"{self.file}:{self.line}" if self.line else str(self.file)
         hint = f"\n  try: {self.hint}" if self.hint else ""
-        return f"{where}: {self.code}: {self.message}{hint}"
+        mark = "warning: " if self.severity == "warning" else ""
+        return f"{where}: {mark}{self.code}: {self.message}{hint}"
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for JSON."""

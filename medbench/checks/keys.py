@@ -11,6 +11,7 @@ __all__ = [
     "GENERATION_KEYS",
     "GROUP_KEYS",
     "LANGUAGES",
+    "METRIC_ARGUMENTS",
     "METRIC_KEYS",
     "OUTPUT_TYPES",
     "PROTOCOLS",
@@ -37,6 +38,10 @@ GENERATION_KEYS = frozenset({
 })
 SECOND_PASS_KEYS = frozenset({"letters", "marker", "max_gen_toks", "suffix", "when"})
 METRIC_KEYS = frozenset({"aggregation", "higher_is_better", "hf_evaluate", "kwargs", "metric"})
+# What lm-eval's own metrics take beside it, those of exact_match.
+METRIC_ARGUMENTS = frozenset({
+    "ignore_case", "ignore_numbers", "ignore_punctuation", "regexes_to_ignore",
+})
 AGGREGATIONS = frozenset({
     "bits_per_byte", "bleu", "brier_score", "bypass", "chrf", "chrf++", "f1", "matthews_corrcoef", "mean",
     "median", "nanmean", "perplexity", "ter", "weighted_perplexity",

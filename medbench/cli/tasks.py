@@ -98,7 +98,7 @@ def check_command(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Check definitions, documents, prompts and scoring. Exit status 1 if anything is found."""
+    """Check definitions, documents, prompts and scoring. Exit status 1 if there is an error."""
     from medbench.checks import check_tasks
 
     report = check_tasks(paths or (), tasks_dir or (), allow_code=allow_code, behave=not static)
@@ -118,7 +118,9 @@ def check_command(
             say(f">>> {rendering.target}\n")
         for finding in report.findings:
             say(str(finding))
-        say(f"{len(report.checked)} tasks and groups checked, {len(report.findings)} findings")
+        warnings = sum(finding.severity == "warning" for finding in report.findings)
+        errors = len(report.findings) - warnings
+        say(f"{len(report.checked)} tasks and groups checked, {errors} errors, {warnings} warnings")
     if not report.ok:
         raise typer.Exit(1)
 

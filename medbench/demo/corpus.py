@@ -6,7 +6,9 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from medbench.runs.harness import load_tasks, quiet_harness
+from medbench.catalog import TaskDefinition
+from medbench.runs.harness import quiet_harness
+from medbench.runs.loading import load_tasks
 from medbench.runs.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -43,20 +45,19 @@ class Example:
     ends: bool
 
 
-def read_examples(names: Sequence[str], folders: Sequence[Any], render: Callable[..., str]) -> list[Example]:
+def read_examples(tasks: Sequence[TaskDefinition], render: Callable[..., str]) -> list[Example]:
     """Build the prompts of the bundled samples with their gold answers.
 
     Args:
-        names: Leaf tasks.
-        folders: Folders with task YAMLs.
+        tasks: Leaf tasks.
         render: ``tokenizer.apply_chat_template``-like function from messages to text.
     """
     with quiet_harness():
-        tasks, failures = load_tasks(names, folders, RunSettings(data_source="samples"))
+        built, failures = load_tasks(tasks, RunSettings(data_source="samples"))
         if failures:
             raise next(iter(failures.values()))
         examples: list[Example] = []
-        for name, task in tasks.items():
+        for name, task in built.items():
             task.build_all_requests(
                 system_instruction=None,
                 apply_chat_template=True,

@@ -115,7 +115,7 @@ def demo_examples() -> list[Example]:
         return str(template.render(messages=messages, add_generation_prompt=add_generation_prompt))
 
     selection = resolve_tasks(["medbench_all"])
-    return read_examples([task.name for task in selection.tasks], selection.folders, render)
+    return read_examples(selection.tasks, render)
 
 
 def build_base(recipe: Recipe, tokenizer: PreTrainedTokenizerFast) -> Any:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import logging
 import os
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import cache, partial
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medbench.analysis import Problem, Runs
-from medbench.errors import ReportError
-from medbench.reports.routing_page import routing_sections
+from medbench.analysis.systems import find_system
+from medbench.analysis.systems import systems as known_systems
+from medbench.errors import MedbenchError, ReportError
+from medbench.reports.routing_page import ROUTING_SECTIONS
 from medbench.reports.section import Section, system_names
 from medbench.reports.sections.answers import calibration_section, confusion_section, rates_section
 from medbench.reports.sections.differences import differences
@@ -25,6 +30,8 @@ from medbench.reports.sections.scores import bars, overview
 from medbench.version import __version__
 
 __all__ = ["render_report", "render_sections", "sampled_note", "write_page", "write_report"]
+
+_LOG = logging.getLogger(__name__)
 
 
 def write_report(
@@ -74,16 +81,29 @@ def write_page(text: str, path: str | os.PathLike[str]) -> Path:
 
 
 def render_report(runs: Runs, *, title: str | None = None, baseline: str | None = None) -> str:
-    """The text of the page; the same runs give the same text, byte for byte."""
+    """The text of the page; the same runs give the same text, byte for byte.
+
+    A section that cannot be made is left out, which the page says and a warning too; the others stand.
+
+    Raises:
+        AnalysisError: There is no such baseline.
+    """
     systems = system_names(runs)
     scores = _with_systems(runs, systems)
-    sections = [section for section in _sections(runs, scores, systems, baseline) if section is not None]
-    return render_sections(
-        sections,
+    if baseline is not None:
+        find_system(known_systems(runs), baseline)
+    problems = list(runs.problems)
+    drawn = [
+        part
+        for name, make in _sections(runs, scores, systems, baseline).items()
+        for part in _attempt(name, make, problems)
+    ]
+    return _render(
+        drawn,
         title=title or _title(runs),
         subtitle=_subtitle(runs, scores),
         sampled=sampled_note(scores),
-        problems=runs.problems,
+        problems=problems,
     )
 
 
@@ -104,46 +124,91 @@ def render_sections(
         sampled: Warning that scores come from bundled samples; empty if they do not.
         problems: What was found wrong while loading.
     """
-    # One scope for all of it: the second file ends what the first begins.
-    script = _source("script.js") + _source("documents.js")
-    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
-    environment = Environment(
+    drawn = [_draw(section) for section in sections]
+    return _render(drawn, title=title, subtitle=subtitle, sampled=sampled, problems=problems)
+
+
+class _Drawn(NamedTuple):
+    """A section and its body as HTML."""
+
+    section: Section
+    body: Markup
+
+
+def _draw(section: Section) -> _Drawn:
+    body = _environment().get_template(section.template).render(data=section.data)
+    return _Drawn(section, Markup(body))  # noqa: S704 - escaped by the environment
+
+
+def _attempt(
+    name: str, make: Callable[[], Section | Sequence[Section] | None], problems: list[Problem]
+) -> list[_Drawn]:
+    """Make and draw one or several sections; none, and a note, if that fails."""
+    try:
+        made = make()
+        sections = [] if made is None else [made] if isinstance(made, Section) else made
+        return [_draw(section) for section in sections]
+    except Exception as error:  # noqa: BLE001 - whatever it is, the other sections stand
+        why = error.what if isinstance(error, MedbenchError) else f"{type(error).__name__}: {error}"
+        problems.append(Problem(Path("report"), f"{name} is left out: {why}"))
+        _LOG.warning("%s is left out of the report: %s", name, why)
+        _LOG.info("%s is left out of the report", name, exc_info=True)
+        return []
+
+
+@cache
+def _environment() -> Environment:
+    return Environment(
         loader=PackageLoader("medbench.reports"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        subtitle=subtitle,
-        # Only the page's own script runs, and nothing is fetched, whatever the texts contain.
-        policy=f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:",
-        style=Markup(_source("style.css")),  # noqa: S704 - the package's own file
-        script=Markup(script),  # noqa: S704 - the package's own file
-        sampled=sampled,
-        problems=problems,
-        sections=sections,
-        payloads={name: content for section in sections for name, content in section.payloads.items()},
-        version=__version__,
-        footer="intervals at 95%; seeds are fixed, so that the same runs give the same report",
+
+
+def _render(
+    drawn: Sequence[_Drawn], *, title: str, subtitle: str, sampled: str, problems: Sequence[Problem]
+) -> str:
+    # One scope for all of it: the second file ends what the first begins.
+    script = _source("script.js") + _source("documents.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
+    # Only the page's own script runs, and nothing is fetched, whatever the texts contain.
+    policy = f"default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:"
+    return (
+        _environment()
+        .get_template("report.html.j2")
+        .render(
+            title=title,
+            subtitle=subtitle,
+            policy=policy,
+            style=Markup(_source("style.css")),  # noqa: S704 - the package's own file
+            script=Markup(script),  # noqa: S704 - the package's own file
+            sampled=sampled,
+            problems=problems,
+            sections=drawn,
+            payloads={name: content for part in drawn for name, content in part.section.payloads.items()},
+            version=__version__,
+            footer="intervals at 95%; seeds are fixed, so that the same runs give the same report",
+        )
     )
 
 
 def _sections(
     runs: Runs, scores: pd.DataFrame, systems: list[str], baseline: str | None
-) -> list[Section | None]:
-    return [
-        overview(scores, systems),
-        bars(scores, systems),
-        differences(runs, baseline),
-        rates_section(runs, systems),
-        calibration_section(runs, systems),
-        confusion_section(runs, systems),
-        documents(runs, systems),
-        *routing_sections(runs, systems),
-        provenance(runs, scores, systems),
-    ]
+) -> dict[str, Callable[[], Section | Sequence[Section] | None]]:
+    """What makes each part of the page, in order, by what a note calls it."""
+    return {
+        "the scores": lambda: overview(scores, systems),
+        "the bars": lambda: bars(scores, systems),
+        "the differences": lambda: differences(runs, baseline),
+        "the rates of answers": lambda: rates_section(runs, systems),
+        "calibration": lambda: calibration_section(runs, systems),
+        "confusions": lambda: confusion_section(runs, systems),
+        "the documents": lambda: documents(runs, systems),
+        **{name: partial(make, runs, systems) for name, make in ROUTING_SECTIONS.items()},
+        "provenance": lambda: provenance(runs, scores, systems),
+    }
 
 
 def _with_systems(runs: Runs, systems: list[str]) -> pd.DataFrame:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from medbench.analysis import Runs
@@ -15,20 +15,24 @@ from medbench.reports.sections.routing_scores import routing_scores
 from medbench.reports.sections.routing_tasks import change_picture, routing_tasks
 from medbench.reports.sections.routing_worth import ablations, specialised
 
-__all__ = ["change_section", "routing_sections", "write_pictures"]
+__all__ = ["ROUTING_SECTIONS", "change_section", "routing_sections", "write_pictures"]
+
+
+#: What makes each section about routers, in order, by what a note calls it.
+ROUTING_SECTIONS: dict[str, Callable[[Runs, list[str]], Section | None]] = {
+    "the use of experts": routing,
+    "experts chosen together": routing_pairs,
+    "experts by kind of task": specialised,
+    "experts by task": routing_tasks,
+    "routing and scores": routing_scores,
+    "what experts are worth": lambda runs, _: ablations(runs),
+}
 
 
 def routing_sections(runs: Runs, systems: list[str] | None = None) -> list[Section]:
     """All sections about routers that these runs have data for."""
     names = systems if systems is not None else system_names(runs)
-    found = [
-        routing(runs, names),
-        routing_pairs(runs, names),
-        specialised(runs, names),
-        routing_tasks(runs, names),
-        routing_scores(runs, names),
-        ablations(runs),
-    ]
+    found = [make(runs, names) for make in ROUTING_SECTIONS.values()]
     return [section for section in found if section is not None]
 
 

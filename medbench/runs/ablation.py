@@ -20,20 +20,17 @@ import pyarrow as pa
 from medbench.errors import MedbenchError, RunError
 from medbench.models.chat import clock_at
 from medbench.runs.directory import RunDirectory, safe_name
+from medbench.runs.extras import reason
 from medbench.runs.files import read_json, replacing, write_json
-from medbench.runs.harness import (
-    evaluate_task,
-    gather_requests,
-    load_tasks,
-    quiet_harness,
-    reason,
-    seed_everything,
-)
+from medbench.runs.harness import evaluate_task, gather_requests, quiet_harness
+from medbench.runs.loading import load_tasks, seed_everything
+from medbench.runs.metrics import main_metric
 from medbench.runs.opening import model_source, settings_used, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener, SilentProgress
-from medbench.runs.scores import main_metric
 from medbench.runs.tables import collect_samples
+from medbench.runs.values import column_of
+from medbench.statistics.sufficient import AGGREGATIONS
 
 if TYPE_CHECKING:
     from medbench.models import Ablation, MedbenchLM
@@ -42,6 +39,9 @@ __all__ = ["INTACT", "AblationOutcome", "ablate"]
 
 #: The variant in which nothing is changed.
 INTACT = "intact"
+
+# Columns of a metric's values by their kind.
+_KINDS = {"metric": "value", "counts": "counts", "labels": "labels"}
 
 _SCHEMA = pa.schema(
     [
@@ -142,9 +142,9 @@ class _Scorer:
         self._plan = plan
         self._model = model
         self._tokenizer = model_source(plan.model).tokenizer()
-        names = [task.name for task in plan.tasks if task.name not in plan.failures]
+        runnable = [task for task in plan.tasks if task.name not in plan.failures]
         self.failures = {name: reason(error) for name, error in plan.failures.items()}
-        self._tasks, broken = load_tasks(names, plan.folders, plan.settings)
+        self._tasks, broken = load_tasks(runnable, plan.settings)
         self.failures |= {name: reason(error) for name, error in broken.items()}
         self._requests = gather_requests(
             self._lm(),
@@ -194,10 +194,10 @@ class _Scorer:
 
 
 def _rows(variant: str, task: Any, logged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    metric = main_metric(task)
-    samples = collect_samples(task, logged, metric)
+    samples = collect_samples(task, logged)
+    metric = main_metric(task, samples.metrics)
     metadata = task.config.metadata or {}
-    aggregation = getattr(task.aggregation().get(metric), "__name__", "mean")
+    aggregation = samples.aggregations.get(metric, "mean")
     common = {
         "variant": variant,
         "task": task.config.task,
@@ -207,18 +207,17 @@ def _rows(variant: str, task: Any, logged: Sequence[Mapping[str, Any]]) -> list[
         "aggregation": aggregation,
         "higher_is_better": bool(task.higher_is_better().get(metric, True)),
     }
+    kind, column = column_of(samples.metrics.get(metric, []), aggregation)
+    if kind not in _KINDS or aggregation not in AGGREGATIONS:
+        raise RunError(
+            f"the metric {metric!r} gives a document no number, counts or labels that could be compared",
+            where=str(task.config.task),
+            hint="metadata.main_metric can name another metric of the task",
+        )
     return [
-        common | {"document": row["document"], "cluster": row["cluster"]} | _result(value)
-        for row, value in zip(samples.rows, samples.metrics[metric], strict=True)
+        common | {"document": row["document"], "cluster": row["cluster"], _KINDS[kind]: value}
+        for row, value in zip(samples.rows, column.to_pylist(), strict=True)
     ]
-
-
-def _result(value: Any) -> dict[str, Any]:
-    if not isinstance(value, (tuple, list)):
-        return {"value": float(value)}
-    if len(value) == 3:
-        return {"counts": [int(item) for item in value]}
-    return {"labels": [str(item) for item in value]}
 
 
 def _append(table: pa.Table | None, rows: Sequence[Mapping[str, Any]]) -> pa.Table:

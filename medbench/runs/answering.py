@@ -10,7 +10,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import WorkersError
-from medbench.runs.harness import gather_requests, reason
+from medbench.runs.extras import reason
+from medbench.runs.harness import gather_requests
 from medbench.runs.interruption import GracefulStop
 from medbench.runs.opening import model_source, token_budget
 from medbench.runs.plan import RunPlan

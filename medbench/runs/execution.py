@@ -16,17 +16,11 @@ from medbench.errors import MedbenchError, RunError
 from medbench.models.chat import clock_at
 from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
 from medbench.runs.directory import RunDirectory, find_run, new_run
+from medbench.runs.extras import extra, reason
 from medbench.runs.files import read_json, write_json
-from medbench.runs.harness import (
-    TaskResult,
-    evaluate_task,
-    load_tasks,
-    quiet_harness,
-    reason,
-    seed_everything,
-    write_harness_files,
-)
+from medbench.runs.harness import TaskResult, evaluate_task, quiet_harness, write_harness_files
 from medbench.runs.interruption import GracefulStop
+from medbench.runs.loading import load_tasks, seed_everything
 from medbench.runs.logs import collect_warnings
 from medbench.runs.manifest import Manifest
 from medbench.runs.naming import checkpoint_place
@@ -36,9 +30,9 @@ from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
 from medbench.runs.rescoring import asked_alike, copy_answers, find_answered
 from medbench.runs.routing import stored_routing
-from medbench.runs.scores import group_rows, main_metric, task_rows
+from medbench.runs.scores import group_rows, score_task
 from medbench.runs.store import ResponseStore, StoreError
-from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
+from medbench.runs.tables import ScoreRow, TaskSamples
 from medbench.runs.traces import traced_vocabulary
 from medbench.runs.writing import write_tables
 
@@ -192,7 +186,7 @@ def _evaluate(
     """Evaluate all tasks and write the tables; return why tasks failed, and what to record of the run."""
     started = time.monotonic()
     seed_everything(plan.settings.seed)
-    names = [task.name for task in plan.tasks if task.name not in plan.failures]
+    runnable = [task for task in plan.tasks if task.name not in plan.failures]
     failures = {name: reason(error) for name, error in plan.failures.items()}
     finished: list[TaskResult] = []
     samples: list[TaskSamples] = []
@@ -205,7 +199,7 @@ def _evaluate(
             listener.message(
                 f"the stored answers were damaged; set aside as {store.set_aside.name}, starting over"
             )
-        tasks, broken = load_tasks(names, plan.folders, plan.settings)
+        tasks, broken = load_tasks(runnable, plan.settings)
         if broken and not tasks:
             raise _why_none(broken)
         failures |= {name: reason(error) for name, error in broken.items()}
@@ -222,10 +216,8 @@ def _evaluate(
                 result = evaluate_task(
                     lm, task, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
                 )
-                documents = collect_samples(task, result.samples, main_metric(task))
-                rows = task_rows(
+                documents, rows = score_task(
                     result,
-                    documents,
                     data_source=_source_kind(plan, name),
                     seed=plan.settings.seed,
                     circular=plan.settings.circular,
@@ -240,20 +232,25 @@ def _evaluate(
             finished.append(result)
             samples.append(documents)
             scored.extend(rows)
-        routing = stored_routing(store) if plan.settings.routing != "off" else None
         model_info = lm.get_model_info()
-        vocabulary = None
+        routing, vocabulary = None, None
+        if plan.settings.routing != "off":
+            with extra("routing"):
+                routing = stored_routing(store)
         if plan.settings.routing == "tokens":
-            vocabulary = traced_vocabulary(store, lm.tokenizer, [result.name for result in finished])
+            with extra("the vocabulary of traced tokens"):
+                vocabulary = traced_vocabulary(store, lm.tokenizer, [result.name for result in finished])
     if not finished:
         raise RunError(
             "no task could be evaluated",
             where=str(directory.path),
             hint="\n".join(f"{name}: {why}" for name, why in failures.items()),
         )
-    scored.extend(group_rows(plan.groups, scored))
+    with extra("the average of groups"):
+        scored.extend(group_rows(plan.groups, scored))
     directory.clear_tables()
-    write_harness_files(directory.harness, finished, model_info)
+    with extra("what lm-eval itself would write"):
+        write_harness_files(directory.harness, finished, model_info)
     if vocabulary is not None:
         write_json(directory.vocabulary, vocabulary)
     write_tables(directory, samples, scored, routing)
@@ -278,8 +275,9 @@ def _why_none(broken: Mapping[str, Exception]) -> MedbenchError:
 
 def _source_kind(plan: RunPlan, name: str) -> str:
     """Where the documents of a task come from; ``task`` for one that brings its own."""
-    dataset = next(task.dataset for task in plan.tasks if task.name == name)
-    return plan.sources[dataset].kind if dataset in plan.sources else "task"
+    task = next(task for task in plan.tasks if task.name == name)
+    known = plan.sources.get(task.dataset or "") if task.own_data else None
+    return "task" if known is None else known.kind
 
 
 def _plan_fields(plan: RunPlan) -> dict[str, Any]:

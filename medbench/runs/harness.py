@@ -1,4 +1,4 @@
-"""lm-eval as the substrate: loading tasks, evaluating one at a time, and writing its own result files.
+"""lm-eval as the substrate: evaluating tasks one at a time, and writing its own result files.
 
 The requests of all tasks are answered together, in common batches, into the response store. Then each task is
 evaluated by itself through :func:`lm_eval.evaluator.evaluate`, its answers coming from the store: a task that
@@ -10,30 +10,28 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import random
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
 
-from medbench.errors import MedbenchError, RunError
-from medbench.runs.askable import settle_documents
+from medbench.errors import RunError
 from medbench.runs.caching import fresh_datasets
+from medbench.runs.directory import safe_name
 from medbench.runs.files import replacing, write_json
+from medbench.runs.loading import rewind
 from medbench.runs.privacy import scrub_values
 from medbench.runs.settings import RunSettings
 
 __all__ = [
     "TaskResult",
     "evaluate_task",
-    "load_tasks",
+    "gather_requests",
     "quiet_harness",
-    "reason",
-    "seed_everything",
     "write_harness_files",
 ]
 
@@ -52,17 +50,25 @@ class TaskResult:
         results: lm-eval's results dictionary, without the samples.
         samples: The logged samples of the task's first filter pipeline, in document order.
         filter: Name of that pipeline.
+        further: Those of its other pipelines, by name.
     """
 
     task: Any
     results: dict[str, Any]
     samples: list[dict[str, Any]]
     filter: str
+    further: Mapping[str, list[dict[str, Any]]] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         """The task's name."""
         return str(self.task.config.task)
+
+    @property
+    def scores(self) -> Mapping[str, Any]:
+        """lm-eval's scores by ``metric,filter``, among them its name, alias and number of documents."""
+        found: Mapping[str, Any] = self.results["results"][self.name]
+        return found
 
 
 @contextmanager
@@ -74,19 +80,24 @@ def quiet_harness(*, allow_code: bool = False) -> Iterator[None]:
     Args:
         allow_code: Whether tasks may do as they please, so that lm-eval renders their templates itself.
     """
+    import datasets
     import lm_eval.api.task as module
 
     logger = logging.getLogger("lm_eval")
     level, bar = logger.level, module.tqdm
+    bars = datasets.utils.logging.is_progress_bar_enabled()
     logger.setLevel(logging.ERROR)
     # tqdm reads its environment variable when it is first imported, long before this may be called.
     module.tqdm = partial(bar, disable=True)
+    datasets.disable_progress_bars()
     try:
         with fresh_datasets(), nullcontext() if allow_code else _sandboxed_templates():
             yield
     finally:
         logger.setLevel(level)
         module.tqdm = bar
+        if bars:
+            datasets.enable_progress_bars()
 
 
 @contextmanager
@@ -104,49 +115,6 @@ def _sandboxed_templates() -> Iterator[None]:
         module.env = own
 
 
-def load_tasks(
-    names: Sequence[str], folders: Sequence[Path], settings: RunSettings
-) -> tuple[dict[str, Any], dict[str, Exception]]:
-    """Instantiate lm-eval tasks with their documents.
-
-    Args:
-        names: Leaf task names.
-        folders: Folders with task YAMLs, the shipped one first.
-        settings: Settings of the run; data settings reach ``medbench.data.load`` as metadata.
-
-    Returns:
-        The tasks by name, and the failures by name.
-    """
-    # Both must be imported before anything else registers, or the built-in metrics and models vanish.
-    import lm_eval.api.metrics
-    import lm_eval.models  # noqa: F401
-    from lm_eval.tasks import TaskManager
-
-    from medbench.catalog.index import build_index
-
-    metadata = {
-        "data_dir": settings.data_dir,
-        "data_source": settings.data_source,
-        "shuffle_options": settings.shuffle_options,
-        "circular": settings.circular,
-    }
-    # Each task by its file: lm-eval's own search takes a later file of the same name, and reads files that
-    # the catalog, whose definitions were judged, leaves out.
-    definitions = build_index(folders[1:]).tasks
-    manager = TaskManager(include_defaults=False, metadata=metadata)
-    tasks: dict[str, Any] = {}
-    failures: dict[str, Exception] = {}
-    for name in names:
-        try:
-            task = manager.load([str(definitions[name].path)])["tasks"][name]
-            _set_fewshot(task, settings)
-            settle_documents(task, settings, definitions)
-            tasks[name] = task
-        except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name
-            failures[name] = error
-    return tasks, failures
-
-
 def gather_requests(
     lm: Any, tasks: Mapping[str, Any], settings: RunSettings, *, chat_template: bool, system: str | None
 ) -> dict[str, list[Any]]:
@@ -159,7 +127,7 @@ def gather_requests(
     """
     requests: dict[str, list[Any]] = {}
     for name, task in tasks.items():
-        seed_everything(settings.seed)
+        rewind(task, settings)
         try:
             task.build_all_requests(
                 limit=None if (chosen := _documents(task, settings)) else settings.limit,
@@ -185,7 +153,7 @@ def evaluate_task(
     from lm_eval.evaluator import evaluate
 
     name = task.config.task
-    seed_everything(settings.seed)
+    rewind(task, settings)
     chosen = _documents(task, settings)
     results: dict[str, Any] = evaluate(
         lm=lm,
@@ -197,23 +165,18 @@ def evaluate_task(
         system_instruction=system or None,
         apply_chat_template=chat_template,
         fewshot_as_multiturn=chat_template,
+        confirm_run_unsafe_code=True,  # a task that asks for it was let in with --allow-code
     )
     samples = results.pop("samples")[name]
     if not samples:
         raise RunError("the task has no documents", where=name)
-    first = samples[0]["filter"]
-    ordered = sorted((s for s in samples if s["filter"] == first), key=lambda s: s["doc_id"])
-    return TaskResult(task=task, results=results, samples=ordered, filter=first)
-
-
-def seed_everything(seed: int) -> None:
-    """Seed the global generators that tasks and the harness may draw from."""
-    import numpy as np
-    import torch
-
-    random.seed(seed)
-    np.random.seed(seed)
-    torch.manual_seed(seed)
+    pipelines: dict[str, list[dict[str, Any]]] = {}
+    for sample in samples:
+        pipelines.setdefault(sample["filter"], []).append(sample)
+    for logged in pipelines.values():
+        logged.sort(key=lambda sample: int(sample["doc_id"]))
+    first, *others = pipelines
+    return TaskResult(task, results, pipelines[first], first, {name: pipelines[name] for name in others})
 
 
 def write_harness_files(folder: Path, finished: Sequence[TaskResult], config: Mapping[str, Any]) -> None:
@@ -225,43 +188,32 @@ def write_harness_files(folder: Path, finished: Sequence[TaskResult], config: Ma
         for key, value in result.results.items():
             if isinstance(value, dict):
                 merged.setdefault(key, {}).update(value)
-        parts = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in result.samples)
+        parts = "".join(s["doc_hash"] + s["prompt_hash"] + s["target_hash"] for s in _logged(result))
         hashes[result.name] = hashlib.sha256(parts.encode("utf-8")).hexdigest()
     merged |= {"config": dict(config), "task_hashes": hashes, "date": time.time()}
     write_json(folder / f"results_{stamp}.json", scrub_values(_without_places(merged)))
     for result in finished:
         with (
-            replacing(folder / f"samples_{result.name}_{stamp}.jsonl") as temporary,
-            temporary.open("w", encoding="utf-8") as lines,
+            replacing(folder / f"samples_{safe_name(result.name)}_{stamp}.jsonl") as temporary,
+            temporary.open("w", encoding="utf-8", errors="backslashreplace") as lines,
         ):
-            for sample in result.samples:
+            for sample in _logged(result):
                 lines.write(json.dumps(_as_lm_eval_writes(sample), ensure_ascii=False, default=str) + "\n")
 
 
-def _set_fewshot(task: Any, settings: RunSettings) -> None:
-    count = (
-        settings.num_fewshot if settings.num_fewshot is not None else (task.get_config("num_fewshot") or 0)
-    )
-    if count and not (task.config.fewshot_split or (task.config.fewshot_config and task.fewshot_cfg.samples)):
-        raise RunError(
-            "the task has no examples set apart for few-shot prompts",
-            where=task.config.task,
-            hint="use --num-fewshot 0; examples drawn from the test documents would leak answers",
-        )
-    if count and (available := len(task.fewshot_docs())) < count:
-        raise RunError(
-            f"{count} examples were asked for, but the task has {available}",
-            where=task.config.task,
-            hint=f"use --num-fewshot {available} or fewer",
-        )
-    task.set_config("num_fewshot", count)
-    task.set_fewshot_seed(settings.seed)
+def _logged(result: TaskResult) -> Iterator[dict[str, Any]]:
+    """The samples of all pipelines, one pipeline after the other, as lm-eval lists them."""
+    yield from result.samples
+    for samples in result.further.values():
+        yield from samples
 
 
 def _documents(task: Any, settings: RunSettings) -> list[int] | None:
     """Indices of every rotation of the first questions; ``None`` where the limit itself will do."""
+    if not settings.circular or settings.limit is None:
+        return None
     documents = task.eval_docs
-    if not settings.circular or settings.limit is None or "origin" not in documents.features:
+    if "origin" not in getattr(documents, "features", ()):
         return None
     wanted = set(list(dict.fromkeys(documents["origin"]))[: settings.limit])
     return [index for index, origin in enumerate(documents["origin"]) if origin in wanted]
@@ -280,10 +232,3 @@ def _without_places(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_places(item) for key, item in value.items() if key not in _PLACES}
     return value
-
-
-def reason(error: Exception) -> str:
-    """One line that says why a task failed."""
-    if isinstance(error, MedbenchError):
-        return str(error)
-    return f"{type(error).__name__}: {error}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
@@ -12,10 +13,11 @@ from typing import Any
 
 from medbench.runs.directory import RunDirectory
 from medbench.runs.files import read_json, write_json
+from medbench.runs.logs import collect_warnings
 from medbench.runs.privacy import scrub_values
 from medbench.version import __version__
 
-__all__ = ["Manifest", "environment"]
+__all__ = ["Manifest", "environment", "noting_warnings"]
 
 _PACKAGES = (
     "torch",
@@ -73,6 +75,24 @@ class Manifest:
     def finish(self, status: str, fields: Mapping[str, Any]) -> None:
         """Record how the attempt ended."""
         self.update({**fields, "status": status, "ended": _now()})
+
+
+@contextmanager
+def noting_warnings(directory: RunDirectory, earlier: Iterable[str]) -> Iterator[dict[str, None]]:
+    """Keep the warnings of what is made of a run after its end, in its manifest as well.
+
+    Args:
+        directory: The run.
+        earlier: Its warnings so far.
+
+    Yields:
+        All warnings, as the keys of a dictionary that fills up.
+    """
+    before = list(earlier)
+    with collect_warnings(earlier=before) as said:
+        yield said
+    if list(said) != before:
+        write_json(directory.manifest, read_json(directory.manifest) | {"warnings": scrub_values(list(said))})
 
 
 def environment() -> dict[str, Any]:

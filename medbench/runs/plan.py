@@ -130,12 +130,13 @@ def make_plan(
     )
     outside = selection.folders[1:]
     if settings.data_source not in ("hub", "samples"):
-        require_any([task.dataset for task in selection.tasks if task.dataset], settings.data_dir, outside)
+        named = [task.dataset for task in selection.tasks if task.dataset and task.own_data]
+        require_any(named, settings.data_dir, outside)
     sources: dict[str, Source] = {}
     failures: dict[str, Exception] = {}
     for task in selection.tasks:
-        if task.dataset is None or task.dataset in sources:
-            continue
+        if task.dataset is None or not task.own_data or task.dataset in sources:
+            continue  # a task that brings its documents itself may call them what it likes
         try:
             found = resolve(task.dataset, settings.data_dir, settings.data_source, outside)
             sources[task.dataset] = settle(found, outside)
@@ -151,7 +152,11 @@ def make_plan(
         protocol=settle_protocol(model, settings),
         fingerprint=fingerprint,
         tasks=tuple(selection.tasks),
-        groups=tuple(Group(group.name, group.members, group.macro) for group in selection.groups),
+        groups=tuple(
+            # A shipped group has one average, whichever metrics lm-eval would average beside it.
+            Group(group.name, group.members, group.macro, () if group.shipped else group.aggregates)
+            for group in selection.groups
+        ),
         folders=tuple(selection.folders),
         sources=sources,
         settings=settings,

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
-import json
+import logging
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pyarrow as pa
 
-from medbench.errors import RunError
+from medbench.runs.extras import extra
+from medbench.runs.metrics import ABSENT, aggregation_names, as_number, main_metric
+from medbench.runs.values import as_json, column_of, storable
+from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 
 if TYPE_CHECKING:
     from medbench.statistics import Interval
 
 __all__ = ["ScoreRow", "TaskSamples", "collect_samples", "samples_table", "scores_table"]
+
+_LOG = logging.getLogger(__name__)
 
 _SAMPLE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("task", pa.dictionary(pa.int32(), pa.string())),
@@ -46,12 +50,16 @@ class TaskSamples:
 
     Attributes:
         rows: A dict per document with the fixed columns of ``samples.parquet``.
-        metrics: For each metric the documents' values in the order of ``rows``: numbers, (tp, fp, fn)
-            counts or (gold, predicted) labels.
+        metrics: For each metric the documents' values in the order of ``rows``, as its aggregation takes
+            them; ``ABSENT`` where the task gave a document none.
+        aggregations: Name of the aggregation of each metric.
+        further: Likewise the metrics of each further filter pipeline, by the pipeline's name.
     """
 
     rows: list[dict[str, Any]]
     metrics: dict[str, list[Any]] = field(default_factory=dict)
+    aggregations: Mapping[str, str] = field(default_factory=dict)
+    further: Mapping[str, dict[str, list[Any]]] = field(default_factory=dict)
 
     @property
     def clusters(self) -> list[str]:
@@ -76,67 +84,72 @@ class ScoreRow:
     details: Mapping[str, Any]
 
 
-def collect_samples(task: Any, logged: Sequence[Mapping[str, Any]], main_metric: str | None) -> TaskSamples:
+def collect_samples(
+    task: Any,
+    logged: Sequence[Mapping[str, Any]],
+    further: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+) -> TaskSamples:
     """Turn the samples that lm-eval logged for one task into rows and metric columns.
+
+    A column that cannot be made of some document, whatever the task's documents hold, is left empty there and
+    said once; the values of metrics are always kept.
 
     Args:
         task: The lm-eval task, asked for the choices of its documents.
-        logged: lm-eval's sample records; all of one filter.
-        main_metric: The metric that fills ``score``.
+        logged: lm-eval's sample records of the first filter pipeline.
+        further: Those of other pipelines, the same documents in the same order.
     """
-    from medbench.scoring.exams import read_answer
-
-    rows: list[dict[str, Any]] = []
-    metrics: dict[str, list[Any]] = {name: [] for name in (logged[0]["metrics"] if logged else [])}
-    name = task.config.task
-    for sample in logged:
-        doc = sample["doc"]
-        document = str(doc.get("id", sample["doc_id"]))
+    name = str(task.config.task)
+    metrics = _metric_values(logged)
+    aggregations = aggregation_names(task, metrics)
+    main = main_metric(task, metrics)
+    # What only all documents together are scored by says nothing of how right one of them is.
+    plain = aggregations.get(main) not in CORPUS_AGGREGATIONS
+    faults: dict[str, str] = {}
+    rows = []
+    for sample, names in zip(logged, _documents(logged), strict=True):
         row: dict[str, Any] = {
             "task": name,
             "doc_id": sample["doc_id"],
-            "document": document,
-            "cluster": str(doc.get("cluster") or document),
-            "doc_hash": sample["doc_hash"],
-            "prompt_hash": sample["prompt_hash"],
-            "target_hash": sample["target_hash"],
-            "prompt": sample["arguments"][0][0],
-            "target": _target(task, sample),
+            **names,
+            **{key: sample[key] for key in ("doc_hash", "prompt_hash", "target_hash")},
             "filter": sample["filter"],
         }
-        if task.OUTPUT_TYPE == "multiple_choice":
-            row |= _choice_columns(task.doc_to_choice(doc), sample["filtered_resps"])
-        else:
-            row |= _text_columns(sample["filtered_resps"][0])
-            if "letters" in doc:
-                row["answer"] = read_answer(doc, sample["filtered_resps"][0])
-        for metric, values in metrics.items():
-            values.append(sample[metric])
-        main = sample.get(main_metric) if main_metric else None
-        row["score"] = float(main) if isinstance(main, Real) else None
+        for maker in (_prompt, _target, _answer):
+            try:
+                row |= maker(task, sample)
+            except Exception as error:  # noqa: BLE001 - documents from outside may hold anything
+                faults.setdefault(maker.__name__.strip("_"), f"{type(error).__name__}: {error}")
+        row["score"] = as_number(sample.get(main)) if plain else None
         rows.append(row)
-    return TaskSamples(rows=rows, metrics=metrics)
+    for what, why in faults.items():
+        _LOG.warning("%s: the %s of some documents cannot be shown: %s", name, what, why)
+    others = {pipeline: _metric_values(samples) for pipeline, samples in (further or {}).items()}
+    every = dict.fromkeys(metric for values in (metrics, *others.values()) for metric in values)
+    return TaskSamples(rows, metrics, aggregation_names(task, every), others)
 
 
 def samples_table(tasks: Iterable[TaskSamples]) -> pa.Table:
-    """Join the documents of all tasks into one table, with a column per metric.
-
-    Raises:
-        RunError: A metric returned something that is neither a number, counts nor labels.
-    """
+    """Join the documents of all tasks into one table, with a column per metric and filter pipeline."""
     parts = []
     for samples in tasks:
-        columns = {
-            name: pa.array([row.get(name) for row in samples.rows], type=kind)
-            for name, kind in _SAMPLE_FIELDS
-        }
-        for metric, values in samples.metrics.items():
-            name, column = _metric_column(metric, values)
-            columns[name] = column
-        parts.append(pa.table(columns))
+        with extra(f"the table of documents of {samples.rows[0]['task'] if samples.rows else 'a task'}"):
+            parts.append(_task_table(samples))
     if not parts:
         return pa.schema(list(_SAMPLE_FIELDS)).empty_table()
     return pa.concat_tables(parts, promote_options="default").unify_dictionaries()
+
+
+def _task_table(samples: TaskSamples) -> pa.Table:
+    columns = {
+        name: pa.array([_cell(row.get(name)) for row in samples.rows], type=kind)
+        for name, kind in _SAMPLE_FIELDS
+    }
+    for pipeline, metrics in (("", samples.metrics), *samples.further.items()):
+        for metric, values in metrics.items():
+            kind, column = column_of(values, samples.aggregations.get(metric, "mean"))
+            columns[f"{kind}.{metric},{pipeline}" if pipeline else f"{kind}.{metric}"] = column
+    return pa.table(columns)
 
 
 def scores_table(rows: Sequence[ScoreRow]) -> pa.Table:
@@ -174,17 +187,58 @@ def scores_table(rows: Sequence[ScoreRow]) -> pa.Table:
     )
 
 
-def _target(task: Any, sample: Mapping[str, Any]) -> str:
+def _cell(value: Any) -> Any:
+    return [storable(item) for item in value] if isinstance(value, list) else storable(value)
+
+
+def _metric_values(logged: Sequence[Mapping[str, Any]]) -> dict[str, list[Any]]:
+    """Values by metric; a task need not give every metric for every document."""
+    names = dict.fromkeys(name for sample in logged for name in sample["metrics"])
+    return {
+        name: [sample[name] if name in sample["metrics"] else ABSENT for sample in logged] for name in names
+    }
+
+
+def _documents(logged: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """Name and cluster of each document. A column ``id`` need not tell documents apart; names do."""
+    seen: Counter[str] = Counter()
+    found = []
+    for sample in logged:
+        doc = sample["doc"] if isinstance(sample["doc"], Mapping) else {}
+        known = doc.get("id")
+        name = str(sample["doc_id"] if known in (None, "") else known)
+        seen[name] += 1
+        if seen[name] > 1:
+            name = f"{name}#{seen[name] - 1}"
+        found.append({"document": name, "cluster": str(doc.get("cluster") or name)})
+    return found
+
+
+def _prompt(task: Any, sample: Mapping[str, Any]) -> dict[str, Any]:
+    del task
+    return {"prompt": str(sample["arguments"][0][0])}
+
+
+def _target(task: Any, sample: Mapping[str, Any]) -> dict[str, Any]:
     target = sample["target"]
+    if task.OUTPUT_TYPE == "multiple_choice" and getattr(task, "multiple_input", 0):
+        target = task.doc_to_text(sample["doc"])  # the options are prompts, and this numbers the right one
     if isinstance(target, int) and task.OUTPUT_TYPE == "multiple_choice":
         choices = task.doc_to_choice(sample["doc"])
-        return str(choices[target]) if 0 <= target < len(choices) else str(target)
-    return target if isinstance(target, str) else json.dumps(target, ensure_ascii=False, default=str)
+        target = str(choices[target]) if 0 <= target < len(choices) else str(target)
+    return {"target": target if isinstance(target, str) else as_json(target)}
+
+
+def _answer(task: Any, sample: Mapping[str, Any]) -> dict[str, Any]:
+    if task.OUTPUT_TYPE == "multiple_choice":
+        return _choice_columns(task.doc_to_choice(sample["doc"]), sample["filtered_resps"])
+    return _text_columns(sample)
 
 
 def _choice_columns(choices: Sequence[str], responses: Sequence[tuple[float, bool]]) -> dict[str, Any]:
+    # Further responses are those to the options alone, without the prompt (acc_mutual_info).
     logprobs = [float(logprob) for logprob, _ in responses[: len(choices)]]
-    chosen = str(choices[int(np.argmax(logprobs))])
+    chosen = str(choices[max(range(len(logprobs)), key=logprobs.__getitem__)])
     return {
         "response": chosen,
         "answer": chosen,
@@ -193,32 +247,20 @@ def _choice_columns(choices: Sequence[str], responses: Sequence[tuple[float, boo
     }
 
 
-def _text_columns(response: Any) -> dict[str, Any]:
-    return {
-        "response": getattr(response, "raw", str(response)),
-        "first_pass": getattr(response, "first_pass", None),
-        "second_pass": getattr(response, "second_pass", None),
-        "truncated": getattr(response, "truncated", None),
+def _text_columns(sample: Mapping[str, Any]) -> dict[str, Any]:
+    """What the model wrote, and what filters or the reader of exams made of it."""
+    from medbench.scoring.exams import read_answer
+
+    written, read = sample["resps"][0][0], sample["filtered_resps"][0]
+    doc = sample["doc"]
+    columns = {
+        "response": getattr(written, "raw", str(written)),
+        "first_pass": getattr(written, "first_pass", None),
+        "second_pass": getattr(written, "second_pass", None),
+        "truncated": getattr(written, "truncated", None),
     }
-
-
-def _metric_column(metric: str, values: Sequence[Any]) -> tuple[str, pa.Array]:
-    first = values[0]
-    if isinstance(first, (Real, np.generic)):
-        return f"metric.{metric}", pa.array([float(value) for value in values], pa.float64())
-    if (
-        isinstance(first, Sequence)
-        and len(first) == 3
-        and all(isinstance(item, (int, np.integer)) for item in first)
-    ):
-        return f"counts.{metric}", pa.array(
-            [[int(item) for item in value] for value in values], pa.list_(pa.int64())
-        )
-    if isinstance(first, Sequence) and len(first) == 2 and not isinstance(first, str):
-        return f"labels.{metric}", pa.array(
-            [[str(item) for item in value] for value in values], pa.list_(pa.string())
-        )
-    raise RunError(
-        f"metric {metric!r} gave {first!r}, which is neither a number, (tp, fp, fn) nor (gold, predicted)",
-        hint="let process_results return one of these; see docs/architecture.md",
-    )
+    if isinstance(doc, Mapping) and {"letters", "options"} <= doc.keys():
+        columns["answer"] = read_answer(doc, read)
+    elif read != written:
+        columns["answer"] = read if isinstance(read, str) else as_json(read)
+    return columns

@@ -135,16 +135,18 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
     from medbench.models import MedbenchLM
     from medbench.models.choices import router_choices
     from medbench.models.molora import molora_linears
-    from medbench.runs.harness import gather_requests, load_tasks, quiet_harness, reason
+    from medbench.runs.extras import reason
+    from medbench.runs.harness import gather_requests, quiet_harness
+    from medbench.runs.loading import load_tasks
     from medbench.runs.opening import model_source
 
     message(f"loading {plan.model.model}")
     source = model_source(plan.model)
     model = source.model()
     lm = MedbenchLM(model=model, tokenizer=source.tokenizer(), routing="off", seed=plan.settings.seed)
-    names = [task.name for task in plan.tasks if task.name not in plan.failures]
+    runnable = [task for task in plan.tasks if task.name not in plan.failures]
     with quiet_harness(allow_code=plan.allow_code):
-        tasks, broken = load_tasks(names, plan.folders, plan.settings)
+        tasks, broken = load_tasks(runnable, plan.settings)
         requests = gather_requests(
             lm, tasks, plan.settings, chat_template=plan.chat_template, system=plan.system_prompt
         )

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from medbench.runs.directory import RunDirectory
+from medbench.runs.extras import extra
 from medbench.runs.files import replacing
 from medbench.runs.tables import ScoreRow, TaskSamples, samples_table, scores_table
 
@@ -27,9 +28,10 @@ def write_tables(
     with replacing(directory.samples) as temporary:
         pq.write_table(samples_table(samples), temporary, compression="zstd")
     if routing is not None:
-        frame = routing.to_frame()
         done = {row["task"] for part in samples for row in part.rows[:1]}
-        with replacing(directory.routing) as temporary:
-            frame[frame["task"].isin(done)].to_parquet(temporary, compression="zstd", index=False)
+        with extra("routing"):
+            frame = routing.to_frame()
+            with replacing(directory.routing) as temporary:
+                frame[frame["task"].isin(done)].to_parquet(temporary, compression="zstd", index=False)
     with replacing(directory.scores) as temporary:
         pq.write_table(scores_table(scored), temporary, compression="zstd")

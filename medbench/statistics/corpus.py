@@ -97,7 +97,9 @@ def _brier(items: Sequence[Any]) -> CorpusRows:
 
 def _text(aggregation: str) -> Callable[[Sequence[Any]], CorpusRows]:
     def build(items: Sequence[Any]) -> CorpusRows:
-        from sacrebleu.metrics import BLEU, CHRF, TER
+        from sacrebleu.metrics.bleu import BLEU
+        from sacrebleu.metrics.chrf import CHRF
+        from sacrebleu.metrics.ter import TER
 
         makers: dict[str, Callable[[], Any]] = {
             "bleu": BLEU,

@@ -25,7 +25,14 @@ from medbench.statistics.intervals import (
     standard_error,
 )
 from medbench.statistics.resampling import DRAWS, bootstrap_totals, swap_totals
-from medbench.statistics.sufficient import LABEL_AGGREGATIONS, Floats, Sufficient, cluster_codes, sufficient
+from medbench.statistics.sufficient import (
+    BOUNDED_AGGREGATIONS,
+    LABEL_AGGREGATIONS,
+    Floats,
+    Sufficient,
+    cluster_codes,
+    sufficient,
+)
 
 __all__ = [
     "Paired",
@@ -117,7 +124,8 @@ def paired(
         low, high, method = found.low, found.high, found.method
         error, _ = standard_error(change, codes)
     else:
-        low, high, method, error = _bootstrap_difference(one, two, codes, seed, confidence, draws)
+        span = _DIFFERENCES if aggregation in BOUNDED_AGGREGATIONS else None
+        low, high, method, error = _bootstrap_difference(one, two, codes, span, seed, confidence, draws)
     if method == "rule-of-three":
         # The error that has these limits: documents that all agree show none of their own.
         error = max(high - difference, difference - low) / float(special.ndtri(0.5 + confidence / 2))
@@ -187,11 +195,12 @@ def _bootstrap_difference(
     one: Sufficient,
     two: Sufficient,
     codes: NDArray[np.intp] | None,
+    span: tuple[float, float] | None,
     seed: int,
     confidence: float,
     draws: int,
 ) -> tuple[float, float, str, float]:
-    """Limits of the difference, their method and the standard error."""
+    """Limits of the difference (within ``span``, if it has any), their method and the standard error."""
     method = "bootstrap" if codes is None else "bootstrap-clustered"
     if codes is not None:
         one, two = one.by_cluster(codes), two.by_cluster(codes)
@@ -200,7 +209,7 @@ def _bootstrap_difference(
     change = sampled[:, 0] - sampled[:, 1]
     low, high = percentile_interval(change, units, confidence)
     if math.isnan(low) or alike(low, high):
-        low, high, method = agreeing_interval(one.value - two.value, units, _DIFFERENCES, confidence)
+        low, high, method = agreeing_interval(one.value - two.value, units, span, confidence)
     return low, high, method, float(change.std(ddof=1))
 
 

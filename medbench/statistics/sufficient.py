@@ -20,6 +20,7 @@ from medbench.statistics.corpus import CORPUS_AGGREGATIONS, corpus_rows
 __all__ = [
     "AGGREGATIONS",
     "BOUNDED_AGGREGATIONS",
+    "COUNT_AGGREGATIONS",
     "LABEL_AGGREGATIONS",
     "Sufficient",
     "cluster_codes",

@@ -81,8 +81,35 @@ def test_foreign_tasks_join_and_never_replace(tmp_path: Path) -> None:
     assert not index.tasks["my_task"].shipped
     assert index.tags["mine"] == ("my_task",)
     task(tmp_path / "b", "pubmedqa")
-    with pytest.raises(CatalogError, match="'pubmedqa' is taken by a shipped"):
-        build_index([tmp_path])
+    index = build_index([tmp_path])
+    longer = f"{tmp_path.name}/pubmedqa"
+    assert index.tasks["pubmedqa"].shipped
+    assert index.tasks[longer].name == longer
+    (found,) = resolve_tasks([longer], [tmp_path]).tasks
+    assert (found.name, found.shipped) == (longer, False)
+    with pytest.raises(CatalogError, match="of a shipped task and of one from outside") as caught:
+        resolve_tasks(["pubmedqa"], [tmp_path])
+    assert longer in str(caught.value.hint)
+    # Neither a shipped group nor another name is touched by it.
+    assert all(definition.shipped for definition in resolve_tasks(["medbench_all"], [tmp_path]).tasks)
+
+
+def test_a_name_twice_in_a_folder_is_a_fault_of_that_name_alone(tmp_path: Path) -> None:
+    task(tmp_path / "a", "twice")
+    task(tmp_path / "b", "twice", "tag: other\n")
+    task(tmp_path / "c", "once")
+    assert [found.name for found in resolve_tasks(["once"], [tmp_path]).tasks] == ["once"]
+    with pytest.raises(CatalogError, match="'twice' is taken by"):
+        resolve_tasks(["twice"], [tmp_path])
+
+
+def test_a_group_means_the_tasks_of_its_own_folder(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    task(mine, "pubmedqa")
+    (mine / "group.yaml").write_text("group: my_group\ntask: [pubmedqa, medqa_us]\n", encoding="utf-8")
+    selection = resolve_tasks(["my_group"], [mine])
+    assert [found.name for found in selection.tasks] == ["mine/pubmedqa", "medqa_us"]
+    assert selection.groups[0].members == ("mine/pubmedqa", "medqa_us")
 
 
 def test_one_broken_file_hides_no_other(tmp_path: Path) -> None:

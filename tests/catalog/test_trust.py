@@ -122,7 +122,8 @@ def test_functions_that_an_including_file_replaces_need_leave(tmp_path: Path) ->
 def test_functions_of_a_group_need_leave(tmp_path: Path) -> None:
     (tmp_path / "own.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
     (tmp_path / "group.yaml").write_text(
-        "group: ours\ntask: [pubmedqa]\naggregate_metric_list: [{aggregation: !function own.f}]\n",
+        "group: ours\ntask: [pubmedqa]\n"
+        "aggregate_metric_list: [{metric: acc, aggregation: !function own.f}]\n",
         encoding="utf-8",
     )
     with pytest.raises(CatalogError, match=r"own\.f"):

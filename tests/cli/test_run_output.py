@@ -14,7 +14,7 @@ import pytest
 
 import medbench.demo
 from medbench.cli.main import main
-from medbench.runs import harness
+from medbench.runs import loading
 from tests.models import checkpoints as cp
 from tests.models.tokenizers import write_tokenizer
 
@@ -42,13 +42,13 @@ def mine(tmp_path: Path) -> Path:
 def test_json_holds_settings_and_every_score(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seed_everything = harness.seed_everything
+    seed_everything = loading.seed_everything
 
     def talking(seed: int) -> None:
         sys.stdout.write("tasks and libraries may print\n")
         seed_everything(seed)
 
-    monkeypatch.setattr(harness, "seed_everything", talking)
+    monkeypatch.setattr(loading, "seed_everything", talking)
     words = ["--shuffle-options", "3", "--system-prompt", "Be brief.", "--no-chat-template"]
     found, said = run_json(tmp_path, capsys, *words)
     assert "may print" in said

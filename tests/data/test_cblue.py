@@ -234,7 +234,8 @@ def test_converted_rows_score_as_gold(task: str, tmp_path: Path, monkeypatch: py
     """Through the task itself: the rows are found in a data folder, and their targets are read back."""
     from medbench.catalog import build_index
     from medbench.checks.oracles import GoldLM
-    from medbench.runs.harness import evaluate_task, load_tasks, quiet_harness
+    from medbench.runs.harness import evaluate_task, quiet_harness
+    from medbench.runs.loading import load_tasks
     from medbench.runs.settings import RunSettings
 
     name = f"promptcblue_{task.lower().replace('-', '_')}"
@@ -244,7 +245,7 @@ def test_converted_rows_score_as_gold(task: str, tmp_path: Path, monkeypatch: py
     settings = RunSettings(data_dir=str(tmp_path / "data"))
     index = build_index()
     with quiet_harness():
-        tasks, failures = load_tasks([name], index.folders, settings)
+        tasks, failures = load_tasks([index.tasks[name]], settings)
         assert not failures
         result = evaluate_task(
             GoldLM(tasks[name], 0), tasks[name], settings, chat_template=False, system=None

@@ -8,11 +8,12 @@ from typing import Any
 
 import pytest
 
-from medbench.catalog import resolve_tasks
-from medbench.catalog.paths import definitions_folder
+from medbench.catalog import build_index, resolve_tasks
+from medbench.catalog.tasks import TaskDefinition
 from medbench.checks import check_tasks
 from medbench.errors import CatalogError
-from medbench.runs.harness import load_tasks, quiet_harness
+from medbench.runs.harness import quiet_harness
+from medbench.runs.loading import load_tasks
 from medbench.runs.settings import RunSettings
 
 LEAK = "{{ [lipsum] | join('', '__globals__.os.environ.MEDBENCH_TEST_SECRET') }}"
@@ -56,9 +57,12 @@ def define(folder: Path, name: str, extra: str, file: str = "") -> None:
 
 
 def load(folder: Path, name: str, *, allow_code: bool = False) -> tuple[dict[str, Any], dict[str, Exception]]:
-    folders = [definitions_folder("tasks"), folder]
     with quiet_harness(allow_code=allow_code):
-        return load_tasks([name], folders, RunSettings(data_source="samples"))
+        return load_tasks([defined(folder, name)], RunSettings(data_source="samples"))
+
+
+def defined(folder: Path, name: str) -> TaskDefinition:
+    return build_index([folder]).tasks[name]
 
 
 @pytest.mark.parametrize("key", ["doc_to_text", "description", "gen_prefix"])
@@ -66,7 +70,7 @@ def test_a_template_that_was_never_judged_reaches_nothing(key: str, folder: Path
     extra = f'{key}: "{LEAK}"' + ("" if key == "doc_to_text" else "\ndoc_to_text: question")
     define(folder, "mine", extra)
     with quiet_harness():
-        tasks, failures = load_tasks(["mine"], [definitions_folder("tasks"), folder], RunSettings())
+        tasks, failures = load_tasks([defined(folder, "mine")], RunSettings())
         texts = []
         for task in tasks.values():
             for read in (task.doc_to_text, task.doc_to_prefix, _description(task)):
@@ -85,7 +89,7 @@ def _description(task: Any) -> Any:
 def test_with_leave_templates_are_lm_evals_own_business(folder: Path) -> None:
     define(folder, "mine", f'doc_to_text: "{LEAK}"')
     with quiet_harness(allow_code=True):
-        tasks, failures = load_tasks(["mine"], [definitions_folder("tasks"), folder], RunSettings())
+        tasks, failures = load_tasks([defined(folder, "mine")], RunSettings())
         assert not failures
         assert tasks["mine"].doc_to_text(tasks["mine"].eval_docs[0]) == "not-for-any-prompt"
 
@@ -110,7 +114,7 @@ def test_documents_are_never_rendered(folder: Path) -> None:
         "description: '{{start}}'\ngen_prefix: start",
     )
     with quiet_harness():
-        tasks, failures = load_tasks(["mine"], [definitions_folder("tasks"), folder], RunSettings())
+        tasks, failures = load_tasks([defined(folder, "mine")], RunSettings())
         assert not failures
         task = tasks["mine"]
         for row in ROWS:
@@ -155,7 +159,7 @@ def test_a_file_that_the_catalog_leaves_out_takes_no_name(file: str, head: str, 
 def test_a_name_that_is_taken_stays_taken(head: str, folder: Path) -> None:
     canary = write_canary(folder)
     define(folder, "pubmedqa", f"{head}\n{HIJACK}")
-    with pytest.raises(CatalogError, match="taken by a shipped task"):
+    with pytest.raises(CatalogError, match="of a shipped task and of one from outside"):
         resolve_tasks(["pubmedqa"], [folder], allow_code=True)
     assert not canary.exists()
 

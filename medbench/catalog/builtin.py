@@ -1,0 +1,124 @@
+"""The tasks that come with lm-eval, under names of their own: ``lm_eval/NAME``.
+
+They are looked up only when one is asked for, for it takes lm-eval seconds to list them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from medbench.catalog.groups import GroupDefinition
+from medbench.catalog.index import TaskIndex, read_definition
+from medbench.catalog.tasks import TaskDefinition, TaskReader
+from medbench.errors import CatalogError
+
+if TYPE_CHECKING:
+    from medbench.catalog.selection import Selection
+
+__all__ = ["PREFIX", "is_builtin", "refuse_unsafe", "select_builtin"]
+
+#: How names of lm-eval's own tasks begin.
+PREFIX = "lm_eval/"
+
+Value = TypeVar("Value")
+
+
+def is_builtin(name: str) -> bool:
+    """Whether a name is of a task that comes with lm-eval."""
+    return name.startswith(PREFIX)
+
+
+def select_builtin(names: Sequence[str]) -> Selection:
+    """Find tasks, groups and tags of lm-eval's.
+
+    Args:
+        names: Each with the prefix; patterns with ``*`` select tasks.
+
+    Raises:
+        CatalogError: A name is unknown, or a definition cannot be read.
+    """
+    from medbench.catalog.selection import Selection, select
+
+    try:
+        found = select([name.removeprefix(PREFIX) for name in names], _index())
+    except CatalogError as error:
+        raise CatalogError(
+            f"{error.what} among those that come with lm-eval", where=error.where, hint=error.hint
+        ) from error
+    tasks = tuple(replace(task, name=PREFIX + task.name, builtin=True) for task in found.tasks)
+    groups = tuple(
+        replace(group, name=PREFIX + group.name, members=tuple(PREFIX + member for member in group.members))
+        for group in found.groups
+    )
+    return Selection(tasks, groups, ())
+
+
+def refuse_unsafe(tasks: Iterable[TaskDefinition]) -> None:
+    """Refuse tasks that run what the model writes; lm-eval's own code is trusted as lm-eval is.
+
+    Raises:
+        CatalogError: A task is marked so.
+    """
+    for task in tasks:
+        if task.merged.values.get("unsafe_code"):
+            raise CatalogError(
+                f"the task {task.name!r} runs code that the model writes (unsafe_code: true)",
+                where=str(task.merged.place("unsafe_code")),
+                hint="allow it with --allow-code, on a machine where that can do no harm",
+            )
+
+
+class _OnDemand(Mapping[str, Value]):
+    """Definitions by name, each read when it is looked at."""
+
+    def __init__(self, paths: Mapping[str, Path], read: Callable[[Path], Value]) -> None:
+        self._paths, self._read = paths, read
+
+    def __getitem__(self, name: str) -> Value:
+        return self._read(self._paths[name])
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._paths
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._paths)
+
+    def __len__(self) -> int:
+        return len(self._paths)
+
+
+def _entries() -> Mapping[str, Any]:
+    """What lm-eval knows, by name."""
+    # Both must be imported before anything else registers, or the built-in metrics and models vanish.
+    import lm_eval.api.metrics
+    import lm_eval.models  # noqa: F401
+    from lm_eval.tasks import TaskManager
+
+    found: Mapping[str, Any] = TaskManager(include_defaults=True).task_index
+    return found
+
+
+@cache
+def _index() -> TaskIndex:
+    entries = _entries()
+    kinds: dict[str, dict[str, Path]] = {"TASK": {}, "PY_TASK": {}, "GROUP": {}}
+    for name, entry in entries.items():
+        if entry.yaml_path is not None and entry.kind.name in kinds:
+            kinds[entry.kind.name][name] = entry.yaml_path
+    reader = TaskReader(shipped=False)
+
+    def read(path: Path) -> Any:
+        return read_definition(reader, path)
+
+    tasks: Mapping[str, TaskDefinition] = _OnDemand(kinds["TASK"] | kinds["PY_TASK"], read)
+    groups: Mapping[str, GroupDefinition] = _OnDemand(kinds["GROUP"], read)
+    tags = {
+        name: tuple(task for task in sorted(entry.tags) if task in tasks)
+        for name, entry in entries.items()
+        if entry.kind.name == "TAG"
+    }
+    return TaskIndex(tasks, groups, tags, (), ())

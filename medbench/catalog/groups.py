@@ -1,0 +1,220 @@
+"""Group definitions: members with settings of their own, groups within groups, and what to average."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from medbench.catalog.inputs import Inputs
+from medbench.catalog.reading import Function
+from medbench.catalog.tasks import Merged, TaskDefinition, define_task, digest_of, number
+from medbench.errors import CatalogError
+
+__all__ = ["Aggregate", "GroupDefinition", "Member", "define_group", "with_settings"]
+
+# Keys of a group that are about itself; any other is a setting of every task in it, as in lm-eval.
+_OWN_KEYS = frozenset({"group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag", "include"})
+
+
+@dataclass(frozen=True)
+class Aggregate:
+    """An entry of a group's ``aggregate_metric_list``.
+
+    Attributes:
+        metric: The metric to average over the group's tasks, those of groups within it included.
+        filters: Filter pipelines to average, each by itself; ``None`` for all that there are.
+        by_size: Whether tasks are weighted by their documents.
+    """
+
+    metric: str
+    filters: tuple[str, ...] | None
+    by_size: bool
+
+
+@dataclass(frozen=True)
+class Member:
+    """A member as the YAML of a group lists it.
+
+    Attributes:
+        name: Task, group or tag.
+        settings: Keys that the group sets for it.
+        group: The group that it is, where it is written out within the YAML.
+    """
+
+    name: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    group: GroupDefinition | None = None
+
+
+@dataclass(frozen=True)
+class GroupDefinition:
+    """Several tasks with one name and their average.
+
+    Attributes:
+        name: Name by which it is asked for.
+        path: Its YAML.
+        shipped: Whether it came with medbench.
+        alias: Name for people.
+        members: Names of tasks, groups and tags, in the order of the YAML.
+        entries: The same with the settings that the group gives them.
+        settings: Keys that it sets for all tasks in it.
+        macro: Whether its score is the plain mean of the members' main scores, sizes ignored.
+        aggregates: Averages that lm-eval takes of it.
+        version: Version of the group.
+        digest: Checksum over the YAML and all it includes.
+        merged: The YAML with its includes, for whoever checks it.
+        inputs: Looks up what tasks read that it defines or changes.
+    """
+
+    name: str
+    path: Path
+    shipped: bool
+    alias: str
+    members: tuple[str, ...]
+    entries: tuple[Member, ...]
+    settings: Mapping[str, Any]
+    macro: bool
+    aggregates: tuple[Aggregate, ...]
+    version: float | None
+    digest: str
+    merged: Merged = field(repr=False, compare=False)
+    inputs: Inputs = field(repr=False, compare=False)
+
+    def to_dict(self) -> dict[str, Any]:
+        """What a listing shows, as plain values."""
+        return {
+            "name": self.name,
+            "alias": self.alias,
+            "members": list(self.members),
+            "macro": self.macro,
+            "version": self.version,
+            "shipped": self.shipped,
+            "path": str(self.path),
+        }
+
+
+def define_group(merged: Merged, path: Path, inputs: Inputs, *, shipped: bool) -> GroupDefinition:
+    """The group that a YAML defines.
+
+    Args:
+        merged: Its values, and where each came from.
+        path: The YAML.
+        inputs: Looks up what tasks read that the group defines or changes.
+        shipped: Whether it came with medbench.
+
+    Raises:
+        CatalogError: It does not list its members, or not what to average.
+    """
+    return _define(merged, merged.values, str(merged.values["group"]), path, inputs, shipped=shipped)
+
+
+def with_settings(
+    task: TaskDefinition | None, name: str, settings: Mapping[str, Any], group: GroupDefinition
+) -> TaskDefinition:
+    """A task with the settings that a group gives it.
+
+    Args:
+        task: The task; ``None`` for one that the group defines by these settings alone.
+        name: Its name.
+        settings: Keys that replace the task's own, each as a whole.
+        group: Whose settings they are.
+
+    Raises:
+        CatalogError: The settings make no task.
+    """
+    base = task.merged if task is not None else Merged(group.path, {}, (), {})
+    values = {**base.values, **settings, "task": name}
+    source = group.merged.sources[-1]
+    owners = {**base.owners, **dict.fromkeys(settings, source)}
+    owners.setdefault("task", source)
+    merged = Merged(base.path, values, (*base.sources, *group.merged.sources), owners)
+    path = task.path if task is not None else group.path
+    # The files alone do not tell which of a group's members this is.
+    text = _canonical(settings)
+    return define_task(merged, path, group.inputs, shipped=group.shipped, settings=text)
+
+
+def _canonical(value: Any) -> str:
+    """Settings as a text that is the same wherever the files lie."""
+    if isinstance(value, Function):
+        return f"!function {value.name}"
+    if isinstance(value, Mapping):
+        return "{" + ", ".join(f"{key}: {_canonical(value[key])}" for key in sorted(value, key=str)) + "}"
+    if isinstance(value, list):
+        return "[" + ", ".join(map(_canonical, value)) + "]"
+    return repr(value)
+
+
+def _define(
+    merged: Merged, values: Mapping[str, Any], name: str, path: Path, inputs: Inputs, *, shipped: bool
+) -> GroupDefinition:
+    metadata = values.get("metadata")
+    metadata = metadata if isinstance(metadata, dict) else {}
+    entries = tuple(_entries(merged, values, name, path, inputs, shipped=shipped))
+    return GroupDefinition(
+        name=name,
+        path=path,
+        shipped=shipped,
+        alias=str(values.get("group_alias") or values["group"]),
+        members=tuple(entry.name for entry in entries),
+        entries=entries,
+        settings={key: value for key, value in values.items() if key not in _OWN_KEYS},
+        macro=_is_macro(values, metadata),
+        aggregates=tuple(_aggregates(merged, values)),
+        version=number(metadata.get("version")),
+        digest=digest_of(merged.sources),
+        merged=merged,
+        inputs=inputs,
+    )
+
+
+def _entries(
+    merged: Merged, values: Mapping[str, Any], name: str, path: Path, inputs: Inputs, *, shipped: bool
+) -> Iterator[Member]:
+    listed = values.get("task")
+    fault = CatalogError(
+        "a group needs a list of tasks, groups or tags",
+        where=str(merged.place("task")),
+        hint="write `task:` with one `- name` a line, or `- task: name` with settings below it",
+    )
+    if not isinstance(listed, list) or not listed:
+        raise fault
+    for item in listed:
+        if isinstance(item, str):
+            yield Member(item)
+        elif isinstance(item, dict) and isinstance(item.get("group"), str):
+            settings = {key: value for key, value in item.items() if key not in _OWN_KEYS}
+            inner = None
+            if isinstance(item.get("task"), list):
+                inner = _define(merged, item, f"{name}::{item['group']}", path, inputs, shipped=shipped)
+            yield Member(item["group"], settings, inner)
+        elif isinstance(item, dict) and isinstance(item.get("task"), str):
+            yield Member(item["task"], {key: value for key, value in item.items() if key != "task"})
+        else:
+            raise fault
+
+
+def _aggregates(merged: Merged, values: Mapping[str, Any]) -> Iterator[Aggregate]:
+    rules = values.get("aggregate_metric_list") or []
+    for rule in rules if isinstance(rules, list) else [rules]:
+        if not isinstance(rule, dict) or not isinstance(rule.get("metric"), str):
+            raise CatalogError(
+                "an entry of aggregate_metric_list names no metric",
+                where=str(merged.place("aggregate_metric_list")),
+                hint="write `- metric: acc`",
+            )
+        filters = rule.get("filter_list")
+        if filters is not None:
+            filters = tuple(map(str, filters if isinstance(filters, list) else [filters]))
+        yield Aggregate(rule["metric"], filters, rule.get("weight_by_size") is not False)
+
+
+def _is_macro(values: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
+    """Whether a group averages its members without weights: said in its metadata, or in its aggregation."""
+    if "macro" in metadata:
+        return bool(metadata["macro"])
+    rules = values.get("aggregate_metric_list") or []
+    rules = rules if isinstance(rules, list) else [rules]
+    return any(isinstance(rule, dict) and rule.get("weight_by_size") is False for rule in rules)

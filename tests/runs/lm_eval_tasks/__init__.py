@@ -1,0 +1,1 @@
+"""Ordinary lm-eval tasks of many forms, written for the tests, none with medbench's metadata."""
