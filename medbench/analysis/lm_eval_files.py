@@ -152,7 +152,7 @@ class HarnessTables:
         empty = pa.schema(list(_SAMPLES.items())).empty_table()
         return pa.concat_tables([empty, *parts], promote_options="permissive")
 
-    def routing(self, tasks: Sequence[str] | None) -> None:
+    def routing(self, tasks: Sequence[str] | None, most: int | None = None) -> None:
         """lm-eval records no routing."""
         return
 

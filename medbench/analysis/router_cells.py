@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from medbench.analysis.router_tables import (
     PER_EXPERT,
     PER_GROUP,
     place,
+    recorded,
     routing_table,
     without_totals,
 )
@@ -90,6 +91,10 @@ class Cells:
             **{name: _add(codes, len(first), getattr(self, name)) for name in _SUMS},
         ).checked()
 
+    def named(self, model: str) -> Cells:
+        """The cells of one run under another name of the model."""
+        return replace(self, keys=self.keys.assign(model=model, run=""))
+
     def select(self, keep: NDArray[np.bool_]) -> Cells:
         """Keep some groups."""
         return Cells(
@@ -130,18 +135,27 @@ class Cells:
         )
 
 
-def cells(frame: pd.DataFrame) -> Cells:
+def cells(frame: pd.DataFrame | Cells, phase: str | None = None) -> Cells:
     """Arrange ``runs.routing()`` (or one ``routing.parquet``) as arrays.
+
+    Functions that take ``runs.routing()`` take its cells as well: whoever asks several of them arranges once.
 
     Rows that name the same cell and expert are added up: what belongs to a group of tokens once a group,
     not once a row. Where a task has rows of single documents as well as of all of them (document -1), the
     former are kept: they add up to the latter and can be resampled.
 
+    Args:
+        frame: The table, or cells, which are as they are.
+        phase: Only tokens of this phase.
+
     Raises:
         AnalysisError: There are no rows, columns are missing, or the counts cannot be sums over tokens; the
             message names run and cell.
     """
-    frame = without_totals(routing_table(frame))
+    if isinstance(frame, Cells):
+        kept = recorded(frame.keys, phase).index
+        return frame if phase is None else frame.select(frame.keys.index.isin(kept))
+    frame = without_totals(routing_table(recorded(frame, phase)))
     codes = _codes(frame, CELL_KEYS)
     first = _first(codes)
     keys = frame.iloc[first][list(CELL_KEYS)].reset_index(drop=True)
@@ -178,7 +192,7 @@ def cells(frame: pd.DataFrame) -> Cells:
 
 def _lengths(rows: pd.Series[Any], keys: pd.DataFrame) -> NDArray[np.int64]:
     try:
-        return np.array([len(row) for row in rows], np.int64)
+        return np.fromiter(map(len, rows), np.int64, len(rows))
     except TypeError as error:
         raise _impossible("coactive holds no lists", keys.iloc[0][:2]) from error
 
@@ -186,11 +200,8 @@ def _lengths(rows: pd.Series[Any], keys: pd.DataFrame) -> NDArray[np.int64]:
 def _stacked(rows: pd.Series[Any], lengths: NDArray[np.int64], keys: pd.DataFrame) -> Floats:
     """Lists of numbers as rows that are filled up with zeros."""
     stacked = np.zeros((len(rows), int(lengths.max())))
-    lists = rows.to_numpy()
     try:
-        for length in np.unique(lengths):
-            chosen = np.flatnonzero(lengths == length)
-            stacked[chosen, :length] = np.stack(list(lists[chosen]))
+        stacked[np.arange(stacked.shape[1]) < lengths[:, None]] = np.concatenate(rows.tolist())
     except (TypeError, ValueError) as error:
         raise _impossible("coactive holds no lists of numbers", keys.iloc[0][:2]) from error
     return stacked

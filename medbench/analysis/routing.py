@@ -1,7 +1,7 @@
 """What the experts of recorded runs did, as tidy frames with chance levels and intervals.
 
-All functions take ``runs.routing()``. Intervals resample documents, not tokens, and are given where a run
-recorded the counts of single documents (``medbench run --routing documents``); otherwise they are NaN.
+All functions take ``runs.routing()``, or its cells. Intervals resample documents, not tokens, and are NaN
+where a run recorded only the counts of all documents together (``medbench run --routing tasks``).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from medbench.analysis import router_metrics as metrics
 from medbench.analysis.router_cells import Cells, cells
-from medbench.analysis.router_tables import NotRecordedError, recorded
+from medbench.analysis.router_tables import NotRecordedError
 from medbench.errors import AnalysisError
 from medbench.statistics.resampling import bootstrap_totals
 
@@ -29,7 +29,7 @@ BY = ("model", "run", "task", "phase", "layer", "projection")
 _DRAWS = 1_000
 
 
-def expert_load(frame: pd.DataFrame, by: Sequence[str] = BY) -> pd.DataFrame:
+def expert_load(frame: pd.DataFrame | Cells, by: Sequence[str] = BY) -> pd.DataFrame:
     """How much each expert did.
 
     Args:
@@ -60,7 +60,7 @@ def expert_load(frame: pd.DataFrame, by: Sequence[str] = BY) -> pd.DataFrame:
 
 
 def router_summary(
-    frame: pd.DataFrame, by: Sequence[str] = BY, *, seed: int = 0, draws: int = _DRAWS
+    frame: pd.DataFrame | Cells, by: Sequence[str] = BY, *, seed: int = 0, draws: int = _DRAWS
 ) -> pd.DataFrame:
     """How evenly and how decidedly routers work.
 
@@ -116,7 +116,7 @@ def router_summary(
     return pd.DataFrame(rows)
 
 
-def coactivation(frame: pd.DataFrame, by: Sequence[str] = BY) -> pd.DataFrame:
+def coactivation(frame: pd.DataFrame | Cells, by: Sequence[str] = BY) -> pd.DataFrame:
     """Which experts are chosen together.
 
     Returns:
@@ -142,7 +142,7 @@ def coactivation(frame: pd.DataFrame, by: Sequence[str] = BY) -> pd.DataFrame:
 
 
 def task_similarity(
-    frame: pd.DataFrame, *, phase: str | None = None, seed: int = 0, draws: int = 200
+    frame: pd.DataFrame | Cells, *, phase: str | None = None, seed: int = 0, draws: int = 200
 ) -> pd.DataFrame:
     """How alike tasks are routed: 1 - JSD₂ of their loads per layer and projection, then the mean.
 
@@ -157,8 +157,7 @@ def task_similarity(
         ``high``, and ``split_half``: the mean similarity of two random halves of the documents within the two
         tasks, below which similarity means something. NaN without counts of single documents.
     """
-    chosen = recorded(frame, phase)
-    counted = cells(chosen)
+    counted = cells(frame, phase)
     rows: list[dict[str, Any]] = []
     for (model, run), part in counted.keys.groupby(["model", "run"], observed=True, sort=True):
         mine = counted.select(counted.keys.index.isin(part.index))
@@ -303,7 +302,9 @@ def _resample(load: Floats, seed: int, draws: int) -> Any:
     )
 
 
-def load_difference(first: pd.DataFrame, second: pd.DataFrame, by: Sequence[str] = BY[2:]) -> pd.DataFrame:
+def load_difference(
+    first: pd.DataFrame | Cells, second: pd.DataFrame | Cells, by: Sequence[str] = BY[2:]
+) -> pd.DataFrame:
     """Difference of the expert loads of two checkpoints, first minus second.
 
     Args:
@@ -318,17 +319,17 @@ def load_difference(first: pd.DataFrame, second: pd.DataFrame, by: Sequence[str]
         AnalysisError: A side holds several runs.
         NotRecordedError: They have no tasks in common, or their routers differ in size.
     """
-    frames = (recorded(first), recorded(second))
-    if any(len(frame[["model", "run"]].drop_duplicates()) != 1 for frame in frames):
+    counted = (cells(first), cells(second))
+    if any(len(side.keys[["model", "run"]].drop_duplicates()) != 1 for side in counted):
         raise AnalysisError("loads are compared between two runs", hint="give one run directory on each side")
     # Other tasks make other loads, and say nothing about the checkpoints.
-    tasks = [frame["task"].astype(str) for frame in frames]
+    tasks = [side.keys["task"].astype(str) for side in counted]
     shared = set(tasks[0]) & set(tasks[1])
     if not shared:
         raise NotRecordedError("the two runs have no tasks in common", hint="run both on the same tasks")
     sides = [
-        expert_load(frame[names.isin(shared)], by).drop(columns=["model", "run"])
-        for frame, names in zip(frames, tasks, strict=True)
+        expert_load(side.select(names.isin(shared).to_numpy()), by).drop(columns=["model", "run"])
+        for side, names in zip(counted, tasks, strict=True)
     ]
     keys = [name for name in by if name not in ("model", "run")] + ["expert"]
     joined = sides[0].merge(sides[1][[*keys, "load", "load_chance"]], on=keys, suffixes=("", "_other"))

@@ -1,6 +1,6 @@
 """Routing beside the answers: are documents that come out right routed differently from those that do not?
 
-Needs the router counts of single documents (``medbench run --routing documents``).
+Needs the router counts of single documents (not ``medbench run --routing tasks``).
 """
 
 from __future__ import annotations
@@ -23,7 +23,9 @@ __all__ = ["loads_by_verdict", "routing_by_verdict"]
 Floats = NDArray[np.float64]
 
 
-def routing_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) -> pd.DataFrame:
+def routing_by_verdict(
+    runs: Runs, *, seed: int = 0, permutations: int = 1_000, most: int | None = None
+) -> pd.DataFrame:
     """Test for each task whether right and wrong documents are routed differently.
 
     The statistic is the Jensen-Shannon divergence between the expert loads of the right and the wrong
@@ -34,6 +36,7 @@ def routing_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) 
         runs: Runs with router counts of single documents.
         seed: Seed of the permutations.
         permutations: How many.
+        most: Leave out runs with more rows of router counts than that.
 
     Returns:
         A row per run and task: ``right``, ``wrong`` (documents), ``divergence`` (bits), ``chance`` (its mean
@@ -43,9 +46,9 @@ def routing_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) 
         NotRecordedError: No run recorded single documents.
     """
     rows = []
-    for run in _recorded(runs):
+    for run, counted in _recorded(runs, most):
         mine: list[dict[str, Any]] = []
-        for task, loads, right in _tasks(run):
+        for task, loads, right in _tasks(run, counted):
             shuffled = _shuffles(right, seed, permutations)
             observed = float(_divergence(loads, right[None])[0])
             drawn = _divergence(loads, shuffled)
@@ -79,8 +82,8 @@ def loads_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) ->
         NotRecordedError: No run recorded single documents.
     """
     parts = []
-    for run in _recorded(runs):
-        for task, loads, right in _tasks(run):
+    for run, counted in _recorded(runs):
+        for task, loads, right in _tasks(run, counted):
             shares = np.nan_to_num(metrics.load_share(loads.counts)).reshape(len(right), -1)
             observed = _standardised(shares, right[None])[0]
             largest = np.abs(_standardised(shares, _shuffles(right, seed, permutations))).max(axis=1)
@@ -119,12 +122,13 @@ class _Loads:
         self.counts[position, router] = merged.count
 
 
-def _recorded(runs: Runs) -> list[Run]:
+def _recorded(runs: Runs, most: int | None = None) -> list[tuple[Run, Cells]]:
+    """The runs that recorded single documents, with their counts."""
     found = []
     for run in runs:
-        frame = run.routing()
+        frame = run.routing(most=most)
         if len(frame) and (frame["document"] >= 0).any():
-            found.append(run)
+            found.append((run, cells(frame)))
     if not found:
         raise NotRecordedError(
             "no run recorded the routing of single documents", hint="run with --routing documents"
@@ -132,22 +136,22 @@ def _recorded(runs: Runs) -> list[Run]:
     return found
 
 
-def _tasks(run: Run) -> list[tuple[str, _Loads, NDArray[np.bool_]]]:
+def _tasks(run: Run, counted: Cells) -> list[tuple[str, _Loads, NDArray[np.bool_]]]:
     """Tasks with both right and wrong documents, with the loads and verdicts of those."""
     kinds = [name for name in run.tables.sample_columns() if name.startswith(("counts.", "labels."))]
     samples = run.samples(["task", "doc_id", "score", *kinds])
     samples["value"] = document_values(samples)
-    frame = run.routing()
+    names = counted.keys["task"].astype(str)
     found = []
-    for task, part in frame.groupby("task", observed=True, sort=True):
+    for task in sorted(names.unique()):
         values = samples[samples["task"] == task].drop_duplicates("doc_id").set_index("doc_id")["value"]
-        judged = part[part["document"].isin(values.index[values.notna()])]
-        if judged.empty:
+        judged = (names == task) & counted.keys["document"].isin(values.index[values.notna()])
+        if not judged.any():
             continue
-        loads = _Loads(cells(judged))
+        loads = _Loads(counted.select(judged.to_numpy()))
         right = values.loc[loads.documents].to_numpy() >= 1
         if 0 < right.sum() < len(right):
-            found.append((str(task), loads, right))
+            found.append((task, loads, right))
     return found
 
 

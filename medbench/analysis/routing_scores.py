@@ -63,7 +63,7 @@ def shared_gains(
             runs.
     """
     later, earlier = single_run(later), single_run(earlier)
-    frame = later.routing()
+    frame = later.routing(most=0)  # documents are not asked for
     if frame.empty:
         raise NotRecordedError("no routing was recorded", where=str(later.path))
     gains = _gains(later, earlier)

@@ -10,9 +10,11 @@ from typing import Any, Literal, NamedTuple, Protocol
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from medbench.analysis.groups import groups_of
 from medbench.analysis.router_tables import CELL_KEYS, DAMAGED
+from medbench.analysis.routing_totals import routing_totals
 from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, plain_frame, read_table, table_columns
 from medbench.analysis.task_names import leaf_tasks, unknown_name
 from medbench.analysis.units import with_units
@@ -45,8 +47,11 @@ class RunTables(Protocol):
     def samples(self, columns: Sequence[str] | None, tasks: Sequence[str] | None) -> pa.Table:
         """The table of documents."""
 
-    def routing(self, tasks: Sequence[str] | None) -> pa.Table | None:
-        """The router counts, or ``None`` for a model without routers."""
+    def routing(self, tasks: Sequence[str] | None, most: int | None = None) -> pa.Table | None:
+        """The router counts, or ``None`` for a model without routers.
+
+        Where there are more rows than ``most``, the documents of each task are added up.
+        """
 
 
 @dataclass(frozen=True)
@@ -67,10 +72,14 @@ class ParquetTables:
         """``samples.parquet``."""
         return read_table(self.folder / "samples.parquet", columns, tasks)
 
-    def routing(self, tasks: Sequence[str] | None) -> pa.Table | None:
+    def routing(self, tasks: Sequence[str] | None, most: int | None = None) -> pa.Table | None:
         """``routing.parquet``, if there is one."""
         path = self.folder / "routing.parquet"
-        return read_table(path, None, tasks) if path.exists() else None
+        if not path.exists():
+            return None
+        if most is not None and pq.read_metadata(path).num_rows > most:
+            return routing_totals(path, tasks)
+        return read_table(path, None, tasks)
 
 
 @dataclass(frozen=True)
@@ -97,9 +106,14 @@ class Run:
         """Columns of this run's documents, as far as there are such; texts are plain texts."""
         return plain_frame(self.tables.samples(columns, tasks))
 
-    def routing(self, *, tasks: Sequence[str] | None = None) -> pd.DataFrame:
-        """This run's part of :meth:`Runs.routing`."""
-        return Runs((self,)).routing(tasks=tasks)
+    def routing(self, *, tasks: Sequence[str] | None = None, most: int | None = None) -> pd.DataFrame:
+        """This run's part of :meth:`Runs.routing`.
+
+        Args:
+            tasks: Only these tasks.
+            most: Add up the documents of each task where there are more rows than that.
+        """
+        return Runs((self,)).routing(tasks=tasks, most=most)
 
 
 @dataclass(frozen=True)
@@ -176,19 +190,20 @@ class Runs:
         named = self._tasks(tasks)
         return join_tables((run.model, run.run, run.tables.samples(wanted, named)) for run in self.runs)
 
-    def routing(self, *, tasks: Sequence[str] | None = None) -> pd.DataFrame:
+    def routing(self, *, tasks: Sequence[str] | None = None, most: int | None = None) -> pd.DataFrame:
         """A row per run, task, document, phase, layer, projection and expert.
 
         There are no rows for models without routers.
 
         Args:
             tasks: Only these tasks; a group stands for its tasks.
+            most: Add up the documents of each task of a run that has more rows than that.
 
         Raises:
             AnalysisError: No run has such a task, or a run's table cannot be read, or says something twice.
         """
         named = self._tasks(tasks)
-        found = ((run.model, run.run, _routing(run, named)) for run in self.runs)
+        found = ((run.model, run.run, _routing(run, named, most)) for run in self.runs)
         return join_tables((model, run, table) for model, run, table in found if table is not None)
 
     def _tasks(self, names: Sequence[str] | None) -> list[str] | None:
@@ -224,10 +239,10 @@ def single_run(runs: Run | Runs) -> Run:
     return runs.runs[0]
 
 
-def _routing(run: Run, tasks: Sequence[str] | None) -> pa.Table | None:
+def _routing(run: Run, tasks: Sequence[str] | None, most: int | None) -> pa.Table | None:
     """The router counts of a run, each cell once."""
     try:
-        table = run.tables.routing(tasks)
+        table = run.tables.routing(tasks, most)
     except (OSError, pa.ArrowException) as error:
         raise AnalysisError(
             f"the routing cannot be read: {error}", where=str(run.path), hint=DAMAGED

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,12 +12,12 @@ from numpy.typing import NDArray
 
 from medbench.analysis.kinds import kind_names
 from medbench.analysis.router_cells import Cells, cells
-from medbench.analysis.router_tables import CELL_KEYS, recorded, routing_table, without_totals
+from medbench.analysis.router_tables import CELL_KEYS
 from medbench.analysis.runs import Runs
 from medbench.errors import AnalysisError
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["regroup", "specialisation", "task_groups"]
+__all__ = ["regroup", "regrouped", "specialisation", "task_groups"]
 
 Floats = NDArray[np.float64]
 
@@ -60,21 +61,24 @@ def regroup(frame: pd.DataFrame, groups: Mapping[str, str]) -> pd.DataFrame:
         A table of the same form with the group's name in ``task``. Documents keep apart by new numbers,
         unless a task of the group recorded only all of them together: then the group does so too.
     """
-    table = without_totals(routing_table(frame))
-    kept = table[table["task"].astype(str).isin(list(groups))]
-    if kept.empty:
-        return kept
-    numbers = kept.groupby(["task", "document"], observed=True, sort=True).ngroup()
-    kept = kept.assign(
-        task=kept["task"].astype(str).map(dict(groups)), document=numbers.where(kept["document"] >= 0, -1)
-    )
-    of_group = kept.groupby(["model", "run", "task"], observed=True)["document"]
-    kept = kept.assign(document=kept["document"].where(of_group.transform("min") >= 0, -1))
-    return cells(kept).to_frame() if kept.duplicated([*CELL_KEYS, "expert"]).any() else kept
+    return regrouped(cells(frame), groups).to_frame()
+
+
+def regrouped(counted: Cells, groups: Mapping[str, str]) -> Cells:
+    """As :func:`regroup`, of counts that are arranged already."""
+    kept = counted.select(counted.keys["task"].astype(str).isin(list(groups)).to_numpy())
+    keys = kept.keys
+    task = keys["task"].astype(str).map(dict(groups))
+    numbers = keys.groupby(["task", "document"], observed=True, sort=True).ngroup()
+    single = (keys["document"] >= 0).groupby([keys["model"], keys["run"], task], observed=True)
+    known = single.transform("all").to_numpy(dtype=bool)
+    kept = replace(kept, keys=keys.assign(task=task, document=np.where(known, numbers, -1)))
+    # Documents have numbers of their own; only all documents of several tasks have the same key.
+    return kept if known.all() else kept.merge(CELL_KEYS)
 
 
 def specialisation(
-    frame: pd.DataFrame,
+    frame: pd.DataFrame | Cells,
     *,
     across_routers: bool = False,
     phase: str | None = None,
@@ -96,7 +100,7 @@ def specialisation(
         and ``high`` (NaN without counts of single documents), ``elsewhere`` (the same over all other tasks;
         NaN if there are none), ``chance`` and ``documents``.
     """
-    counted = cells(recorded(frame, phase)).merge(["model", "run", "task", "document", "layer", "projection"])
+    counted = cells(frame, phase).merge(["model", "run", "task", "document", "layer", "projection"])
     parts = []
     for (model, run), part in counted.keys.groupby(["model", "run"], observed=True, sort=True):
         mine = counted.select(counted.keys.index.isin(part.index))

@@ -44,7 +44,8 @@ def kinds(
     as_json: Annotated[bool, typer.Option("--json", help="Print the rates as JSON.")] = False,
 ) -> None:
     """How often the tokens of each kind of task choose each expert, beside chance."""
-    from medbench.analysis.specialisation import regroup, specialisation, task_groups
+    from medbench.analysis.router_cells import cells
+    from medbench.analysis.specialisation import regrouped, specialisation, task_groups
     from medbench.analysis.token_parts import part_counts
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.results import specialisation_table
@@ -55,7 +56,7 @@ def kinds(
     if phase in ("template", "content"):
         counts = part_counts(found)
         routing = counts[counts["task"].isin(routing["task"].astype(str).unique())]
-    rates = specialisation(regroup(routing, groups), across_routers=across, phase=phase)
+    rates = specialisation(regrouped(cells(routing), groups), across_routers=across, phase=phase)
     frame = rates.rename(columns={"task": "kind"})
     if as_json:
         print_json(as_records(frame))

@@ -10,7 +10,11 @@ from typing import Any
 from medbench.analysis import Runs
 from medbench.reports.picture import Picture
 
-__all__ = ["Section", "stem", "system_names"]
+__all__ = ["MOST_ROWS", "Section", "stem", "system_names"]
+
+#: Rows of router counts that a page looks into. Beyond, the documents of each task are added up while they
+#: are read, or a page about many documents of a large model would take tens of gigabytes.
+MOST_ROWS = 3_000_000
 
 
 @dataclass(frozen=True)

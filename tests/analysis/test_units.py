@@ -9,8 +9,9 @@ import pandas as pd
 import pytest
 
 from medbench.analysis import compare, leaderboard, load_runs
+from medbench.analysis.routing_scores import shared_gains
 from medbench.analysis.units import Unit, shared_unit, unit_of, with_units
-from tests.analysis.factory import FakeTask, write_run
+from tests.analysis.factory import FakeTask, write_routing, write_run
 
 
 @pytest.mark.parametrize(
@@ -132,3 +133,22 @@ def test_runs_comparisons_and_rankings_carry_units(tmp_path: Path) -> None:
     assert set(runs.scores()["unit"]) == {"share"}
     assert set(compare(runs, "one", draws=50)["unit"]) == {"share"}
     assert leaderboard(runs, draws=50).units == {"a": "share", "b": "share"}
+
+
+def test_gains_on_another_scale_are_left_out(tmp_path: Path) -> None:
+    names = ["a", "b", "c", "d", "e"]
+    for seed, model in enumerate(("early", "late")):
+        tasks = [FakeTask(name, skill=0.3 + 0.1 * i) for i, name in enumerate(names)]
+        run = write_run(tmp_path, model, tasks, seed=seed, routing=write_routing(names, lean=2.0))
+        scores = pd.read_parquet(run / "scores.parquet")
+        last = scores["task"] == "e"
+        scores = scores.assign(
+            metric=scores["metric"].mask(last, "bleu"),
+            aggregation=scores["aggregation"].mask(last, "bleu"),
+            value=scores["value"].mask(last, 30.0 * seed),
+        )
+        scores.to_parquet(run / "scores.parquet", index=False)
+    runs = load_runs(tmp_path)
+    found = shared_gains(runs.select(model="late"), runs.select(model="early"), draws=20)
+    assert found.tasks == 4
+    assert set(found.pairs["task"]) | set(found.pairs["other"]) == set("abcd")

@@ -223,6 +223,12 @@ def test_what_does_not_fit_together_is_refused() -> None:
         replace(traces, offsets=traces.offsets[:-1]),
         replace(traces, starts=traces.starts[:-1]),
         replace(traces, gate=traces.gate[:, :-1]),
+        # A token that chooses an expert twice, none, or is nobody's; a phase that never was.
+        replace(traces, choice=np.zeros_like(traces.choice)),
+        replace(traces, choice=traces.choice[..., :0], gate=traces.gate[..., :0]),
+        replace(traces, offsets=np.concatenate([[1], traces.offsets[1:]])),
+        replace(traces, offsets=np.concatenate([traces.offsets[:-1], traces.offsets[-1:] - 1])),
+        replace(traces, phases=traces.phases + np.uint8(2)),
     ):
         with pytest.raises(ModelError, match="damaged"):
             Traces.from_bytes(broken.to_bytes())

@@ -185,6 +185,16 @@ def test_a_task_that_failed_in_a_variant_is_left_out_of_contrasts() -> None:
         ablation_contrasts(frame[(frame["variant"] == "intact") == (frame["task"] == "task-en-exam")])
 
 
+@pytest.mark.parametrize("values", [[0.0, 50.0], [-0.5, 0.5], [1.0, 1.5]])
+def test_documents_on_another_scale_are_not_pooled_with_shares(values: list[float]) -> None:
+    frame = _frame([1, 1, 0, 0], [0, 1, 0, 0], ["en-exam"] * 2 + ["zh-exam"] * 2)
+    other = _frame(values, values[::-1], ["en-exam", "zh-exam"]).assign(task="length")
+    found = ablation_contrasts(pd.concat([frame, other], ignore_index=True), ["language"])
+    pd.testing.assert_frame_equal(found, ablation_contrasts(frame, ["language"]))
+    with pytest.raises(AnalysisError, match="between 0 and 1"):
+        ablation_contrasts(other, ["language"])
+
+
 def test_a_damaged_table_is_not_gone_on_with(tmp_path: Path) -> None:
     options = {"tasks": ["ceval_medical_basic_medicine"], "limit": 1, "results": tmp_path, "quiet": True}
     outcome = ablate(variants=["off"], **options)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ from medbench.analysis.router_cells import Cells, cells
 from medbench.reports.heatmap import expert_map
 from medbench.reports.payload import pack
 from medbench.reports.picture import Picture, Ramp
-from medbench.reports.section import Section, stem
+from medbench.reports.section import MOST_ROWS, Section, stem
 
 __all__ = ["routing"]
 
@@ -22,7 +22,7 @@ def routing(runs: Runs, systems: list[str]) -> Section | None:
     """Heat maps of the expert load, with a choice of task and phase; ``None`` without routers."""
     figures, payload = [], []
     for run, system in zip(runs, systems, strict=True):
-        frame = run.routing()
+        frame = run.routing(most=MOST_ROWS)
         if frame.empty:
             continue
         figure, data = _figure(cells(frame), system)

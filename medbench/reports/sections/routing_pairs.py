@@ -9,7 +9,7 @@ from medbench.analysis import router_metrics as metrics
 from medbench.analysis.router_cells import Cells, cells
 from medbench.reports.heatmap import pair_maps
 from medbench.reports.picture import Picture, Ramp
-from medbench.reports.section import Section, stem
+from medbench.reports.section import MOST_ROWS, Section, stem
 
 __all__ = ["routing_pairs"]
 
@@ -24,7 +24,7 @@ def routing_pairs(runs: Runs, systems: list[str]) -> Section | None:
     """
     figures = []
     for run, system in zip(runs, systems, strict=True):
-        frame = run.routing()
+        frame = run.routing(most=MOST_ROWS)
         if frame.empty:
             continue
         merged = cells(frame).merge(["layer", "projection"])

@@ -14,7 +14,7 @@ from medbench.analysis.routing_scores import SharedGains, shared_gains
 from medbench.reports.formats import known, p_text, signed_text
 from medbench.reports.heatmap import Cell, scatter, value_map
 from medbench.reports.picture import Picture
-from medbench.reports.section import Section, stem
+from medbench.reports.section import MOST_ROWS, Section, stem
 
 __all__ = ["routing_scores"]
 
@@ -29,7 +29,7 @@ def routing_scores(runs: Runs, systems: Sequence[str]) -> Section | None:
     figures = []
     for run, system in zip(runs, systems, strict=True):
         try:
-            frame = routing_by_verdict(Runs((run,)))
+            frame = routing_by_verdict(Runs((run,)), most=MOST_ROWS)
         except NotRecordedError:
             continue  # it recorded no single documents
         if not frame.empty:

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 
 from medbench.analysis import Runs
+from medbench.analysis.router_cells import Cells, cells
 from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing import load_difference, router_summary, task_similarity
 from medbench.reports.formats import known
 from medbench.reports.heatmap import Cell, expert_map, layer_lines, value_map
 from medbench.reports.picture import Picture, Ramp
-from medbench.reports.section import Section, stem
+from medbench.reports.section import MOST_ROWS, Section, stem
 
 __all__ = ["change_picture", "routing_tasks"]
 
@@ -32,11 +33,11 @@ _METRICS = {
 
 def routing_tasks(runs: Runs, systems: list[str], *, draws: int = 200) -> Section | None:
     """Figures of the routers per task; ``None`` without routers."""
-    frames: dict[str, pd.DataFrame] = {}
+    frames: dict[str, Cells] = {}
     for run, system in zip(runs, systems, strict=True):
-        frame = run.routing()
+        frame = run.routing(most=MOST_ROWS)
         if not frame.empty:
-            frames[system] = frame.assign(model=system, run="")
+            frames[system] = cells(frame).named(system)
     if not frames:
         return None
     blocks = [_block(system, frame, draws) for system, frame in frames.items()]
@@ -49,14 +50,15 @@ def routing_tasks(runs: Runs, systems: list[str], *, draws: int = 200) -> Sectio
         "says how "
         "much a token decides which experts serve it; similarity compares the expert loads of two tasks "
         "(1: "
-        "equal). Intervals resample documents and need runs that recorded them (not --routing tasks).",
+        "equal). Intervals resample documents and need runs that recorded them (not --routing tasks), in "
+        "three million rows at most.",
         template="routing_tasks.html.j2",
         data={"blocks": blocks, "metrics": list(_METRICS.values()), "change": change},
         pictures=pictures if change is None else [*pictures, change],
     )
 
 
-def _block(system: str, frame: pd.DataFrame, draws: int) -> dict[str, Any]:
+def _block(system: str, frame: Cells, draws: int) -> dict[str, Any]:
     summary = router_summary(frame, ["task"], draws=draws)
     rows: dict[str, dict[str, Any]] = {}
     for row in summary[summary["metric"].isin(_METRICS)].to_dict("records"):
@@ -180,7 +182,7 @@ def _leaves(matrix: Any) -> list[int]:
     return [int(leaf) for leaf in leaves_list(tree)]
 
 
-def _change(frames: dict[str, pd.DataFrame]) -> Picture | None:
+def _change(frames: dict[str, Cells]) -> Picture | None:
     """The difference of the loads of the last and the first model with routers of the same shape."""
     systems = list(frames)
     if len(systems) < 2:
@@ -192,11 +194,11 @@ def _change(frames: dict[str, pd.DataFrame]) -> Picture | None:
         return None  # checkpoints of different shape have no experts in common
 
 
-def change_picture(one: pd.DataFrame, other: pd.DataFrame, names: tuple[str, str]) -> Picture:
+def change_picture(one: pd.DataFrame | Cells, other: pd.DataFrame | Cells, names: tuple[str, str]) -> Picture:
     """The expert loads of one checkpoint minus those of another.
 
     Args:
-        one: ``runs.routing()`` of one run.
+        one: ``runs.routing()`` of one run, or its cells.
         other: That of the other.
         names: What they are called.
 

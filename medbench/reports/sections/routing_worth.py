@@ -6,15 +6,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pandas as pd
-
 from medbench.analysis import Runs
 from medbench.analysis.ablation import ablation_contrasts, find_ablations, read_ablation
-from medbench.analysis.specialisation import regroup, specialisation, task_groups
+from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.specialisation import regrouped, specialisation, task_groups
 from medbench.reports.formats import interval_text, known, percent_text, signed_text
 from medbench.reports.heatmap import Cell, value_map
 from medbench.reports.picture import Picture
-from medbench.reports.section import Section, stem
+from medbench.reports.section import MOST_ROWS, Section, stem
 
 __all__ = ["ablation_section", "ablations", "specialised"]
 
@@ -26,12 +25,12 @@ def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section 
     groups = task_groups(runs)
     figures = []
     for run, system in zip(runs, systems, strict=True):
-        recorded = run.routing()
+        recorded = run.routing(most=MOST_ROWS)
         if recorded.empty:
             continue
-        frame = regroup(recorded.assign(model=system, run=""), groups)
-        if not frame.empty:
-            figures.append(_specialised(frame, system, draws))
+        kinds = regrouped(cells(recorded).named(system), groups)
+        if len(kinds.keys):
+            figures.append(_specialised(kinds, system, draws))
     if not figures:
         return None
     return Section(
@@ -40,16 +39,16 @@ def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section 
         lead="Share of the tokens of a kind of task (language and family) that choose an expert: orange is "
         "more than chance, blue less. A frame marks rates whose 95% interval, over resampled documents, "
         "lies "
-        "above chance (not in runs with --routing tasks).",
+        "above chance (not in runs with --routing tasks or of more than three million rows).",
         template="pictures.html.j2",
         data={"figures": figures},
         pictures=figures,
     )
 
 
-def _specialised(frame: pd.DataFrame, system: str, draws: int) -> Picture:
-    across = specialisation(frame, across_routers=True, draws=draws)
-    each = specialisation(frame, draws=draws)
+def _specialised(kinds: Cells, system: str, draws: int) -> Picture:
+    across = specialisation(kinds, across_routers=True, draws=draws)
+    each = specialisation(kinds, draws=draws)
     chance = float(across["chance"].iloc[0])
     experts = sorted(across["expert"].unique())
     rows, cells = [], []
