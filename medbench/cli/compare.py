@@ -6,7 +6,16 @@ from typing import Annotated
 
 import typer
 
-from medbench.cli.options import Baseline, Format, Output, RowsAsJson, RunPaths, SystemBy
+from medbench.cli.options import (
+    Baseline,
+    Format,
+    Output,
+    RowsAsJson,
+    RunPaths,
+    SystemBy,
+    TaskNames,
+    split_names,
+)
 from medbench.cli.output import print_json
 
 __all__ = ["register"]
@@ -21,9 +30,7 @@ def compare(
     runs: RunPaths = None,
     baseline: Baseline = None,
     by: SystemBy = "model",
-    tasks: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="Only this task or group; may be repeated.")
-    ] = None,
+    tasks: TaskNames = None,
     intersect: Annotated[
         bool, typer.Option("--intersect", help="Compare the documents that agree instead of refusing.")
     ] = False,
@@ -43,14 +50,14 @@ def compare(
     from medbench.analysis import compare as compare_runs
     from medbench.analysis import systems
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.results import comparison_table
+    from medbench.reports.comparison import comparison_table
 
     loaded = load(runs)
     frame = compare_runs(
         loaded,
         baseline if baseline is not None else systems(loaded, by=by)[0].name,
         by=by,
-        tasks=tasks,
+        tasks=split_names(*tasks) if tasks is not None else None,
         intersect=intersect,
         ignore=("prompt",) if ignore_prompts else (),
         alpha=alpha,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from medbench.cli.options import Format, Output, RunPaths, SystemBy
+from medbench.cli.options import Format, Output, RowsAsJson, RunPaths, SystemBy, TaskNames, split_names
 from medbench.cli.output import print_json
 
 __all__ = ["register"]
@@ -23,27 +23,26 @@ def leaderboard(
     suite: Annotated[
         str | None, typer.Option("--suite", "-s", help="Group to rank over; the largest by default.")
     ] = None,
-    tasks: Annotated[
-        list[str] | None, typer.Option("--task", "-t", help="Rank over this task; may be repeated.")
-    ] = None,
+    tasks: TaskNames = None,
     by: SystemBy = "model",
     published: Annotated[
         Path | None, typer.Option(help="YAML with published scores and their sources, shown but not ranked.")
     ] = None,
     form: Format = "text",
     output: Output = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print the ranking as JSON.")] = False,
+    as_json: RowsAsJson = False,
 ) -> None:
     """Rank checkpoints over a suite; ranks come with the range that noise allows."""
     from medbench.analysis import leaderboard as rank
     from medbench.analysis import read_published
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.results import leaderboard_table
+    from medbench.reports.ranking import leaderboard_table
 
     entries = read_published(published) if published is not None else ()
-    board = rank(load(runs), suite, by=by, tasks=tasks, published=entries)
+    names = split_names(*tasks) if tasks is not None else None
+    board = rank(load(runs), suite, by=by, tasks=names, published=entries)
     if as_json:
         rows = board.ranking.rename(columns={"value": "score"})
         print_json(as_records(rows.assign(suite=board.suite)))
         return
-    show_table(leaderboard_table(board, with_tasks=form != "text"), form, output)
+    show_table(leaderboard_table(board), form, output)

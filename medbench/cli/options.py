@@ -10,6 +10,8 @@ from typing import Annotated
 
 import typer
 
+from medbench.errors import MedbenchError
+
 __all__ = [
     "AllowCode",
     "AnyDataDir",
@@ -31,6 +33,7 @@ __all__ = [
     "RunPaths",
     "Source",
     "SystemBy",
+    "TaskNames",
     "Tasks",
     "TasksDir",
     "split_names",
@@ -81,6 +84,10 @@ AnySource = Annotated[str, typer.Option("--source", help="auto, folder, folder-o
 
 # Which runs are read.
 
+TaskNames = Annotated[
+    list[str] | None,
+    typer.Option("--task", "-t", help="Only these tasks and groups, separated by commas; may be repeated."),
+]
 RunPaths = Annotated[
     list[str] | None, typer.Argument(help="Folders, run directories, lm-eval results or globs.")
 ]
@@ -99,5 +106,15 @@ RowsAsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON
 
 
 def split_names(*values: str) -> list[str]:
-    """The names in values that separate them by commas."""
-    return [name.strip() for value in values for name in value.split(",") if name.strip()]
+    """The names in values that separate them by commas; none if there is no value.
+
+    Raises:
+        MedbenchError: There are values, but no name in them.
+    """
+    names = [name.strip() for value in values for name in value.split(",") if name.strip()]
+    if values and not names:
+        raise MedbenchError(
+            f"{values[0]!r} names nothing",
+            hint="leave the option away to have all; a variable of the shell may be empty",
+        )
+    return names

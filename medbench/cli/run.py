@@ -223,7 +223,8 @@ def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
     from medbench.analysis import compare, leaderboard, load_runs
     from medbench.cli.tables import show_table
     from medbench.reports import write_report
-    from medbench.reports.results import comparison_table, leaderboard_table
+    from medbench.reports.comparison import comparison_table
+    from medbench.reports.ranking import leaderboard_table
 
     directories = list(dict.fromkeys(outcome.directory for outcome in outcomes))
     runs = load_runs(directories)
@@ -234,7 +235,7 @@ def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
     # Checkpoints of one name are told apart only where they are loaded together.
     first = next(run.model for run in runs if run.path == outcomes[0].directory)
     show_table(comparison_table(compare(runs, first)), "text", None)
-    show_table(leaderboard_table(leaderboard(runs), with_tasks=False), "text", None)
+    show_table(leaderboard_table(leaderboard(runs)), "text", None)
     if page is not None:
         write_report(runs, page, baseline=first)
         say(f"comparison  {page}")

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,24 +27,11 @@ def load(paths: list[str] | None) -> Runs:
     return runs
 
 
-def as_records(frame: pd.DataFrame) -> list[Any]:
+def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
     """Rows of a frame as JSON values, with null for what is missing."""
-    known = frame.astype(object).where(frame.notna(), None)
-    rows = known.itertuples(index=False, name=None)
-    return [{str(name): _plain(cell) for name, cell in zip(frame.columns, row, strict=True)} for row in rows]
+    from medbench.reports import tables
 
-
-def _plain(value: Any) -> Any:
-    """A cell as JSON knows it: numbers keep every digit, and those that JSON has not are null."""
-    if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if hasattr(value, "tolist"):  # of numpy
-        value = value.tolist()
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    return value.isoformat() if hasattr(value, "isoformat") else value
+    return tables.as_records(frame)
 
 
 def show_table(table: TextTable, form: str, output: Path | None) -> None:
@@ -82,8 +66,9 @@ def _print_text(table: TextTable) -> None:
     from rich.text import Text
 
     from medbench.errors import printable
+    from medbench.reports.tables import said_once
 
-    table = _said_once(table)
+    table = said_once(table)
     # A pipe has no width of its own; folding cells there would only hurt.
     console = Console(width=None if sys.stdout.isatty() else 200)
     shown = Table(
@@ -98,9 +83,12 @@ def _print_text(table: TextTable) -> None:
             overflow="fold",
             width=width,
         )
-    for row in table.rows:
+    for number, row in enumerate(table.rows):
         # Text, not markup: names come from files.
-        shown.add_row(*(Text(printable(cell)) for cell in row))
+        styles = ["bold" if (number, i) in table.bold else "" for i in range(len(row))]
+        shown.add_row(*(Text(printable(cell), style=style) for cell, style in zip(row, styles, strict=True)))
+    for text in table.lead:
+        console.print(Text(printable(text)))
     console.print(shown)
     for note in table.notes:
         console.print(Text(printable(note)), style="dim")
@@ -128,20 +116,3 @@ def _fixed_widths(table: TextTable, room: int) -> list[int | None]:
     ]
     folded = sum(least) <= room < sum(full)
     return [width if folded and right else None for width, right in zip(whole, table.numeric, strict=True)]
-
-
-def _said_once(table: TextTable) -> TextTable:
-    """The table with a model or run that every row repeats told in the title instead."""
-    columns = {header: {row[i] for row in table.rows} for i, header in enumerate(table.headers)}
-    told = [name for name in ("model", "run") if len(columns.get(name, ())) == 1]
-    if len(table.rows) < 2 or not told:
-        return table
-    kept = [i for i, header in enumerate(table.headers) if header not in told]
-    names = ", ".join(next(iter(columns[name])) for name in told)
-    return replace(
-        table,
-        title=f"{table.title} ({names})",
-        headers=[table.headers[i] for i in kept],
-        numeric=[table.numeric[i] for i in kept],
-        rows=[[row[i] for i in kept] for row in table.rows],
-    )

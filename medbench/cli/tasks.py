@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -29,13 +30,24 @@ def list_command(
 ) -> None:
     """List tasks with their licence, and where their documents would come from now."""
     from medbench.catalog import build_index
+    from medbench.errors import CatalogError
 
     index = build_index(tasks_dir or ())
+    every = _rows(index, data_dir, source)
+    for name in tag or ():
+        _check_known("tag", name, index.tags)
+    if language is not None:
+        _check_known("language", language, {row["language"] for row in every if row["language"]})
     rows = [
         row
-        for row in _rows(index, data_dir, source)
+        for row in every
         if set(tag or ()) <= set(row["tags"]) and (language is None or row["language"] == language)
     ]
+    if every and not rows:
+        raise CatalogError(
+            f"no task has all of {', '.join([*(tag or ()), *([language] if language else [])])}",
+            hint="each of several filters leaves tasks out",
+        )
     groups = [group.to_dict() for group in index.groups.values()]
     faults = {str(path): str(error) for path, error in index.faults}
     if as_json:
@@ -49,6 +61,22 @@ def list_command(
             say(f"cannot be read: {path}: {fault}", err=True)
     if faults:
         raise typer.Exit(1)
+
+
+def _check_known(kind: str, name: str, known: Iterable[str]) -> None:
+    """Refuse a name that no task has, of which the list would be empty.
+
+    Raises:
+        CatalogError: It is not known.
+    """
+    from medbench.catalog.names import nearest
+    from medbench.errors import CatalogError
+
+    names = sorted(known)
+    if name not in names:
+        close = nearest(name, names)
+        hint = f"did you mean {close}?" if close else f"there are {', '.join(names)}"
+        raise CatalogError(f"no task has the {kind} {name!r}", where=f"--{kind}", hint=hint)
 
 
 @app.command("show")

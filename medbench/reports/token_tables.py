@@ -28,7 +28,9 @@ def classes_table(frame: pd.DataFrame) -> TextTable:
         "How many times as often as all tokens the tokens of a class choose the expert; chance 1.",
         "+ and -: the 95% interval over documents lies above or below 1. In brackets: tokens of the class.",
     ]
-    return TextTable(headers, rows, [False] * 3 + [True] * len(classes), notes, "Experts by class of token")
+    return TextTable(
+        headers, rows, [False] * 3 + [True] * len(classes), notes, "Experts by class of token", data=frame
+    )
 
 
 def vocabulary_table(frame: pd.DataFrame) -> TextTable:
@@ -63,7 +65,7 @@ def vocabulary_table(frame: pd.DataFrame) -> TextTable:
         "are picked "
         "for their lift: of many, some lie high by luck."
     ]
-    return TextTable(headers, rows, [False] * 5 + [True] * 4, notes, "Vocabulary of the experts")
+    return TextTable(headers, rows, [False] * 5 + [True] * 4, notes, "Vocabulary of the experts", data=frame)
 
 
 def parts_table(summary: pd.DataFrame, similarity: pd.DataFrame) -> TextTable:
@@ -85,7 +87,8 @@ def parts_table(summary: pd.DataFrame, similarity: pd.DataFrame) -> TextTable:
         ]
         for row in shown.to_dict("records")
     ]
-    for row in similarity[similarity["task"] != similarity["other"]].to_dict("records"):
+    pairs = similarity[similarity["task"] != similarity["other"]]
+    for row in pairs.to_dict("records"):
         pair = f"{row['task']} ~ {row['other']}"
         rows.append(
             [pair, "similarity", _plain(row["similarity"]), _interval(row), _plain(row["split_half"]), "–"]
@@ -95,7 +98,14 @@ def parts_table(summary: pd.DataFrame, similarity: pd.DataFrame) -> TextTable:
         "template: what all prompts of a task begin or end with; content: what lies between. Chance of a "
         "similarity: that of two halves of one part."
     ]
-    return TextTable(headers, rows, [False] * 2 + [True] * 4, notes, "Template and content")
+    return TextTable(
+        headers,
+        rows,
+        [False] * 2 + [True] * 4,
+        notes,
+        "Template and content",
+        data=pd.concat([shown, pairs], ignore_index=True),
+    )
 
 
 def verdicts_table(frame: pd.DataFrame) -> TextTable:
@@ -117,7 +127,9 @@ def verdicts_table(frame: pd.DataFrame) -> TextTable:
     notes = [
         "Bits between the expert loads of right and wrong documents; chance: with the verdicts shuffled."
     ]
-    return TextTable(headers, rows, [False] * 2 + [True] * 6, notes, "Routing of right and wrong answers")
+    return TextTable(
+        headers, rows, [False] * 2 + [True] * 6, notes, "Routing of right and wrong answers", data=frame
+    )
 
 
 def loads_table(frame: pd.DataFrame, *, most: int = 20) -> TextTable:
@@ -141,7 +153,9 @@ def loads_table(frame: pd.DataFrame, *, most: int = 20) -> TextTable:
         "expert "
         "is written projection layer.number; p is adjusted over all experts of the task."
     ]
-    return TextTable(headers, rows, [False] * 3 + [True] * 4, notes, "Experts of right and wrong answers")
+    return TextTable(
+        headers, rows, [False] * 3 + [True] * 4, notes, "Experts of right and wrong answers", data=shown
+    )
 
 
 def gains_table(gains: SharedGains, *, most: int = 20) -> TextTable:
@@ -163,7 +177,9 @@ def gains_table(gains: SharedGains, *, most: int = 20) -> TextTable:
         f"{_plain(gains.correlation)} (chance 0), p {p_text(gains.p_value)} by Mantel's test.",
     ]
     headers = ["task", "other", "similarity", "gain", "gain of other"]
-    return TextTable(headers, rows, [False] * 2 + [True] * 3, notes, "Shared experts and shared gains")
+    return TextTable(
+        headers, rows, [False] * 2 + [True] * 3, notes, "Shared experts and shared gains", data=pairs
+    )
 
 
 def _lift(row: Any) -> str:

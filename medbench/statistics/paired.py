@@ -87,6 +87,9 @@ def paired(
 ) -> Paired:
     """Compare two systems on the same documents.
 
+    The interval and the test are two methods. Where the test, mostly the more careful one, does not reject a
+    difference of 0 at the level of the interval, the interval is extended to hold it.
+
     Args:
         first: Per-document results as :func:`medbench.statistics.interval` takes them.
         second: Results of the other system, in the same order of documents.
@@ -114,9 +117,9 @@ def paired(
     if aggregation == "mean":
         mine, theirs = one.rows[:, 0], two.rows[:, 0]
         if codes is None and np.isin(mine, (0, 1)).all() and np.isin(theirs, (0, 1)).all():
-            low, high = bonett_price_interval(wins, losses, n, confidence)
             _, error = _bonett_price(wins, losses, n)
             p = mcnemar_exact(wins, losses)
+            low, high = _as_tested(*bonett_price_interval(wins, losses, n, confidence), p, confidence)
             return Paired(difference, low, high, "bonett-price", p, "mcnemar-exact", error, wins, losses, n)
         shares = shares_span(mine) is not None and shares_span(theirs) is not None
         change = mine - theirs
@@ -132,7 +135,13 @@ def paired(
     elif method == "none":
         error = math.nan
     p = randomisation_test(one, two, codes, seed=seed, draws=draws)
+    low, high = _as_tested(low, high, p, confidence)
     return Paired(difference, low, high, method, p, "randomisation", error, wins, losses, n)
+
+
+def _as_tested(low: float, high: float, p: float, confidence: float) -> tuple[float, float]:
+    """Limits that leave no difference out which the test does not reject: 0, where p is above the level."""
+    return (min(low, 0.0), max(high, 0.0)) if p > 1 - confidence else (low, high)
 
 
 # Range of the difference of two shares.

@@ -215,3 +215,22 @@ def test_nonsense_is_refused_in_one_message(capsys: pytest.CaptureFixture[str], 
     assert "unknown dtype" in complaint(
         capsys, "models", "convert", tmp_path, tmp_path / "x", "--dtype", "int8"
     )
+
+
+@pytest.mark.parametrize(
+    ("filters", "hint"),
+    [
+        (["--tag", "nope"], "there are"),
+        (["--tag", "exm"], "did you mean exam?"),
+        (["--tag", "exam", "--tag", "vet"], "there are"),
+        (["--tag", ""], "there are"),
+        (["--language", "de"], "there are en, zh"),
+        (["--language", "zhh"], "did you mean zh?"),
+        (["--language", ""], "there are en, zh"),
+        (["--tag", "matching", "--language", "en"], "leaves tasks out"),
+    ],
+)
+def test_filters_that_no_task_passes_are_refused(
+    filters: list[str], hint: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert hint in complaint(capsys, "tasks", "list", *filters)

@@ -83,7 +83,9 @@ def test_routing_is_shown(results: Path, command: str, capsys: pytest.CaptureFix
 
 def test_routing_of_two_runs_is_compared(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["routing", "compare", str(results / "good"), str(results / "poor"), "-f", "csv"]) == 0
-    assert capsys.readouterr().out.startswith("task,layer,projection,expert,load,other,difference,chance")
+    assert capsys.readouterr().out.startswith(
+        "task,layer,projection,expert,load,load_other,difference,load_chance"
+    )
 
 
 @pytest.mark.parametrize(

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import ast
 import csv
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pandas as pd
 import pytest
 from rich.console import Console
 
+import medbench
 from medbench.analysis import Published, Runs, compare, leaderboard
+from medbench.analysis.task_scores import task_scores
 from medbench.analysis.units import with_units
 from medbench.errors import ReportError
+from medbench.reports.comparison import comparison_table
 from medbench.reports.formats import (
     interval_text,
     metric_text,
@@ -22,7 +27,9 @@ from medbench.reports.formats import (
     score_text,
     signed_text,
 )
-from medbench.reports.results import comparison_table, leaderboard_table
+from medbench.reports.ranking import leaderboard_table
+from medbench.reports.samples import samples_note
+from medbench.reports.score_table import score_table
 from medbench.reports.tables import FORMATS, TextTable, render_table
 from medbench.reports.terminal import scores_table
 
@@ -80,20 +87,18 @@ def test_unknown_formats_are_refused() -> None:
 def test_results_are_written_in_every_format(runs: Runs, form: str) -> None:
     board = leaderboard(runs, published=[Published("else|where", "a <paper>", {"cmexam": 0.5})], draws=100)
     text = render_table(leaderboard_table(board), form)
-    assert "cmexam" in text
-    assert "missing" in text
+    assert "suite" in text
     assert "<i>late" not in text if form != "csv" else "<i>late</i>" in text
     frame = compare(runs, "qwen", draws=100)
-    assert "undecided" in render_table(comparison_table(frame), form) or "better" in render_table(
-        comparison_table(frame), form
-    )
+    assert "better" in render_table(comparison_table(frame), form)
+    assert "cmeee" in render_table(score_table(task_scores(runs)), form)
 
 
 def test_leaderboard_shows_rank_intervals_and_warns_of_samples(runs: Runs) -> None:
     table = leaderboard_table(leaderboard(runs, draws=200))
     assert table.headers[:4] == ["rank", "model", "average", "95% interval"]
     assert [row[1] for row in table.rows] == ["demo", "<i>late</i>", "qwen"]
-    assert table.notes[0] == "Bundled samples, not a benchmark score."
+    assert table.notes[0] == "From bundled samples, no benchmark scores: cmeee_v2."
 
 
 def test_terminal_table_shows_texts_as_they_are(runs: Runs) -> None:
@@ -174,7 +179,183 @@ def test_comparison_and_ranking_write_differences_in_the_unit_of_the_metric(runs
     board = leaderboard(runs, draws=100)
     task = next(iter(board.tasks))
     ranked = leaderboard_table(replace(board, units={**board.units, task: "number"}))
-    assert f"{task} (number)" in ranked.headers
     assert "average (number)" in ranked.headers
-    best = ranked.rows[0][ranked.headers.index(f"{task} (number)")]
-    assert 0 <= float(best) <= 1
+    assert 0 <= float(ranked.rows[0][ranked.headers.index("average (number)")]) <= 1
+
+
+def _read(table: TextTable) -> pd.DataFrame:
+    return pd.read_csv(io.StringIO(render_table(table, "csv")))
+
+
+def test_a_comparison_is_read_as_data(runs: Runs) -> None:
+    frame = compare(runs, "qwen", draws=100)
+    text = render_table(comparison_table(frame), "csv")
+    assert "−" not in text
+    read = pd.read_csv(io.StringIO(text), keep_default_na=True)
+    assert list(read.columns) == list(frame.columns)
+    numbers = ["n", "score", "baseline_score", "difference", "low", "high", "p_value", "p_adjusted", "wins"]
+    for name in (*numbers, "losses", "detectable"):
+        assert pd.api.types.is_numeric_dtype(read[name]), name
+        # Every digit is kept.
+        assert read[name].tolist() == pytest.approx(frame[name].tolist(), rel=0, abs=0, nan_ok=True)
+    assert (read["difference"] < 0).any() or (frame["difference"] >= 0).all()
+
+
+def test_a_leaderboard_and_scores_are_read_as_data(runs: Runs) -> None:
+    board = leaderboard(runs, draws=100)
+    read = _read(leaderboard_table(board))
+    assert read["value"].tolist() == board.ranking["value"].tolist()
+    assert read[["rank", "rank_low", "rank_high", "n"]].to_numpy().dtype.kind in "iu"
+    frame = task_scores(runs)
+    scores = _read(score_table(frame))
+    assert scores["value"].tolist() == frame["value"].tolist()
+    assert scores["best"].dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("value", "cell"),
+    [
+        (-0.125, "-0.125"),
+        (1e-9, "1e-09"),
+        (0.1 + 0.2, "0.30000000000000004"),
+        (float("nan"), ""),
+        (float("inf"), ""),
+        (None, ""),
+        (pd.NA, ""),
+        (True, "true"),
+        (-3, "-3"),
+        (["a", "b"], "a; b"),
+        ([], ""),
+        ("-1+2", "'-1+2"),
+        ("a,b", '"a,b"'),
+        (pd.Timestamp("2026-01-02"), "2026-01-02T00:00:00"),
+    ],
+)
+def test_csv_cells_are_values(value: object, cell: str) -> None:
+    data = pd.DataFrame({"x": pd.Series([value], dtype=object), "y": [0]})
+    assert render_table(TextTable(["x"], [["?"]], [True], data=data), "csv") == f"x,y\n{cell},0\n"
+
+
+def test_every_table_has_its_values() -> None:
+    """A table that is made without data could be read by people alone."""
+    calls = [
+        node
+        for path in (Path(medbench.__file__).parent).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "TextTable"
+    ]
+    assert len(calls) > 15
+    assert all("data" in [keyword.arg for keyword in call.keywords] for call in calls)
+
+
+WIDE = TextTable(
+    ["task", *(f"model number {i}" for i in range(30))],
+    [[f"task_{i}", *(f"{i}.{j:02}" for j in range(30))] for i in range(3)],
+    [False, *[True] * 30],
+    title="Scores",
+    lead=["One sentence & more."],
+    bold={(1, 2), (2, 30)},
+)
+
+
+def test_wide_tables_are_cut_to_the_page() -> None:
+    text = render_table(WIDE, "latex")
+    heads = [line for line in text.splitlines() if line.startswith("task & ")]
+    assert len(heads) > 3
+    assert all(len(line) <= 100 for line in text.splitlines() if " & " in line)
+    assert [name for line in heads for name in line.removesuffix(r" \\").split(" & ")[1:]] == WIDE.headers[1:]
+    assert text.count(r"\textbf{1.01}") == text.count(r"\textbf{2.29}") == 1
+    assert text.count("textbf") == 2
+    assert text.count(r"\begin{table}") == text.count(r"\end{table}") == 1
+    lines = render_table(WIDE, "markdown").splitlines()
+    assert max(map(len, lines)) <= 130
+    assert "One sentence &amp; more." in lines
+    assert sum("**2.29**" in line for line in lines) == 1
+    assert "<b>2.29</b>" in render_table(WIDE, "html")
+
+
+def test_long_tables_go_over_pages() -> None:
+    rows = [[f"t{i}", "1"] for i in range(60)]
+    text = render_table(TextTable(["task", "value"], rows, [False, True], title="T"), "latex")
+    assert r"\begin{longtable}{lr}" in text
+    assert r"\begin{table}" not in text
+    assert "longtable}" in text.splitlines()[0]
+    assert r"\caption{T} \\" in text
+
+
+def test_columns_without_room_are_left_aside_on_paper(runs: Runs) -> None:
+    table = comparison_table(compare(runs, "qwen", draws=100))
+    for form in ("latex", "markdown"):
+        assert "detectable &" not in render_table(table, form)
+        assert "| detectable" not in render_table(table, form)
+    assert "detectable</th>" in render_table(table, "html")
+
+
+def test_a_ranking_of_a_whole_suite_fits_a_page(runs: Runs) -> None:
+    for form in ("latex", "markdown"):
+        text = render_table(leaderboard_table(leaderboard(runs, draws=50)), form)
+        mark = " & " if form == "latex" else "| "
+        assert max(len(line) for line in text.splitlines() if mark in line) <= 130
+
+
+def test_the_best_of_what_may_be_compared_is_bold(runs: Runs) -> None:
+    frame = task_scores(runs)
+    table = score_table(frame)
+    assert table.headers[:4] == ["task", "metric", "n", "demo"] or "demo" in table.headers
+    for i, row in enumerate(table.rows):
+        cells = {j: float(cell) for j, cell in enumerate(row) if j > 2}
+        assert {j for j, value in cells.items() if value == max(cells.values())} == {
+            j for place, j in table.bold if place == i
+        }
+
+
+def test_a_comparison_says_what_it_amounts_to(runs: Runs) -> None:
+    frame = compare(runs, "qwen", draws=300)
+    for (_, rows), sentence in zip(
+        frame.groupby("model", sort=False), comparison_table(frame).lead, strict=True
+    ):
+        tasks = rows[rows["kind"] == "task"]
+        assert sentence.startswith(f"{rows['model'].iloc[0]} beside qwen, {len(tasks)} tasks: ")
+        alone, adjusted, undecided = sentence.partition(": ")[2].split("; ")
+        for text, column in ((alone, "unadjusted"), (adjusted, "verdict")):
+            for verdict in ("worse", "better"):
+                names = tasks.loc[tasks[column] == verdict, "task"]
+                assert f"{len(names)} {verdict}" in text
+                assert all(name in text for name in names)
+        assert undecided == f"{(tasks['verdict'] == 'undecided').sum()} undecided."
+        assert (tasks["verdict"] == "better").any()
+
+
+def test_rows_are_sorted_by_the_size_of_the_difference(runs: Runs) -> None:
+    frame = compare(runs, "qwen", draws=100)
+    for _, rows in frame.groupby(["model", "kind"], sort=False):
+        sizes = rows["difference"].abs().tolist()
+        assert sizes == sorted(sizes, reverse=True)
+
+
+SAMPLED: dict[str, tuple[list[tuple[str, str, str | None]], str]] = {
+    "all": ([("a", "t", "samples"), ("b", "t", "samples")], "Bundled samples, not a benchmark score."),
+    "none": ([("a", "t", "folder"), ("b", "t", None)], ""),
+    "a task": (
+        [("a", "t", "samples"), ("a", "u", "folder"), ("b", "t", "samples"), ("b", "u", "folder")],
+        "From bundled samples, no benchmark scores: t.",
+    ),
+    "a model": (
+        [("a", "t", "samples"), ("b", "t", "folder")],
+        "From bundled samples, no benchmark scores: all of a.",
+    ),
+    "a task of a model": (
+        [("a", "t", "samples"), ("a", "u", "hub"), ("b", "t", "hub")],
+        "From bundled samples, no benchmark scores: t of a.",
+    ),
+    "an unknown source": (
+        [("a", "t", "samples"), ("b", "t", None)],
+        "From bundled samples, no benchmark scores: all of a.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", SAMPLED)
+def test_the_warning_of_samples_is_true_of_every_row(name: str) -> None:
+    rows, text = SAMPLED[name]
+    assert samples_note(pd.DataFrame(rows, columns=["model", "task", "data_source"])) == text

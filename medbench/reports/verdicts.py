@@ -1,0 +1,48 @@
+"""What a comparison amounts to, in one sentence."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+__all__ = ["verdict_summary"]
+
+_NAMED = 8
+
+
+def verdict_summary(rows: pd.DataFrame) -> str:
+    """Which tasks of one model became better or worse, by p alone and after adjustment.
+
+    Args:
+        rows: Rows of one model of :func:`medbench.analysis.compare`.
+    """
+    tasks = rows[rows["kind"] == "task"]
+    judged = tasks[tasks["verdict"] != "refused"]
+    refused = len(tasks) - len(judged)
+    said = [
+        f"{_found(judged, 'unadjusted')} by p alone",
+        f"{_found(judged, 'verdict')} after adjustment for {len(judged)} tests",
+        f"{int((judged['verdict'] == 'undecided').sum())} undecided",
+    ]
+    if refused:
+        said.append(f"{refused} not compared")
+    first = rows.iloc[0]
+    return f"{first['model']} beside {first['baseline']}, {_count(len(tasks), 'task')}: {'; '.join(said)}."
+
+
+def _found(tasks: pd.DataFrame, column: str) -> str:
+    parts = []
+    for verdict in ("worse", "better"):
+        names = [str(name) for name in tasks.loc[tasks[column] == verdict, "task"]]
+        parts.append(f"{len(names)} {verdict}{f' ({_listed(names)})' if names else ''}")
+    return " and ".join(parts)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = len(names) - _NAMED
+    return ", ".join(names[:_NAMED]) + (f" and {more} more" if more > 0 else "")
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}{'s' * (number != 1)}"
