@@ -17,12 +17,8 @@ if TYPE_CHECKING:
     from medbench.analysis import Runs
     from medbench.reports.tables import TextTable
 
-__all__ = ["RoutedTasks", "Top", "leading", "routing_of", "runs_among", "shown_in_part"]
+__all__ = ["Top", "leading", "routing_of", "runs_among", "shown_in_part"]
 
-RoutedTasks = Annotated[
-    list[str] | None,
-    typer.Option("--task", "-t", help="Only these tasks or groups, with commas; may be repeated."),
-]
 Top = Annotated[
     int | None,
     typer.Option(min=0, help="Rows shown, the clearest first; 0 for all. In a terminal 20, else all."),

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from medbench.cli.ablate import ablate
-from medbench.cli.options import Format, Output, RoutedRunPaths, RowsAsJson, split_names
+from medbench.cli.options import Format, Output, RoutedRunPaths, RowsAsJson, TaskNames, split_names
 from medbench.cli.output import print_json, say
-from medbench.cli.routed import RoutedTasks, Top, leading, routing_of, runs_among, shown_in_part
+from medbench.cli.routed import Top, leading, routing_of, runs_among, shown_in_part
 from medbench.cli.tokens import scores, tokens
 from medbench.cli.traces import agree, kinds, trace
 
@@ -38,8 +38,8 @@ def show(
     by: Annotated[
         str, typer.Option(help="What to keep apart, with commas: task, phase, layer, projection.")
     ] = "task",
-    task: RoutedTasks = None,
-    metric: Annotated[str, typer.Option(help="Only these metrics, with commas.")] = "",
+    task: TaskNames = None,
+    metric: Annotated[str | None, typer.Option(help="Only these metrics, with commas.")] = None,
     top: Annotated[
         int | None,
         typer.Option(min=1, help="Of each metric only so many rows, those farthest from chance."),
@@ -63,7 +63,7 @@ def show(
 
     found = load(runs)
     summary = router_summary(routing_of(found, task), _columns(by))
-    frame = _chosen(summary, split_names(metric), top)
+    frame = _chosen(summary, split_names(*([] if metric is None else [metric])), top)
     if as_json:
         print_json(as_records(frame))
     else:
@@ -81,7 +81,7 @@ def show(
 def similarity(
     runs: RoutedRunPaths = None,
     phase: Annotated[str | None, typer.Option(help="Only prompt or only generated tokens.")] = None,
-    task: RoutedTasks = None,
+    task: TaskNames = None,
     top: Top = None,
     form: Format = "text",
     output: Output = None,
@@ -111,7 +111,7 @@ def compare(
         list[str], typer.Argument(metavar="FIRST SECOND", help="Run directories of two checkpoints.")
     ],
     by: Annotated[str, typer.Option(help="What to keep apart, with commas.")] = "task,layer,projection",
-    task: RoutedTasks = None,
+    task: TaskNames = None,
     top: Top = None,
     form: Format = "text",
     output: Output = None,

@@ -15,11 +15,12 @@ from medbench.cli.options import (
     RoutedRunPaths,
     RowsAsJson,
     Source,
+    TaskNames,
     Tasks,
     split_names,
 )
 from medbench.cli.output import print_json, say
-from medbench.cli.routed import RoutedTasks, routing_of, runs_among
+from medbench.cli.routed import routing_of, runs_among
 
 __all__ = ["agree", "kinds", "trace"]
 
@@ -38,7 +39,7 @@ def kinds(
             help="Only prompt or only generated tokens; template or content of runs with --routing tokens."
         ),
     ] = None,
-    task: RoutedTasks = None,
+    task: TaskNames = None,
     form: Format = "text",
     output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rates as JSON.")] = False,
