@@ -94,6 +94,9 @@ def evaluate_each(
     max_batch_tokens: int | str | None = None,
     chat_template: bool | None = None,
     system_prompt: str | None = None,
+    thinking: str | None = None,
+    close_thinking: bool = False,
+    max_gen_toks: int | None = None,
     routing: str = "documents",
     shuffle_options: int | None = None,
     circular: bool = False,
@@ -133,6 +136,10 @@ def evaluate_each(
         chat_template: Whether prompts go through the chat template, instead of what the definition says and
             the tokenizer has.
         system_prompt: Overrides the system prompt of the definition or of the authors; empty for none.
+        thinking: Whether the chat template has the model reason first, ``on``, ``off`` or ``auto``, instead
+            of what the definition says.
+        close_thinking: Close reasoning that ran into its limit, and ask for the answer.
+        max_gen_toks: New tokens of a written answer, reasoning included, instead of what tasks say.
         routing: ``off``, ``tasks``, ``documents`` or ``tokens``.
         shuffle_options: Seed that permutes the options of exam questions.
         circular: Ask exam questions in every rotation of their options.
@@ -179,6 +186,9 @@ def evaluate_each(
         circular=circular,
         chat_template=chat_template,
         system_prompt=system_prompt,
+        thinking=thinking,
+        close_thinking=close_thinking,
+        max_gen_toks=max_gen_toks,
         routing=routing,
         max_batch_tokens=max_batch_tokens,
     )

@@ -18,7 +18,10 @@ ASKED = ("chat_template", "num_fewshot", "limit", "sources", "shuffle_options", 
 
 #: What decides how its answers are computed, and the instruction that belongs to the model. Runs of one model
 #: that differ here are kept apart; two models may differ.
-COMPUTED = ("system_prompt", "dtype", "quantization", "engine")
+COMPUTED = (
+    *("system_prompt", "thinking", "close_thinking", "max_gen_toks"),
+    *("dtype", "quantization", "engine"),
+)
 
 _T = TypeVar("_T")
 
@@ -33,6 +36,9 @@ class Conditions:
     Attributes:
         chat_template: Whether prompts went through the model's chat template.
         system_prompt: Its text; empty for none.
+        thinking: ``on`` or ``off`` where the chat template was told so.
+        close_thinking: Whether reasoning that ran into its limit was closed, and the answer asked for.
+        max_gen_toks: New tokens of a written answer, where not as the tasks say.
         dtype: Number format of the arithmetic.
         quantization: Format of the base weights, or ``None`` for those of `dtype`.
         num_fewshot: Examples before each document; ``None`` where tasks have different numbers of their own.
@@ -55,6 +61,9 @@ class Conditions:
     circular: bool = False
     seed: int | None = None
     engine: str | None = None
+    thinking: str | None = None
+    close_thinking: bool = False
+    max_gen_toks: int | None = None
 
     @classmethod
     def of(cls, run: Run) -> Conditions:
@@ -65,7 +74,7 @@ class Conditions:
         tasks = scores[scores["kind"] == "task"]
         fewshot = _fewshot(settings.get("num_fewshot"), tasks)
         quantization = settings.get("quantization", definition.get("quantization"))
-        engine = settings.get("engine")
+        engine, thinking = settings.get("engine"), settings.get("thinking")
         return cls(
             # Older runs say here what was asked for, and beside it what was used.
             chat_template=_first(bool, manifest.get("chat_template"), settings.get("chat_template")),
@@ -78,6 +87,9 @@ class Conditions:
             shuffle_options=_whole(settings.get("shuffle_options")),
             circular=bool(settings.get("circular")),
             seed=None if fewshot == 0 else _whole(settings.get("seed")),
+            thinking=thinking if thinking in ("on", "off") else None,
+            close_thinking=bool(settings.get("close_thinking")),
+            max_gen_toks=_whole(settings.get("max_gen_toks")),
             engine=engine if isinstance(engine, str) else _NATIVE if run.format == "medbench" else None,
         )
 
@@ -85,7 +97,8 @@ class Conditions:
         """The conditions as one line of text."""
         names = ["chat_template", "system_prompt", "dtype", "num_fewshot", "limit", "sources", "engine"]
         names += [name for name in ("quantization", "shuffle_options") if getattr(self, name) is not None]
-        names += ["circular"] if self.circular else []
+        names += [name for name in ("thinking", "max_gen_toks") if getattr(self, name) is not None]
+        names += [name for name in ("close_thinking", "circular") if getattr(self, name)]
         names += ["seed"] if self.seed is not None and self.num_fewshot != 0 else []
         return " · ".join(self.words(names))
 
@@ -159,6 +172,9 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "circular": lambda on: "circular" if on else "not circular",
     "seed": lambda seed: "" if seed is None else f"seed {seed}",
     "engine": lambda name: f"engine {name}" if name else "",
+    "thinking": lambda mode: f"thinking {mode}" if mode else "thinking as the template has it",
+    "close_thinking": lambda on: "unfinished thinking closed" if on else "unfinished thinking left open",
+    "max_gen_toks": lambda n: "tokens as the tasks say" if n is None else f"at most {n} new tokens",
 }
 
 

@@ -13,12 +13,13 @@ from medbench.catalog.paths import definitions_folder
 from medbench.catalog.reading import YamlFile, read_yaml
 from medbench.catalog.tasks import Place
 from medbench.errors import CatalogError
-from medbench.strict import COUNT, FLAG, MAPPING, TEXT, check_mapping, choice, either
+from medbench.strict import COUNT, FLAG, MAPPING, TEXT, Kind, check_mapping, choice, either, list_of
 
 __all__ = [
     "DTYPES",
     "LAYOUTS",
     "QUANTIZATIONS",
+    "THINKING",
     "ModelDefinition",
     "find_model",
     "hub_id",
@@ -29,7 +30,15 @@ __all__ = [
 LAYOUTS = ("auto", "adapter", "merged", "converted", "plain")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "int8", "nf4")
+THINKING = ("auto", "on", "off")
+# YAML takes on and off for true and false.
+_SWITCHED = {True: "on", False: "off"}
 
+_TAGS = Kind(
+    "what opens and what closes reasoning",
+    lambda value: _is_pair(value),
+    'write `thinking_tags: ["<a>", "</a>"]`, or a list of such pairs',
+)
 # Settings of the engine that a definition may make; the engine decides the rest by what it runs on.
 _ENGINE_KEYS = {"max_batch_tokens": either(COUNT, choice("auto"))}
 _KEYS = {
@@ -49,6 +58,8 @@ _KEYS = {
     "homepage": TEXT,
     "deterministic": FLAG,
     "chat_template": FLAG,
+    "thinking": either(choice(*THINKING), FLAG),
+    "thinking_tags": either(_TAGS, list_of(_TAGS)),
     "engine": MAPPING,
 }
 _PACKAGE_PATHS = "medbench/"
@@ -73,6 +84,9 @@ class ModelDefinition:
         chat_template: Whether prompts go through the tokenizer's chat template; ``None``: where it has one.
         system_prompt: First message of the chat, empty for none; ``None``: the one of the authors in a chat
             with a checkpoint in their layout, else none.
+        thinking: Whether the chat template is told to have the model reason before it answers: ``on``,
+            ``off``, or ``auto`` for what it does by itself.
+        thinking_tags: Marks that open and close its reasoning, beside those known of all models, in pairs.
         engine: Settings of the engine: ``max_batch_tokens``, the token budget of a batch, or ``auto``.
         licence: Terms of the weights.
         citation: The paper to cite.
@@ -93,6 +107,8 @@ class ModelDefinition:
     deterministic: bool = False
     chat_template: bool | None = None
     system_prompt: str | None = None
+    thinking: str = "auto"
+    thinking_tags: tuple[tuple[str, str], ...] = ()
     engine: Mapping[str, Any] = field(default_factory=dict)
     licence: str = ""
     citation: str = ""
@@ -101,7 +117,9 @@ class ModelDefinition:
 
     def to_dict(self) -> dict[str, Any]:
         """The definition as plain values, as it would stand in a YAML."""
-        return {key: getattr(self, key) for key in _KEYS if key != "engine"} | {"engine": dict(self.engine)}
+        plain = {key: getattr(self, key) for key in _KEYS}
+        tags = [list(pair) for pair in self.thinking_tags]
+        return plain | {"thinking_tags": tags, "engine": dict(self.engine)}
 
 
 def _check(file: YamlFile) -> None:
@@ -120,6 +138,15 @@ def _check(file: YamlFile) -> None:
         check_mapping(
             engine, _ENGINE_KEYS, where=lambda key: place("engine", key), error=CatalogError, name="engine"
         )
+
+
+def _is_pair(value: Any) -> bool:
+    return (
+        isinstance(value, list)
+        and len(value) == 2
+        and all(isinstance(mark, str) and mark.strip() for mark in value)
+        and value[0] != value[1]
+    )
 
 
 def _resolved(path: str, folder: Path) -> str:
@@ -154,6 +181,11 @@ def _stated(path: Path) -> dict[str, Any]:
     for key in ("path", "base"):
         if key in values:
             values[key] = _resolved(values[key], path.parent)
+    if "thinking" in values:
+        values["thinking"] = _SWITCHED.get(values["thinking"], values["thinking"])
+    tags = values.get("thinking_tags") or []
+    pairs = [tags] if _is_pair(tags) else tags
+    values["thinking_tags"] = tuple((first, last) for first, last in pairs)
     return values
 
 

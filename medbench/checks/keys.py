@@ -34,7 +34,8 @@ GROUP_KEYS = frozenset({
     "aggregate_metric_list", "group", "group_alias", "include", "metadata", "tag", "task",
 })
 GENERATION_KEYS = frozenset({
-    "constrain", "do_sample", "max_gen_toks", "second_pass", "seed", "temperature", "top_k", "top_p", "until",
+    "close_thinking", "constrain", "do_sample", "max_gen_toks", "second_pass", "seed", "temperature", "top_k",
+    "top_p", "until",
 })
 SECOND_PASS_KEYS = frozenset({"letters", "marker", "max_gen_toks", "suffix", "when"})
 METRIC_KEYS = frozenset({"aggregation", "higher_is_better", "hf_evaluate", "kwargs", "metric"})

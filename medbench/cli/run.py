@@ -92,6 +92,20 @@ def run(
         str | None,
         typer.Option(help="Replaces the system prompt of the model definition or the authors; '' for none."),
     ] = None,
+    thinking: Annotated[
+        str | None,
+        typer.Option(help="Whether the chat template has the model reason first: on, off or auto."),
+    ] = None,
+    close_thinking: Annotated[
+        bool,
+        typer.Option(
+            "--close-thinking", help="Close reasoning that ran into its limit, and ask for the answer."
+        ),
+    ] = False,
+    max_gen_toks: Annotated[
+        int | None,
+        typer.Option(help="New tokens of a written answer, reasoning included, instead of what tasks say."),
+    ] = None,
     routing: Annotated[
         str, typer.Option(help="Router statistics to record: off, tasks, documents or tokens.")
     ] = "documents",
@@ -153,6 +167,9 @@ def run(
             max_batch_tokens=_number(max_batch_tokens),
             chat_template=chat_template,
             system_prompt=system_prompt,
+            thinking=thinking,
+            close_thinking=close_thinking,
+            max_gen_toks=max_gen_toks,
             routing=routing,
             shuffle_options=shuffle_options,
             circular=circular,

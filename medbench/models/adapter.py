@@ -28,6 +28,7 @@ from medbench.models.generating import Generator, Ready
 from medbench.models.loading import load_model
 from medbench.models.molora import molora_linears
 from medbench.models.routing_counts import RoutingCounts, RoutingLabel
+from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
 from medbench.models.tokenizing import load_tokenizer
 
 if TYPE_CHECKING:
@@ -61,6 +62,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         progress: Called after each stored batch with the share of the requests answered (0 to 1) and the
             tokens run since the last call; may raise to stop.
         system_prompt: System message of chats that have none.
+        thinking: Whether the model is to reason, and how it marks that.
         max_gen_toks: New tokens where a task does not say.
         max_length: Tokens of prompt and answer together; ``None``: what the model takes.
         add_bos_token: Whether special tokens go in front of prompts; ``None`` leaves it to the tokenizer.
@@ -89,6 +91,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         seed: int = 1234,
         progress: Callable[[float, int], None] | None = None,
         system_prompt: str | None = None,
+        thinking: Thinking = AS_TEMPLATE_SAYS,
         max_gen_toks: int = 256,
         max_length: int | None = None,
         add_bos_token: bool | None = None,
@@ -123,8 +126,11 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         self._progress = progress
         self._told = self.engine.tokens  # tokens that ``progress`` has heard of
         self._system_prompt = system_prompt
+        self._thinking = thinking
         self._encoder = Encoder(tokenizer, self.prefix_token_id, add_bos_token)
-        self._generator = Generator(self.engine, tokenizer, self._encoder, self.max_length, max_gen_toks)
+        self._generator = Generator(
+            self.engine, tokenizer, self._encoder, self.max_length, max_gen_toks, thinking.tags
+        )
         self._compute: dict[str, Callable[[Sequence[Instance], Sequence[str], Ready], None]] = {
             "loglikelihood": self._score,
             "loglikelihood_rolling": self._score_texts,
@@ -163,6 +169,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             chat_history,
             add_generation_prompt=add_generation_prompt,
             system_prompt=self._system_prompt,
+            thinking=self._thinking,
         )
 
     def get_model_info(self) -> dict[str, Any]:
@@ -227,8 +234,10 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             self._store.put({**named, **kept}, routing or None, self.engine.traces())
             answers.update(named)
             for index, answer in batch.items():
-                request = missing[names[index]]
-                self.cache_hook.add_partial(kind, request.args, answer.as_lm_eval(kind, request.args[0]))
+                request, tags = missing[names[index]], self._thinking.tags
+                self.cache_hook.add_partial(
+                    kind, request.args, answer.as_lm_eval(kind, request.args[0], tags)
+                )
             self._tell(len(answers) / len(set(keys)))
 
         if missing:
@@ -247,10 +256,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
 
     def _answers(self, kind: str, requests: Sequence[Instance]) -> list[Any]:
         answers = self.answer(kind, requests, request_keys(kind, requests, self._seed))
-        return [
-            answer.as_lm_eval(kind, request.args[0])
-            for answer, request in zip(answers, requests, strict=True)
-        ]
+        return self._thinking.respond(kind, requests, answers, self.tokenizer)
 
     def _score(self, missing: Sequence[Instance], _keys: Sequence[str], ready: Ready) -> None:
         pairs = self._fit(self._encoder.pairs([request.args for request in missing]), missing)

@@ -32,6 +32,7 @@ class Answer:
         truncated: Whether the first pass ran into its token limit.
         first_pass: The text of the first pass.
         second_pass: The text of the second pass, ``None`` if there was none.
+        closing: What closed reasoning that had run into the limit, between the passes; ``None`` if nothing.
         tokens: Token ids of a first pass that is kept for its second.
     """
 
@@ -41,6 +42,7 @@ class Answer:
     truncated: bool = False
     first_pass: str | None = None
     second_pass: str | None = None
+    closing: str | None = None
     tokens: tuple[int, ...] | None = None
 
     def response(self, prompt: str = "", tags: Sequence[TagPair] = ()) -> Response:
@@ -55,6 +57,7 @@ class Answer:
             truncated=self.truncated,
             first_pass=self.first_pass,
             second_pass=self.second_pass,
+            closing=self.closing or "",
             tags=tags,
             opened=is_open(prompt, tags),
         )

@@ -9,11 +9,19 @@ from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import ModelError
+from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking, switches
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["AUTHORS_SYSTEM_PROMPT", "clock_at", "clock_formats", "has_chat_template", "render_chat"]
+__all__ = [
+    "AUTHORS_SYSTEM_PROMPT",
+    "clock_at",
+    "clock_formats",
+    "has_chat_template",
+    "render_chat",
+    "switches_thinking",
+]
 
 # What MING-MOE's authors put before every chat, in training and in evaluation.
 AUTHORS_SYSTEM_PROMPT = "You are a helpful assistant."
@@ -60,12 +68,18 @@ def clock_at(moment: datetime | None) -> Iterator[None]:
         templates.datetime = known
 
 
+def switches_thinking(tokenizer: PreTrainedTokenizerBase) -> bool:
+    """Whether a tokenizer's chat template can be told to reason or not."""
+    return has_chat_template(tokenizer) and bool(switches(tokenizer.get_chat_template()))
+
+
 def render_chat(
     tokenizer: PreTrainedTokenizerBase,
     messages: Sequence[dict[str, str]],
     *,
     add_generation_prompt: bool,
     system_prompt: str | None = None,
+    thinking: Thinking = AS_TEMPLATE_SAYS,
 ) -> str:
     """Write a chat with the tokenizer's template.
 
@@ -74,6 +88,7 @@ def render_chat(
         messages: ``role`` and ``content`` each.
         add_generation_prompt: Whether the model's turn begins; otherwise the last message is left open.
         system_prompt: System message of chats that have none.
+        thinking: What the template is told about reasoning.
 
     Raises:
         ModelError: The tokenizer has no chat template, or it refuses the chat.
@@ -83,6 +98,8 @@ def render_chat(
     chat = list(messages)
     if system_prompt and (not chat or chat[0]["role"] != "system"):
         chat.insert(0, {"role": "system", "content": system_prompt})
+    template = tokenizer.get_chat_template() if has_chat_template(tokenizer) else ""
+    arguments = thinking.template_arguments(template)
     try:
         return str(
             tokenizer.apply_chat_template(
@@ -90,6 +107,7 @@ def render_chat(
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=not add_generation_prompt,
+                **arguments,
             )
         )
     except (TemplateError, ValueError) as error:

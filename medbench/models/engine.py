@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import torch
@@ -132,6 +132,7 @@ class Engine:
         sampling: Sampling | Sequence[Sampling | None] | None = None,
         labels: Sequence[Label] | None = None,
         counted: Sequence[int] | None = None,
+        stops_count: Sequence[Callable[[str], bool]] | None = None,
         on_batch: GenerationCallback | None = None,
     ) -> list[Generation]:
         """Continue prompts, each until its own end.
@@ -147,6 +148,8 @@ class Engine:
             labels: For each prompt whose router choices are counted under which (task, document), or task.
             counted: For each prompt how many of its first tokens are left out of the router counts, because
                 an earlier request counted them.
+            stops_count: For each prompt what says of its continuation so far whether stop strings count in it
+                yet; ``None``: always.
             on_batch: Called when requests have finished, with their indices and continuations.
 
         Returns:
@@ -163,7 +166,9 @@ class Engine:
         only = list(allowed_token_ids) if allowed_token_ids is not None else [None] * count
         samplings = _samplings(sampling, asked)
         known = list(counted) if counted is not None else [0] * count
+        counts = list(stops_count) if stops_count is not None else [None] * count
         given: dict[str, Sequence[object]] = {
+            "stops_count": counts,
             "max_new_tokens": limits,
             "allowed_token_ids": only,
             "sampling": samplings,
@@ -193,7 +198,7 @@ class Engine:
                 prompt,
                 limits[index],
                 frozenset(ends[index]),
-                StopStrings(self.tokenizer, stops[index]) if stops[index] else None,
+                StopStrings(self.tokenizer, stops[index], counts[index]) if stops[index] else None,
                 _tuple(only[index]),
                 None if (chosen := samplings[index]) is None else Sampler(chosen),
                 known[index],

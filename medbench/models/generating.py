@@ -6,6 +6,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import ModelError
@@ -13,9 +14,10 @@ from medbench.models.answers import Answer, AnswerStore, first_pass_key
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
 from medbench.models.generation_rows import Generation
-from medbench.models.generation_settings import GenerationSettings
+from medbench.models.generation_settings import GenerationSettings, SecondPass
 from medbench.models.routing_counts import RoutingLabel
 from medbench.models.stopping import cut_at
+from medbench.scoring.reasoning import TagPair, is_mark, is_open, split
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
@@ -70,6 +72,7 @@ class Generator:
         encoder: Encodes.
         max_length: Tokens of prompt and answer together.
         max_gen_toks: New tokens where a task does not say.
+        tags: Marks of the model's own around reasoning.
     """
 
     def __init__(
@@ -79,18 +82,21 @@ class Generator:
         encoder: Encoder,
         max_length: int,
         max_gen_toks: int,
+        tags: Sequence[TagPair] = (),
     ) -> None:
         self._engine = engine
         self._tokenizer = tokenizer
         self._encoder = encoder
         self._max_length = max_length
         self._max_gen_toks = max_gen_toks
+        self._tags = tuple(tags)
         self._eos = _end_tokens(engine, tokenizer)
         self._special = {
             str(token): int(number)
             for number, token in tokenizer.added_tokens_decoder.items()
             if token.special
         }
+        self._marks = {number for token, number in self._special.items() if is_mark(token, self._tags)}
 
     def run(
         self,
@@ -122,7 +128,7 @@ class Generator:
             )
             for index, (request, key, label) in enumerate(zip(requests, keys, labels, strict=True))
         ]
-        kept = store.get([job.first_key for job in jobs if job.settings.second_pass])
+        kept = store.get([job.first_key for job in jobs if job.settings.may_continue])
         firsts = {job.index: kept[job.first_key] for job in jobs if job.first_key in kept}
         waiting = [job for job in jobs if job.index not in firsts]
         contexts = self._prompts(jobs)
@@ -132,11 +138,11 @@ class Generator:
             done, halves = {}, {}
             for place, generation in zip(indices, generations, strict=True):
                 job = waiting[place]
-                text = self._text(generation, () if job.settings.constrain else job.settings.until)
+                until = () if job.settings.constrain else job.settings.until
+                text = self._text(generation, until, opened=is_open(job.prompt, self._tags))
                 truncated = generation.finish_reason == "length" and job.settings.constrain is None
                 answer = Answer(text=text, first_pass=text, truncated=truncated)
-                second = job.settings.second_pass
-                if second is not None and second.needed(text):
+                if self._following(job, answer) is not None:
                     half = replace(answer, tokens=tuple(generation.token_ids))
                     halves[job.index] = half
                     counted[job.index] = _forwarded(contexts[job.index], half)
@@ -151,6 +157,7 @@ class Generator:
             [contexts[job.index] for job in waiting],
             limits=[job.settings.max_gen_toks for job in waiting],
             letters=[job.settings.constrain for job in waiting],
+            opened=[is_open(job.prompt, self._tags) for job in waiting],
             skip=[0] * len(waiting),
             on_batch=on_batch,
         )
@@ -163,7 +170,7 @@ class Generator:
         counted: Mapping[int, list[int]],
         ready: Ready,
     ) -> None:
-        passes = [second for job in jobs if (second := job.settings.second_pass) is not None]
+        passes = [second for job in jobs if (second := self._following(job, firsts[job.index])) is not None]
         if not passes:
             return
         before = [
@@ -181,6 +188,7 @@ class Generator:
                     truncated=first.truncated,
                     first_pass=first.text,
                     second_pass=text,
+                    closing=self._closing(job, first) or None,
                 )
             ready(done, {})
 
@@ -189,6 +197,7 @@ class Generator:
             prompts,
             limits=[second.max_gen_toks for second in passes],
             letters=[second.letters for second in passes],
+            opened=[False] * len(jobs),
             # Tokens that the first pass counted already.
             skip=[_common(prompt, counted[job.index]) for job, prompt in zip(jobs, prompts, strict=True)],
             on_batch=on_batch,
@@ -201,6 +210,7 @@ class Generator:
         *,
         limits: Sequence[int],
         letters: Sequence[str | None],
+        opened: Sequence[bool],
         skip: Sequence[int],
         on_batch: Callable[[Sequence[int], Sequence[Generation]], None],
     ) -> None:
@@ -224,12 +234,22 @@ class Generator:
             ],
             sampling=[job.settings.sampling(job.seed) for job in jobs],
             labels=[job.label for job in jobs],
+            # Within reasoning a blank line stops nothing, nor does one right behind it.
+            stops_count=[partial(self._has_begun, opened=began) for began in opened],
             counted=[
                 max(0, known - (len(prompt) - len(kept)))
                 for known, prompt, kept in zip(skip, prompts, fitted, strict=True)
             ],
             on_batch=on_batch,
         )
+
+    def _following(self, job: _Job, first: Answer) -> SecondPass | None:
+        """What follows a first pass, if anything does."""
+        return job.settings.following(job.prompt, first.text or "", job.doc, self._tags)
+
+    def _closing(self, job: _Job, first: Answer) -> str:
+        """What closes the reasoning of a first pass, if anything does."""
+        return job.settings.closing(job.prompt, first.text or "", self._tags)
 
     def _settings(self, request: Instance) -> GenerationSettings:
         return GenerationSettings.parse(
@@ -283,13 +303,31 @@ class Generator:
             raise ModelError(f"not one token each: {', '.join(map(repr, longer[:4]))}", where=job.where)
         return [tokens[0] for tokens in encoded]
 
-    def _text(self, generation: Generation, until: Sequence[str]) -> str:
-        """The generated text, without end tokens and what follows a stop string."""
+    def _has_begun(self, text: str, *, opened: bool) -> bool:
+        """Whether a text has come to its answer."""
+        return not split(text, self._tags, opened=opened).lost
+
+    def _text(self, generation: Generation, until: Sequence[str], *, opened: bool = False) -> str:
+        """The generated text, without end tokens and what follows a stop string in the answer."""
         tokens = generation.token_ids
         if generation.finish_reason == "eos":
             tokens = tokens[:-1]
-        text = self._tokenizer.decode(tokens, skip_special_tokens=True, clean_up_tokenization_spaces=False)
-        return cut_at(str(text), until)
+        if self._marks.isdisjoint(tokens):
+            text = self._decode(tokens, skip_special_tokens=True)
+        else:
+            special = set(self._special.values()) - self._marks
+            kept = [token for token in tokens if token not in special]
+            text = self._decode(kept, skip_special_tokens=False)
+        parts = split(text, self._tags, opened=opened)
+        answer = text[parts.start :]
+        return cut_at(text, until, parts.start + len(answer) - len(answer.lstrip()) if parts.start else 0)
+
+    def _decode(self, tokens: list[int], *, skip_special_tokens: bool) -> str:
+        return str(
+            self._tokenizer.decode(
+                tokens, skip_special_tokens=skip_special_tokens, clean_up_tokenization_spaces=False
+            )
+        )
 
 
 def _end_tokens(engine: Engine, tokenizer: PreTrainedTokenizerBase) -> list[int]:

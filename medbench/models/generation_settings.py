@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from medbench.errors import ModelError
 from medbench.models.sampling import Sampling
+from medbench.scoring.exams import commits
+from medbench.scoring.reasoning import TagPair, closing_mark, is_open, split
 from medbench.strict import FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
 
-__all__ = ["GenerationSettings", "SecondPass"]
+__all__ = ["TOKEN_LIMITS", "GenerationSettings", "SecondPass"]
 
-_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-_KNOWN = {"until", "do_sample", "temperature", "top_k", "top_p", "constrain", "second_pass", *_LIMITS}
+# The names under which a limit of new tokens is given.
+TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
+_KNOWN = {
+    "until",
+    "do_sample",
+    "temperature",
+    "top_k",
+    "top_p",
+    "constrain",
+    "second_pass",
+    "close_thinking",
+    *TOKEN_LIMITS,
+}
 # What asks for nothing that the engine would have to do.
 _NEUTRAL = {"num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1}
 _SECOND_PASS = {"suffix", "when", "marker", "letters", "max_gen_toks"}
@@ -22,6 +35,7 @@ _NOT_NEGATIVE = Kind("a number that is not negative", lambda value: NUMBER.accep
 _KINDS = {
     "until": either(TEXT, list_of(TEXT)),
     "do_sample": FLAG,
+    "close_thinking": FLAG,
     "temperature": _NOT_NEGATIVE,
     "top_k": Kind("a whole number", lambda value: type(value) is int),
     "top_p": _NOT_NEGATIVE,
@@ -42,7 +56,8 @@ class SecondPass:
 
     Attributes:
         suffix: Appended to the first pass.
-        marker: With ``when: missing``, a first pass with this in it needs no second.
+        marker: With ``when: missing``, a first pass with this in it needs no second; only of documents
+            without options, of which no answer can be read.
         always: Whether there is a second pass in any case.
         letters: The document's column with the letters to choose among; ``None``: free text.
         max_gen_toks: Limit of its tokens.
@@ -54,9 +69,18 @@ class SecondPass:
     letters: str | None
     max_gen_toks: int
 
-    def needed(self, first_pass: str) -> bool:
-        """Whether a first pass must be followed by a second."""
-        return self.always or self.marker not in first_pass
+    def needed(self, answer: str, document: Mapping[str, Any]) -> bool:
+        """Whether a first pass must be followed by a second.
+
+        Args:
+            answer: What the first pass says outside of reasoning.
+            document: The document that it answers.
+        """
+        if self.always:
+            return True
+        if document.get("letters") and document.get("options"):
+            return not commits(document, answer)
+        return self.marker not in answer
 
 
 @dataclass(frozen=True)
@@ -72,6 +96,7 @@ class GenerationSettings:
         top_p: Of drawing.
         constrain: The document's column with the only answers, one token each.
         second_pass: What follows the first pass.
+        close_thinking: Whether reasoning that ran into the limit is closed, and the answer asked for.
     """
 
     until: tuple[str, ...]
@@ -82,6 +107,7 @@ class GenerationSettings:
     top_p: float
     constrain: str | None
     second_pass: SecondPass | None
+    close_thinking: bool = False
 
     @classmethod
     def parse(cls, kwargs: Mapping[str, Any], *, max_gen_toks: int, where: str) -> GenerationSettings:
@@ -108,7 +134,7 @@ class GenerationSettings:
             )
         _check_kinds(kwargs, _KINDS, "generation_kwargs", where)
         until = kwargs.get("until") or ()
-        limit = next((kwargs[key] for key in _LIMITS if kwargs.get(key) is not None), max_gen_toks)
+        limit = next((kwargs[key] for key in TOKEN_LIMITS if kwargs.get(key) is not None), max_gen_toks)
         temperature = kwargs.get("temperature")
         # As in lm-eval: nothing is drawn unless do_sample says so.
         sample = bool(kwargs.get("do_sample")) and temperature != 0
@@ -121,10 +147,39 @@ class GenerationSettings:
             top_p=float(kwargs.get("top_p") or 1.0),
             constrain=kwargs.get("constrain"),
             second_pass=_second_pass(kwargs.get("second_pass"), where),
+            close_thinking=bool(kwargs.get("close_thinking")),
         )
         if sample:
             settings.sampling(0)
         return settings
+
+    @property
+    def may_continue(self) -> bool:
+        """Whether a second pass may follow the first."""
+        return self.second_pass is not None or self.close_thinking
+
+    def following(
+        self, prompt: str, first_pass: str, document: Mapping[str, Any], tags: Sequence[TagPair]
+    ) -> SecondPass | None:
+        """What follows a first pass; its suffix closes reasoning that is to be closed.
+
+        Args:
+            prompt: What was asked.
+            first_pass: What the first pass wrote.
+            document: The document.
+            tags: Marks of the model's own around reasoning.
+        """
+        closing = self.closing(prompt, first_pass, tags)
+        said = split(first_pass, tags, opened=is_open(prompt, tags)).answer
+        if self.second_pass is not None and self.second_pass.needed(said, document):
+            return replace(self.second_pass, suffix=closing + self.second_pass.suffix)
+        if closing:
+            return SecondPass(closing, closing, True, None, self.max_gen_toks)
+        return None
+
+    def closing(self, prompt: str, first_pass: str, tags: Sequence[TagPair]) -> str:
+        """What closes the reasoning in which a first pass ends; empty where none is, or is to be, closed."""
+        return (closing_mark(first_pass, prompt, tags) or "") if self.close_thinking else ""
 
     def sampling(self, seed: int) -> Sampling | None:
         """The engine's settings for drawing; ``None`` for greedy decoding."""

@@ -22,7 +22,7 @@ class Response(str):
         first_pass: The text of the first pass, reasoning included.
         second_pass: The text of the second pass; ``None`` if there was none.
         closed: Whether reasoning that had run into the limit was closed, and the answer asked for.
-        thinking_tokens: Number of tokens of the reasoning; ``None`` if nobody counted.
+        thinking_tokens: Number of tokens of the reasoning, 0 where there is none; ``None`` if nobody counted.
     """
 
     raw: str
@@ -42,7 +42,7 @@ class Response(str):
         truncated: bool = False,
         first_pass: str | None = None,
         second_pass: str | None = None,
-        closed: bool = False,
+        closing: str = "",
         tags: Sequence[TagPair] = (),
         opened: bool = False,
     ) -> Response:
@@ -53,27 +53,38 @@ class Response(str):
             truncated: Whether generation ran into its token limit.
             first_pass: The text of the first pass; ``None``: all of it.
             second_pass: The text of the second pass, with which ``text`` ends.
-            closed: Whether reasoning that had run into the limit was closed.
+            closing: What closed reasoning that had run into the limit, behind the first pass.
             tags: Marks of the model's own around reasoning.
             opened: Whether the prompt ended inside a reasoning block.
         """
         first = text if first_pass is None else first_pass
         parts = split(text, tags, opened=opened)
-        if parts.unfinished and second_pass is not None and text.startswith(first):
+        if second_pass is not None and text.startswith(first) and _unfinished(first, tags, opened):
             # What was appended to unfinished reasoning asks for the answer: it is no part of the reasoning.
-            parts = split(first, tags, opened=opened)._replace(answer=text[len(first) :].lstrip())
+            drafted = split(first, tags, opened=opened).thinking
+            parts = split(text[len(first) + len(closing) :].lstrip(), tags)
+            parts = parts._replace(thinking="\n".join(filter(None, (drafted, parts.thinking))))
         response = super().__new__(cls, parts.answer)
         response.raw = text
         response.parts = parts
         response.truncated = truncated
         response.first_pass = first
         response.second_pass = second_pass
-        response.closed = closed
-        response.thinking_tokens = None
+        response.closed = bool(closing)
+        response.thinking_tokens = None if parts.thinking else 0
         return response
+
+    @property
+    def answered(self) -> bool:
+        """Whether anything was said outside of reasoning."""
+        return bool(self.strip())
 
     def __reduce__(self) -> tuple[object, ...]:
         return (_restore, (str(self), {name: getattr(self, name) for name in self.__slots__}))
+
+
+def _unfinished(text: str, tags: Sequence[TagPair], opened: bool) -> bool:
+    return split(text, tags, opened=opened).unfinished
 
 
 def _restore(answer: str, attributes: dict[str, object]) -> Response:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 __all__ = ["StopStrings", "cut_at"]
@@ -18,10 +18,15 @@ class StopStrings:
     Args:
         tokenizer: Decodes tokens.
         stops: The strings; empty ones are ignored.
+        counts: Says of the text so far whether stop strings count in it yet; ``None``: always.
     """
 
-    def __init__(self, tokenizer: Any, stops: Sequence[str]) -> None:
+    def __init__(
+        self, tokenizer: Any, stops: Sequence[str], counts: Callable[[str], bool] | None = None
+    ) -> None:
         self._tokenizer = tokenizer
+        self._counts = counts
+        self._all: list[int] = []
         self._stops = [stop for stop in stops if stop]
         self._longest = max((len(stop) for stop in self._stops), default=0)
         self._tail = ""
@@ -33,23 +38,25 @@ class StopStrings:
         if not self._stops:
             return False
         self._ids.append(token)
-        text: str = self._tokenizer.decode(
-            self._ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        self._all.append(token)
+        text = self._decode(self._ids)
         if text.endswith(_UNFINISHED) and len(self._ids) < 16:
             return False
         self._tail += text[len(self._settled) :]
         found = any(stop in self._tail for stop in self._stops)
         # One token is kept, since some tokenizers write the first token of a text without its space.
         self._ids = self._ids[-1:]
-        self._settled = self._tokenizer.decode(
-            self._ids, skip_special_tokens=False, clean_up_tokenization_spaces=False
-        )
+        self._settled = self._decode(self._ids)
         self._tail = self._tail[-(self._longest - 1) :] if self._longest > 1 else ""
-        return found
+        return found and (self._counts is None or self._counts(self._decode(self._all)))
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(
+            self._tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        )
 
 
-def cut_at(text: str, stops: Sequence[str]) -> str:
-    """The text before the earliest of the stop strings."""
-    ends = [text.find(stop) for stop in stops if stop]
+def cut_at(text: str, stops: Sequence[str], start: int = 0) -> str:
+    """The text before the earliest of the stop strings that stand at ``start`` or behind."""
+    ends = [text.find(stop, start) for stop in stops if stop]
     return text[: min((end for end in ends if end >= 0), default=len(text))]

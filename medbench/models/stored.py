@@ -14,6 +14,7 @@ from lm_eval.api.model import TemplateLM
 from medbench.errors import ModelError
 from medbench.models.answers import AnswerStore, request_keys
 from medbench.models.chat import render_chat
+from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,15 +29,24 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         tokenizer: The model's, for its chat template.
         store: The answers.
         seed: Seed of sampling that the answers were given with.
+        thinking: Whether the model is to reason, and how it marks that.
     """
 
     backend = "causal"
 
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, store: AnswerStore, *, seed: int) -> None:
+    def __init__(
+        self,
+        tokenizer: PreTrainedTokenizerBase,
+        store: AnswerStore,
+        *,
+        seed: int,
+        thinking: Thinking = AS_TEMPLATE_SAYS,
+    ) -> None:
         super().__init__()
         self.tokenizer = tokenizer
         self._store = store
         self._seed = seed
+        self._thinking = thinking
 
     @property
     def eot_token_id(self) -> int:
@@ -52,7 +62,12 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
     ) -> str:
         """Write a chat as the prompt the model was trained on; see :func:`render_chat`."""
-        return render_chat(self.tokenizer, chat_history, add_generation_prompt=add_generation_prompt)
+        return render_chat(
+            self.tokenizer,
+            chat_history,
+            add_generation_prompt=add_generation_prompt,
+            thinking=self._thinking,
+        )
 
     def get_model_info(self) -> dict[str, Any]:
         """Nothing: no model ran."""
@@ -83,9 +98,7 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         for key, request in zip(keys, requests, strict=True):
             if key not in known:
                 raise self._refusal(key, request, sum(key not in known for key in keys), len(keys))
-        return [
-            known[key].as_lm_eval(kind, request.args[0]) for key, request in zip(keys, requests, strict=True)
-        ]
+        return self._thinking.respond(kind, requests, [known[key] for key in keys], self.tokenizer)
 
     def _refusal(self, key: str, request: Instance, missing: int, asked: int) -> ModelError:
         """Why a request has no answer."""

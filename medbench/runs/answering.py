@@ -42,7 +42,12 @@ def open_stored(plan: RunPlan, store: ResponseStore) -> StoredLM:
     """The answers of a store as a model, for ``--rescore``."""
     from medbench.models import StoredLM
 
-    return StoredLM(model_source(plan.model).tokenizer(), store, seed=plan.settings.seed)
+    return StoredLM(
+        model_source(plan.model).tokenizer(),
+        store,
+        seed=plan.settings.seed,
+        thinking=plan.protocol.reasoning(),
+    )
 
 
 def answer_alone(
@@ -106,7 +111,12 @@ def answer_with_workers(
     from medbench.workers.notices import Warnings
 
     _look_for_routers(plan, listener)
-    lm = AnsweredLM(model_source(plan.model).tokenizer(), store, seed=plan.settings.seed)
+    lm = AnsweredLM(
+        model_source(plan.model).tokenizer(),
+        store,
+        seed=plan.settings.seed,
+        thinking=plan.protocol.reasoning(),
+    )
     requests = _requests(plan, lm, tasks)
     keys = {kind: request_keys(kind, instances, plan.settings.seed) for kind, instances in requests.items()}
     total = sum(len(set(names)) for names in keys.values())
@@ -220,6 +230,7 @@ def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = 
         identity=plan.fingerprint["model"],
         max_batch_tokens=token_budget(plan),
         routing=plan.settings.routing,
+        thinking=plan.protocol.reasoning(),
         threads=threads,
         neighbours=neighbours,
         split=split,
@@ -250,5 +261,6 @@ def _open_model(
         store=store,
         routing=plan.settings.routing,
         seed=plan.settings.seed,
+        thinking=plan.protocol.reasoning(),
         progress=after_batch,
     )

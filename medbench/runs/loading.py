@@ -17,6 +17,7 @@ from medbench.catalog.index import build_index
 from medbench.catalog.reading import Function
 from medbench.catalog.tasks import TaskDefinition
 from medbench.errors import RunError
+from medbench.models.generation_settings import TOKEN_LIMITS
 from medbench.runs.askable import settle_documents
 from medbench.runs.settings import RunSettings
 
@@ -102,6 +103,7 @@ def load_tasks(
             task.medbench_chance = _Chance.now()
             _set_fewshot(task, definition, settings)
             settle_documents(task, settings, known)
+            _set_generation(task, settings)
             tasks[name] = task
         except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name
             failures[name] = _explained(error, definition)
@@ -183,6 +185,19 @@ def _set_fewshot(task: Any, definition: TaskDefinition, settings: RunSettings) -
     if count:
         _check_examples(task, definition, count)
     task.set_config("num_fewshot", count)
+
+
+def _set_generation(task: Any, settings: RunSettings) -> None:
+    """Let what a run says of new tokens and of unfinished reasoning take the place of what the task says."""
+    asked = dict(task.config.generation_kwargs or {})
+    if task.OUTPUT_TYPE != "generate_until" or "constrain" in asked:
+        return
+    if settings.max_gen_toks is not None:
+        asked = {name: value for name, value in asked.items() if name not in TOKEN_LIMITS}
+        asked["max_gen_toks"] = settings.max_gen_toks
+    if settings.close_thinking:
+        asked["close_thinking"] = True
+    task.set_config("generation_kwargs", asked)
 
 
 def _check_examples(task: Any, definition: TaskDefinition, count: int) -> None:

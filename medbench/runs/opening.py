@@ -49,6 +49,8 @@ def settings_used(plan: RunPlan) -> dict[str, Any]:
     return asked | {
         "chat_template": plan.chat_template,
         "system_prompt": plan.system_prompt,
+        "thinking": plan.protocol.thinking,
+        "thinking_tags": [list(pair) for pair in plan.protocol.thinking_tags],
         "dtype": plan.model.dtype,
         "device": plan.model.device,
         "quantization": plan.model.quantization,

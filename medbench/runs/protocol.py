@@ -9,7 +9,9 @@ from medbench.errors import RunError
 
 if TYPE_CHECKING:
     from medbench.catalog.models import ModelDefinition
+    from medbench.models.thinking import Thinking
     from medbench.runs.settings import RunSettings
+    from medbench.scoring.reasoning import TagPair
 
 __all__ = ["Protocol", "settle_protocol"]
 
@@ -21,10 +23,21 @@ class Protocol:
     Attributes:
         chat_template: Whether they go through the chat template of its tokenizer.
         system_prompt: The system prompt, empty for none.
+        thinking: Whether the template is told to have the model reason: ``on``, ``off``, or ``auto`` for what
+            it does by itself.
+        thinking_tags: Marks of the model's own around reasoning.
     """
 
     chat_template: bool
     system_prompt: str
+    thinking: str = "auto"
+    thinking_tags: tuple[TagPair, ...] = ()
+
+    def reasoning(self) -> Thinking:
+        """What the model's adapter needs to know of its reasoning."""
+        from medbench.models.thinking import Thinking
+
+        return Thinking(self.thinking, self.thinking_tags)
 
 
 def settle_protocol(model: ModelDefinition, settings: RunSettings) -> Protocol:
@@ -36,10 +49,11 @@ def settle_protocol(model: ModelDefinition, settings: RunSettings) -> Protocol:
     the run asks for one: it belongs to the chat.
 
     Raises:
-        RunError: A chat template is asked for, and the tokenizer has none.
+        RunError: A chat template is asked for, and the tokenizer has none; or reasoning is to be switched,
+            and the template, or a run without it, has no switch.
         ModelError: There is no checkpoint or tokenizer, or its template cannot be applied.
     """
-    from medbench.models.chat import has_chat_template, render_chat
+    from medbench.models.chat import has_chat_template, render_chat, switches_thinking
     from medbench.runs.opening import model_source
 
     source = model_source(model)
@@ -57,10 +71,34 @@ def settle_protocol(model: ModelDefinition, settings: RunSettings) -> Protocol:
         system = model.system_prompt
     else:
         system = source.system_prompt() if used else ""
+    thinking = settings.thinking or model.thinking
+    if thinking != "auto" and not (used and switches_thinking(tokenizer)):
+        raise _no_switch(model, settings, thinking, used=used)
+    protocol = Protocol(used, system, thinking, model.thinking_tags)
     if used:  # a template that refuses the system prompt does so for every document
         question = [{"role": "user", "content": "?"}]
-        render_chat(tokenizer, question, add_generation_prompt=True, system_prompt=system)
-    return Protocol(used, system)
+        render_chat(
+            tokenizer,
+            question,
+            add_generation_prompt=True,
+            system_prompt=system,
+            thinking=protocol.reasoning(),
+        )
+    return protocol
+
+
+def _no_switch(model: ModelDefinition, settings: RunSettings, thinking: str, *, used: bool) -> RunError:
+    asked = settings.thinking is not None
+    return RunError(
+        f"thinking cannot be switched {thinking}: "
+        + (
+            f"the chat template of {model.model} knows no such switch"
+            if used
+            else "the chat template, which does it, is not used"
+        ),
+        where="--thinking" if asked else f"thinking of {model.source or model.model}",
+        hint="auto leaves it to the model; a system prompt may say it instead",
+    )
 
 
 def _no_template(model: ModelDefinition, settings: RunSettings) -> RunError:

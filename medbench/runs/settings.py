@@ -13,6 +13,7 @@ from medbench.errors import RunError
 __all__ = ["RunSettings", "canonical_hash", "recorded_settings"]
 
 ROUTING_LEVELS = ("off", "tasks", "documents", "tokens")
+THINKING = ("auto", "on", "off")
 
 
 @dataclass(frozen=True)
@@ -30,6 +31,10 @@ class RunSettings:
         chat_template: Whether prompts go through the model's chat template; ``None`` leaves it to the model
             (:func:`medbench.runs.protocol.settle_protocol`).
         system_prompt: Overrides the model's system prompt; an empty string means none.
+        thinking: Whether the model is told to reason before it answers: ``on``, ``off``, or ``auto`` for what
+            its template does; ``None`` leaves it to the model's definition.
+        close_thinking: Whether reasoning that ran into its limit is closed, and the answer asked for.
+        max_gen_toks: New tokens of an answer, instead of what the tasks say; ``None`` for what they say.
         routing: What is recorded of the routers: ``off``, ``tasks``, ``documents`` or ``tokens``.
         max_batch_tokens: Token budget of a batch, or ``auto``; changes the speed, not the answers.
     """
@@ -43,6 +48,9 @@ class RunSettings:
     circular: bool = False
     chat_template: bool | None = None
     system_prompt: str | None = None
+    thinking: str | None = None
+    close_thinking: bool = False
+    max_gen_toks: int | None = None
     routing: str = "documents"
     max_batch_tokens: int | str | None = None
 
@@ -55,6 +63,16 @@ class RunSettings:
             )
         if self.num_fewshot is not None and self.num_fewshot < 0:
             raise RunError(f"the number of examples cannot be {self.num_fewshot}", where="--num-fewshot")
+        if self.thinking not in (None, *THINKING):
+            raise RunError(
+                f"thinking cannot be {self.thinking!r}",
+                where="--thinking",
+                hint=f"choose among {', '.join(THINKING)}",
+            )
+        if self.max_gen_toks is not None and self.max_gen_toks < 1:
+            raise RunError(
+                f"an answer needs at least 1 token, not {self.max_gen_toks}", where="--max-gen-toks"
+            )
         if self.routing not in ROUTING_LEVELS:
             raise RunError(
                 f"unknown routing level {self.routing!r}",

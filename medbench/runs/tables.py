@@ -13,6 +13,7 @@ import pyarrow as pa
 from medbench.runs.extras import extra
 from medbench.runs.metrics import ABSENT, aggregation_names, as_number, main_metric
 from medbench.runs.values import as_json, column_of, storable
+from medbench.scoring.reasoning import parts
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 
 if TYPE_CHECKING:
@@ -39,6 +40,9 @@ _SAMPLE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("first_pass", pa.string()),
     ("second_pass", pa.string()),
     ("truncated", pa.bool_()),
+    ("answered", pa.bool_()),
+    ("thinking_tokens", pa.int32()),
+    ("thinking_closed", pa.bool_()),
     ("score", pa.float64()),
     ("filter", pa.string()),
 )
@@ -258,6 +262,9 @@ def _text_columns(sample: Mapping[str, Any]) -> dict[str, Any]:
         "first_pass": getattr(written, "first_pass", None),
         "second_pass": getattr(written, "second_pass", None),
         "truncated": getattr(written, "truncated", None),
+        "answered": bool(parts(written).answer.strip()) if isinstance(written, str) else None,
+        "thinking_tokens": getattr(written, "thinking_tokens", None),
+        "thinking_closed": getattr(written, "closed", None),
     }
     if isinstance(doc, Mapping) and {"letters", "options"} <= doc.keys():
         columns["answer"] = read_answer(doc, read)

@@ -17,7 +17,14 @@ from medbench.scoring.extraction import read
 from medbench.scoring.reasoning import parts
 from medbench.scoring.rouge import NO_OVERLAP, bleu_1, rouge_en, rouge_zh
 
-__all__ = ["read_answer", "score_direct", "score_generated", "score_rationale", "score_yes_no_maybe"]
+__all__ = [
+    "commits",
+    "read_answer",
+    "score_direct",
+    "score_generated",
+    "score_rationale",
+    "score_yes_no_maybe",
+]
 
 Doc: TypeAlias = Mapping[str, Any]
 Scores: TypeAlias = dict[str, float]
@@ -37,14 +44,21 @@ def read_answer(doc: Doc, text: str) -> str:
     second = str(getattr(text, "second_pass", None) or "").strip()
     if second in doc["letters"]:
         return second
-    single = len(str(doc.get("answer", ""))) == 1
-
-    def reading(said: str) -> str:
-        options, question = doc.get("options", ()), str(doc.get("question", ""))
-        return read(said, doc["letters"], options, question, single=single)
-
     # The answer phrase stood before the second pass, whose first words are the answer.
-    return (second and reading(f"answer: {second}")) or reading(text)
+    return (second and _reading(doc, f"answer: {second}")) or _reading(doc, text)
+
+
+def commits(doc: Doc, text: str) -> bool:
+    """Say whether a response gives its answer openly, so that it need not be asked for again.
+
+    Words such as "The answer is" do not say so: they may stand in a supposition, a denial or the repeated
+    instruction.
+
+    Args:
+        doc: An exam document.
+        text: The response.
+    """
+    return bool(_reading(doc, text, openly=True))
 
 
 def score_generated(doc: Doc, results: Sequence[str]) -> Scores:
@@ -88,6 +102,17 @@ def score_rationale(doc: Doc, results: Sequence[str]) -> Scores:
         "bleu_1": 0.0 if given.lost else bleu_1(given.answer, reference),
         "truncated": _truncated(results[0]),
     }
+
+
+def _reading(doc: Doc, text: str, *, openly: bool = False) -> str:
+    return read(
+        text,
+        doc["letters"],
+        doc.get("options", ()),
+        str(doc.get("question", "")),
+        single=len(str(doc.get("answer", ""))) == 1,
+        openly=openly,
+    )
 
 
 def _read_scores(doc: Doc, text: str) -> Scores:

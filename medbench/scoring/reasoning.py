@@ -19,9 +19,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from medbench.errors import ScoringError
-
-__all__ = ["Parts", "TagPair", "closing_mark", "is_mark", "is_open", "parts", "split", "tag_pair"]
+__all__ = ["Parts", "TagPair", "closing_mark", "is_mark", "is_open", "parts", "split"]
 
 TagPair = tuple[str, str]
 """The marks that open and close a block, such as ``("<a>", "</a>")``."""
@@ -101,11 +99,13 @@ class Parts(NamedTuple):
         thinking: What stands inside reasoning blocks; ``None`` where there is no block.
         answer: What stands outside. Without a block it is the response, unchanged.
         unfinished: Whether the response ends inside a block.
+        start: Where in the response the answer begins; its length where reasoning is all there is.
     """
 
     thinking: str | None
     answer: str
     unfinished: bool = False
+    start: int = 0
 
     @property
     def lost(self) -> bool:
@@ -163,29 +163,9 @@ def closing_mark(text: str, prompt: str = "", tags: Sequence[TagPair] = ()) -> s
 
 def is_mark(token: str, tags: Sequence[TagPair] = ()) -> bool:
     """Whether a special token is a mark, which a decoder must not skip."""
-    if token in ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|constrain|>", "<|im_start|>"):
+    if token in ("<|channel|>", "<|message|>", "<|start|>", "<|end|>", "<|constrain|>"):
         return True
     return _marks(tuple(tags)).fullmatch(token) is not None or _FRAME.fullmatch(token) is not None
-
-
-def tag_pair(value: object, where: str = "") -> TagPair:
-    """Check the marks that a definition states.
-
-    Raises:
-        ScoringError: They are not two different texts.
-    """
-    if (
-        not isinstance(value, (list, tuple))
-        or len(value) != 2
-        or not all(isinstance(mark, str) and mark.strip() for mark in value)
-        or value[0] == value[1]
-    ):
-        raise ScoringError(
-            f"{value!r} does not name the marks of a reasoning block",
-            where=where,
-            hint='give what opens and what closes it, such as ["<a>", "</a>"]',
-        )
-    return str(value[0]), str(value[1])
 
 
 @lru_cache(maxsize=16)
@@ -228,10 +208,13 @@ def _blocks(text: str, marks: Sequence[re.Match[str]], opened: bool) -> Parts:
     last = max((number for number, piece in enumerate(pieces) if piece.strip()), default=0)
     depth = int(opened)
     inside: list[str] = []
-    outside: list[str] = []
+    outside: list[tuple[str, int]] = []
     fresh = opened  # nothing but white space since a block was opened
     for number, piece in enumerate(pieces):
-        (inside if depth else outside).append(piece)
+        if depth:
+            inside.append(piece)
+        else:
+            outside.append((piece, bounds[2 * number]))
         fresh = fresh and not piece.strip()
         if number == len(marks):
             break
@@ -243,11 +226,13 @@ def _blocks(text: str, marks: Sequence[re.Match[str]], opened: bool) -> Parts:
         elif mark["close"] and depth:
             depth -= 1
             fresh = False
-        elif mark["close"] and (number < last or outside[0].strip()):
+        elif mark["close"] and (number < last or outside[0][0].strip()):
             # The prompt opened this block. Behind an answer, with nothing after it, the mark is a slip.
-            inside += outside
-            outside = [""]
-    return Parts("\n".join(filter(None, map(str.strip, inside))), _answer(outside), depth > 0)
+            inside += [piece for piece, _ in outside]
+            outside = [("", 0)]
+    start = next((place for piece, place in outside if piece.strip()), len(text))
+    thinking = "\n".join(filter(None, map(str.strip, inside)))
+    return Parts(thinking, _answer([piece for piece, _ in outside]), depth > 0, start)
 
 
 def _answer(outside: Sequence[str]) -> str:
@@ -264,6 +249,7 @@ def _channels(text: str, opened: bool) -> Parts | None:
     final = None
     thinking: list[str] = []
     last = None
+    start = len(text)
     for channel in _CHANNEL.finditer(text):
         if last is None and opened:
             thinking.append(_CHANNEL_END.split(text[: channel.start()])[0].strip())
@@ -271,15 +257,15 @@ def _channels(text: str, opened: bool) -> Parts | None:
         end = _CHANNEL_END.search(text, channel.end())
         body = text[channel.end() : end.start() if end else len(text)]
         if last == "final":
-            final = body
+            final, start = body, channel.end()
         else:
             thinking.append(body.strip())
     if last is not None:
-        return Parts("\n".join(thinking), (final or "").strip(), final is None)
+        return Parts("\n".join(thinking), (final or "").strip(), final is None, start)
     if _BARE_CHANNEL.match(text) is None:
         return None
     drafted, found, answer = text.partition(_BARE_FINAL)
-    return Parts(drafted.strip().removeprefix("analysis"), answer.strip(), not found)
+    return Parts(drafted.strip().removeprefix("analysis"), answer.strip(), not found, len(text) - len(answer))
 
 
 def _headed(text: str) -> Parts | None:
@@ -290,7 +276,9 @@ def _headed(text: str) -> Parts | None:
             continue
         end = closing.search(text, begin.end())
         if end is not None:
-            return Parts(text[begin.end() : end.start()].strip(), _answer([text[end.end() :]]))
+            return Parts(
+                text[begin.end() : end.start()].strip(), _answer([text[end.end() :]]), start=end.end()
+            )
         if binding:
-            return Parts(text[begin.end() :].strip(), "", unfinished=True)
+            return Parts(text[begin.end() :].strip(), "", unfinished=True, start=len(text))
     return None

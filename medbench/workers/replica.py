@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from medbench.errors import MedbenchError, ModelError
 from medbench.models.answers import Answer, MemoryStore
 from medbench.models.source import ModelSource
+from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
 from medbench.models.token_traces import Traces
 from medbench.version import __version__
 from medbench.workers.notices import Notice, collected
@@ -43,6 +44,7 @@ class ReplicaSpec:
         identity: Digest of the checkpoint that the run was planned with.
         max_batch_tokens: Tokens per forward, or ``auto``.
         routing: What is recorded of the routers.
+        thinking: Whether the model is to reason, and how it marks that.
         threads: Of a worker's arithmetic on a CPU; ``None``: torch's own choice.
         neighbours: Workers that may share a machine, and its memory.
         split: Whether the model's layers are spread over all GPUs that a worker sees.
@@ -54,6 +56,7 @@ class ReplicaSpec:
     identity: str
     max_batch_tokens: int | str
     routing: str
+    thinking: Thinking = AS_TEMPLATE_SAYS
     threads: int | None = None
     neighbours: int = 1
     split: bool = False
@@ -275,4 +278,5 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
         max_batch_tokens=spec.max_batch_tokens,
         store=outbox,
         routing=spec.routing,
+        thinking=spec.thinking,
     )

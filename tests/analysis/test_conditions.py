@@ -100,6 +100,9 @@ BASE = Conditions(True, "", "float32", num_fewshot=0, sources=("folder",), engin
         ({"sources": ("folder", "samples")}, "source folder against source folder, samples"),
         ({"shuffle_options": 0}, "options in order against options shuffled (seed 0)"),
         ({"circular": True}, "not circular against circular"),
+        ({"thinking": "on"}, "thinking as the template has it against thinking on"),
+        ({"close_thinking": True}, "unfinished thinking left open against unfinished thinking closed"),
+        ({"max_gen_toks": 9}, "tokens as the tasks say against at most 9 new tokens"),
         ({"engine": "reference"}, "engine native against engine reference"),
     ],
 )
@@ -149,3 +152,11 @@ def test_results_of_lm_eval_say_what_they_know(tmp_path: Path) -> None:
         del content[name]
     (tmp_path / "results_x.json").write_text(json.dumps(content), encoding="utf-8")
     assert Conditions.of(next(iter(load_runs(tmp_path)))) == Conditions()
+
+
+def test_the_line_says_how_a_model_reasons_where_it_was_said(tmp_path: Path) -> None:
+    plain = _of(tmp_path / "plain", {"settings": NEW | {"thinking": "auto", "close_thinking": False}})
+    assert "think" not in plain.line()
+    said = {"thinking": "off", "close_thinking": True, "max_gen_toks": 4096}
+    line = _of(tmp_path / "said", {"settings": NEW | said}).line()
+    assert "thinking off · at most 4096 new tokens · unfinished thinking closed" in line

@@ -123,3 +123,63 @@ def test_unknown_models_suggest_the_nearest() -> None:
         find_model("nowhere.yaml")
     with pytest.raises(CatalogError, match="dtype"):
         find_model("demo", dtype="float31")
+
+
+def _definition(tmp_path: Path, more: str) -> Path:
+    path = tmp_path / "mine.yaml"
+    path.write_text(f"model: mine\npath: ./weights\n{more}\n", encoding="utf-8")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("written", "mode"),
+    [
+        ("on", "on"),
+        ("off", "off"),
+        ("'on'", "on"),
+        ("true", "on"),
+        ("no", "off"),
+        ("auto", "auto"),
+        ("null", "auto"),
+    ],
+)
+def test_reasoning_is_switched_by_a_word(tmp_path: Path, written: str, mode: str) -> None:
+    assert read_model(_definition(tmp_path, f"thinking: {written}")).thinking == mode
+
+
+@pytest.mark.parametrize(
+    ("written", "tags"),
+    [
+        ('["<a>", "</a>"]', (("<a>", "</a>"),)),
+        ('[["<a>", "</a>"], ["[R]", "[/R]"]]', (("<a>", "</a>"), ("[R]", "[/R]"))),
+        ("[]", ()),
+    ],
+)
+def test_marks_of_reasoning_come_in_pairs(
+    tmp_path: Path, written: str, tags: tuple[tuple[str, str], ...]
+) -> None:
+    model = read_model(_definition(tmp_path, f"thinking_tags: {written}"))
+    assert model.thinking_tags == tags
+    assert model.to_dict()["thinking_tags"] == [list(pair) for pair in tags]
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("thinking: sometimes", "'thinking' is 'sometimes', expected one of auto, on, off"),
+        ("thinking: 2", "'thinking' is 2"),
+        ("thinking: []", "'thinking' is"),
+        ('thinking_tags: "<a>"', "expected what opens and what closes reasoning"),
+        ('thinking_tags: ["<a>"]', "expected what opens and what closes reasoning"),
+        ('thinking_tags: ["<a>", "<a>"]', "expected what opens and what closes reasoning"),
+        ('thinking_tags: ["<a>", ""]', "expected what opens and what closes reasoning"),
+        ("thinking_tags: [1, 2]", "expected what opens and what closes reasoning"),
+        ("thinking_tags: {a: b}", "expected what opens and what closes reasoning"),
+    ],
+)
+def test_faulty_keys_about_reasoning_are_refused_with_their_line(
+    tmp_path: Path, line: str, message: str
+) -> None:
+    with pytest.raises(CatalogError, match=message) as found:
+        read_model(_definition(tmp_path, line))
+    assert str(found.value.where).endswith("mine.yaml, line 3")

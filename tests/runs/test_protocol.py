@@ -258,6 +258,10 @@ def test_settings_say_what_is_used() -> None:
         "circular": False,
         "chat_template": True,
         "system_prompt": "",
+        "thinking": "auto",
+        "thinking_tags": [],
+        "close_thinking": False,
+        "max_gen_toks": None,
         "routing": RunSettings().routing,
         "max_batch_tokens": "auto",
         "dtype": "float32",
@@ -266,3 +270,54 @@ def test_settings_say_what_is_used() -> None:
         "deterministic": False,
         "engine": "native",
     }
+
+
+_SWITCH = "{% for m in messages %}{{ m.content }}{% endfor %}{% if enable_thinking %}<think>{% endif %}"
+
+
+@pytest.fixture
+def switching(tmp_path: Path) -> cp.Source:
+    """A checkpoint whose chat template can have it reason."""
+    source = cp.write_merged(tmp_path / "switching", cp.BASES["qwen2"])
+    tokenizer = write_tokenizer(source)
+    tokenizer.chat_template = _SWITCH
+    tokenizer.save_pretrained(source)
+    return cp.Source(source)
+
+
+def test_reasoning_is_switched_where_the_template_can(switching: cp.Source) -> None:
+    assert settle(switching).thinking == "auto"
+    assert settle(switching, thinking="on").thinking == "on"
+    assert settle(switching, RunSettings(thinking="off"), thinking="on").thinking == "off"
+    tags = (("<a>", "</a>"),)
+    reasoning = settle(switching, thinking="on", thinking_tags=tags).reasoning()
+    assert (reasoning.mode, reasoning.tags) == ("on", tags)
+
+
+def test_what_cannot_be_switched_is_refused(layouts: dict[str, cp.Source], switching: cp.Source) -> None:
+    for mode in ("on", "off"):
+        with pytest.raises(RunError, match=f"switched {mode}: the chat template of mine knows no") as found:
+            settle(layouts["plain"], RunSettings(thinking=mode))
+        assert found.value.where == "--thinking"
+    with pytest.raises(RunError, match="which does it, is not used"):
+        settle(switching, RunSettings(chat_template=False, thinking="on"))
+    with pytest.raises(RunError, match="thinking cannot be 'maybe'"):
+        RunSettings(thinking="maybe")
+    with pytest.raises(RunError, match="at least 1 token"):
+        RunSettings(max_gen_toks=0)
+
+
+def test_how_a_model_reasons_is_part_of_the_plan(switching: cp.Source) -> None:
+    model = ModelDefinition(model="mine", path=str(switching.path), device="cpu", dtype="float32")
+    plans = [
+        plan_of(model),
+        plan_of(model, thinking="on"),
+        plan_of(model, thinking="off"),
+        plan_of(model, close_thinking=True),
+        plan_of(model, max_gen_toks=9),
+        plan_of(replace(model, thinking_tags=(("<a>", "</a>"),))),
+    ]
+    assert len({plan.plan_hash for plan in plans}) == len(plans)
+    assert plan_of(model, thinking="auto").plan_hash == plans[0].plan_hash
+    # Marks say how answers are read, not what they are.
+    assert plans[-1].answer_identity == plans[0].answer_identity

@@ -186,3 +186,22 @@ def test_columns_that_cannot_be_made_are_said_once(caplog: pytest.LogCaptureFixt
 def test_empty_tables_keep_their_columns() -> None:
     assert {"task", "doc_id", "response", "score"} <= set(samples_table([]).column_names)
     assert {"task", "metric", "value", "interval", "members"} <= set(scores_table([]).column_names)
+
+
+def test_reasoning_is_kept_and_counted_but_not_scored() -> None:
+    from medbench.models import Response
+
+    thought = Response("<think>A?</think>\nThe answer is B.", truncated=False)
+    thought.thinking_tokens = 3
+    first = "<think>A"
+    asked = Response(
+        f"{first}\n</think>\n\nThe answer is B", first_pass=first, second_pass="B", closing="\n</think>\n\n"
+    )
+    responses = [thought, Response("<think>A, perhaps"), asked, "<think>A", "B", ""]
+    logged = [_sample(number, [response], acc=0.0) for number, response in enumerate(responses)]
+    table = samples_table([collect_samples(_task("generate_until"), logged)]).to_pydict()
+    assert table["response"] == [getattr(response, "raw", response) for response in responses]
+    assert table["answer"] == ["B", "", "B", "", "B", ""]
+    assert table["answered"] == [True, False, True, False, True, False]
+    assert table["thinking_closed"] == [False, False, True, None, None, None]
+    assert table["thinking_tokens"][0] == 3

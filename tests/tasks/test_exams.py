@@ -56,6 +56,8 @@ SUFFIXES = {
     ("direct", "zh"): "\n\n请用选项的字母直接回答，不要输出其他信息：",
     ("direct", "en"): "\n\nPlease answer with option letter directly, do not output other infomation.",
 }
+# Where free text ends: a base model goes on with another question.
+NEXT = {"en": ["\nQuestion:", "\nHuman:", "\nUser:"], "zh": ["\n题目：", "\n问题：", "\n用户：", "\nHuman:"]}
 PROTOCOLS = {"cot": "cot", "direct": "direct", "multiple": "generate", "rationale": "generate"}
 # Benchmarks that no file of the reference data holds.
 NO_FILES = ("ple_pharmacy", "ple_tcm", "cmb_exam_multiple")
@@ -203,7 +205,8 @@ def test_the_authors_prompts_and_settings(tasks: dict[str, Any], name: str) -> N
         assert prompt == f"{head}{doc['question']}\n{_options(doc)}{suffix}"
     free = any(len(doc["answer"]) > 1 for doc in task.eval_docs)
     assert free == name.startswith(PARTED)
-    expected: dict[str, Any] = {"until": ["<|im_end|>"], "do_sample": False}
+    stops = NEXT[metadata["language"]] if protocol == "cot" or free else []
+    expected: dict[str, Any] = {"until": ["<|im_end|>", *stops], "do_sample": False}
     if protocol == "direct":
         expected |= {"max_gen_toks": 16} if free else {"constrain": "letters", "max_gen_toks": 1}
     else:
@@ -211,7 +214,6 @@ def test_the_authors_prompts_and_settings(tasks: dict[str, Any], name: str) -> N
         second: dict[str, Any] = {
             "suffix": f"\n{marker}" if chinese else f"\n{marker} ",
             "when": "missing",
-            "marker": marker,
         }
         second |= {"max_gen_toks": 50} if free else {"letters": "letters", "max_gen_toks": 1}
         expected |= {"max_gen_toks": 1024, "second_pass": second}

@@ -28,6 +28,7 @@ def read(
     question: str = "",
     *,
     single: bool = False,
+    openly: bool = False,
 ) -> str:
     """Return the letters that a response commits to, sorted, or ``""``.
 
@@ -38,6 +39,7 @@ def read(
         question: The question; if it asks for the wrong statement, the one called wrong is the answer.
         single: Whether only one letter can be right. Several are then the option that combines them, if there
             is one, and no answer otherwise.
+        openly: Whether only an announced answer counts, or one at the very beginning.
     """
     said = parts(text).answer
     if said.strip() in letters:
@@ -48,7 +50,7 @@ def read(
     before = first_exam(said, known)
     if before != said and (answered := _read(Answer.of(before, known, asked, single), Strength.OPENING)):
         return answered
-    return _read(Answer.of(said, known, asked, single))
+    return _read(Answer.of(said, known, asked, single), Strength.OPENING if openly else Strength.WORDS)
 
 
 def _read(answer: Answer, least: Strength = Strength.WORDS) -> str:
