@@ -234,10 +234,9 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             self._store.put({**named, **kept}, routing or None, self.engine.traces())
             answers.update(named)
             for index, answer in batch.items():
-                request, tags = missing[names[index]], self._thinking.tags
-                self.cache_hook.add_partial(
-                    kind, request.args, answer.as_lm_eval(kind, request.args[0], tags)
-                )
+                request = missing[names[index]]
+                given = self._thinking.given(kind, request, answer)
+                self.cache_hook.add_partial(kind, request.args, given)
             self._tell(len(answers) / len(set(keys)))
 
         if missing:

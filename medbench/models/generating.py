@@ -170,7 +170,15 @@ class Generator:
         counted: Mapping[int, list[int]],
         ready: Ready,
     ) -> None:
-        passes = [second for job in jobs if (second := self._following(job, firsts[job.index])) is not None]
+        following = {job.index: self._following(job, firsts[job.index]) for job in jobs}
+        # Kept by an attempt that thought it would need one.
+        whole = {
+            job.index: replace(firsts[job.index], tokens=None) for job in jobs if not following[job.index]
+        }
+        if whole:
+            ready(whole, {})
+        jobs = [job for job in jobs if job.index not in whole]
+        passes = [second for job in jobs if (second := following[job.index]) is not None]
         if not passes:
             return
         before = [

@@ -49,6 +49,12 @@ class Thinking:
         values = {name: _SWITCHES[name][place] for name in switches(template)}
         return {name: value for name, value in values.items() if value is not None}
 
+    def given(self, kind: str, request: Instance, answer: Answer) -> Any:
+        """An answer as lm-eval is given it."""
+        # One of a few letters is an answer, also where the prompt ends inside a reasoning block.
+        free = kind == "generate_until" and not request.args[1].get("constrain")
+        return answer.as_lm_eval(kind, request.args[0] if free else "", self.tags)
+
     def respond(
         self,
         kind: str,
@@ -64,10 +70,7 @@ class Thinking:
             answers: The answer to each.
             tokenizer: The model's.
         """
-        given = [
-            answer.as_lm_eval(kind, request.args[0], self.tags)
-            for request, answer in zip(requests, answers, strict=True)
-        ]
+        given = [self.given(kind, request, answer) for request, answer in zip(requests, answers, strict=True)]
         responses = [response for response in given if isinstance(response, Response)]
         reasoned = [response for response in responses if response.parts.thinking]
         texts = [str(response.parts.thinking) for response in reasoned]

@@ -190,6 +190,7 @@ class _Scorer:
             store=MemoryStore(),  # answers of one state of the model must not be taken for another's
             routing="off",
             seed=self._plan.settings.seed,
+            thinking=self._plan.protocol.reasoning(),
         )
 
 

@@ -143,7 +143,13 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
     message(f"loading {plan.model.model}")
     source = model_source(plan.model)
     model = source.model()
-    lm = MedbenchLM(model=model, tokenizer=source.tokenizer(), routing="off", seed=plan.settings.seed)
+    lm = MedbenchLM(
+        model=model,
+        tokenizer=source.tokenizer(),
+        routing="off",
+        seed=plan.settings.seed,
+        thinking=plan.protocol.reasoning(),
+    )
     runnable = [task for task in plan.tasks if task.name not in plan.failures]
     with quiet_harness(allow_code=plan.allow_code):
         tasks, broken = load_tasks(runnable, plan.settings)

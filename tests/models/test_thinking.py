@@ -16,6 +16,7 @@ from transformers import PreTrainedTokenizerFast
 
 from medbench.errors import ModelError
 from medbench.models import Answer, MemoryStore, Response
+from medbench.models.answers import first_pass_key, request_keys
 from medbench.models.chat import render_chat, switches_thinking
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
@@ -225,6 +226,39 @@ def test_marks_of_its_own() -> None:
     assert (str(response), response.closed) == ("C", True)
 
 
+def test_a_letter_is_an_answer_also_where_the_prompt_opened_a_block() -> None:
+    lm = StoredLM(_tokenizer(), store := MemoryStore(), seed=1)
+    prompt = "?<think>\n"
+    requests = [
+        Instance("generate_until", _DOC, (prompt, kwargs), 0, ("t", number, 1))
+        for number, kwargs in enumerate(({"constrain": "letters"}, {"max_gen_toks": 5}))
+    ]
+    keys = request_keys("generate_until", requests, 1)
+    store.put({key: Answer(text="C", first_pass="C") for key in keys})
+    assert lm.generate_until(requests) == ["C", ""]
+
+
+def test_a_first_pass_that_needs_no_second_after_all_is_the_answer() -> None:
+    tokenizer = _tokenizer()
+    engine = _Scripted(tokenizer, lambda _: "C")
+    generator = Generator(cast("Engine", engine), tokenizer, Encoder(tokenizer, 0, None), 4096, 64)
+    second = {"suffix": "\nThe answer is ", "when": "missing", "letters": "letters"}
+    requests = [
+        Instance("generate_until", _DOC, (f"{number}?", {"second_pass": second}), 0, ("t", number, 1))
+        for number in range(2)
+    ]
+    keys, found, store = ["0" * 64, "1" * 64], dict[int, Answer](), MemoryStore()
+    kept = {keys[0]: "The answer is B.", keys[1]: "Hard to say."}
+    store.put(
+        {first_pass_key(key): Answer(text=text, first_pass=text, tokens=(5, 6)) for key, text in kept.items()}
+    )
+    generator.run(requests, keys, [("t", 0)] * 2, store, lambda done, _: found.update(done))
+    assert [found[number].text for number in range(2)] == [
+        "The answer is B.",
+        "Hard to say.\nThe answer is C",
+    ]
+
+
 _COMMITTED = [
     "The answer is C.",
     "Reasoning.\nThe answer is (C)",
@@ -298,8 +332,6 @@ def test_stored_answers_are_cut_and_their_reasoning_counted() -> None:
     requests = [
         Instance("generate_until", {}, ("?", {}), 0, ("t", number, 1)) for number, _ in enumerate(texts)
     ]
-    from medbench.models.answers import request_keys
-
     keys = request_keys("generate_until", requests, 1)
     store.put({key: Answer(text=text, first_pass=text) for key, text in zip(keys, texts, strict=True)})
     responses = lm.generate_until(requests)
