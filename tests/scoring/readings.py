@@ -34,6 +34,31 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "判断": ("正确", "错误"),
     "truth": ("True", "False"),
     "pubmed": ("yes", "no", "maybe"),
+    # more that are, hold or resemble letters
+    "AB first": ("AB", "O", "A", "B"),
+    "numerals": ("I", "II", "III", "IV"),
+    "pairs": ("A, B", "B, C", "A, C", "A, B, C"),
+    "sums": ("A+B", "B+C", "C+D", "A+D"),
+    "ranges": ("A-B", "B-C", "C-D", "D-A"),
+    "orders": ("A > B > C", "B > A > C", "C > B > A", "A = B = C"),
+    "bracketed": ("(A)", "(B)", "(C)", "(D)"),
+    "labels": ("A. x", "B. y", "C. z", "D. w"),
+    "small": ("d", "c", "b", "a"),
+    "articles": ("an A", "the B", "a C", "D."),
+    "species": ("C. difficile", "B. fragilis", "A. baumannii", "E. coli"),
+    "verdicts": ("wrong", "right", "incorrect", "correct"),
+    "对错": ("错", "对", "不对", "都不对"),
+    "是否": ("是", "否", "不确定", "B"),
+    "血型": ("A型", "B型", "AB型", "O型"),
+    "组合": ("a和b", "b和c", "A、B、C", "以上都是"),
+    "cues": ("answer", "option", "choice", "letter"),
+    "above": ("None of the above", "All of the above", "A and B", "B and C"),
+    "long": (
+        "A text that is much longer than most responses and names no letter at all",
+        "Another one of this kind, so that it cannot stand before a short response",
+        "A third",
+        "A fourth",
+    ),
 }
 
 QUESTIONS: dict[str, str] = {

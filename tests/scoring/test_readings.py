@@ -112,6 +112,13 @@ def test_every_sampled_option_is_read_as_itself_in_every_form() -> None:
     assert [found for doc in documents for found in misread(doc)] == []
 
 
+@pytest.mark.parametrize(
+    "text", ["is the answer", "is correct", "为正确答案", "符合题意", "当选", "is the best choice."]
+)
+def test_a_verdict_on_nothing_is_no_answer(text: str) -> None:
+    assert read_answer(_document("long"), text) == ""
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 @pytest.mark.parametrize("name", CHOICES)
 def test_every_nasty_option_is_read_as_itself(name: str, language: str) -> None:

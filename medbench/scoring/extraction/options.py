@@ -122,7 +122,11 @@ def option_before(low: str, end: int, options: Sequence[Option]) -> Spoken | Non
         end -= 1
     for option in options:
         start = end - len(option.text)
-        if len(option.text) > 1 and low.startswith(option.text, start) and _bounded(low, start, end):
+        if (
+            min(start, len(option.text) - 2) >= 0
+            and low[start:end] == option.text
+            and _bounded(low, start, end)
+        ):
             return Spoken(option.letter, start, end)
     return None
 
