@@ -133,7 +133,8 @@ def with_settings(
     path = task.path if task is not None else group.path
     # The files alone do not tell which of a group's members this is.
     text = _canonical(settings)
-    return define_task(merged, path, group.inputs, shipped=group.shipped, settings=text)
+    shipped = group.shipped and (task is None or task.shipped)
+    return define_task(merged, path, group.inputs, shipped=shipped, settings=text)
 
 
 def _canonical(value: Any) -> str:

@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from itertools import islice
+from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
@@ -143,6 +143,8 @@ def _place_fault(text: str, builder: Any, folders: Folders) -> str | None:
     if on_hub and not path.is_absolute() and ".." not in path.parts:
         return None
     near = builder not in _TEXTS
+    if not folders.hold(_fixed(path), near=near):
+        return f"{text} lies outside its folders"
     # The datasets library reads patterns, and paths as seen from the working folder.
     names = glob.iglob(str(path), recursive=True)  # noqa: PTH207 Path.glob takes no absolute pattern
     found = [Path(name) for name in islice(names, _MOST_FILES)]
@@ -152,10 +154,16 @@ def _place_fault(text: str, builder: Any, folders: Folders) -> str | None:
         elif not folders.hold(one, near=near):
             fault = f"{text} lies outside its folders"
         else:
-            fault = None if _is_data(one) or not found else f"{text} is no file of data"
+            fault = None if not found or (one.is_file() and _is_data(one)) else f"{text} is no file of data"
         if fault:
             return fault
     return None
+
+
+def _fixed(path: Path) -> Path:
+    """What comes before the first wildcard of a pattern, so that none is looked for elsewhere."""
+    parts = list(takewhile(lambda part: not glob.has_magic(part), path.parts))
+    return Path(*parts)
 
 
 def _is_data(path: Path) -> bool:
@@ -170,6 +178,8 @@ def _folder_fault(folder: Path, folders: Folders, *, near: bool = True) -> str |
     for path in islice(_files(folder), _MOST_FILES):
         if path.is_symlink() and not folders.hold(path, near=near):
             return f"{path} leads out of its folders"
+        if not path.is_dir() and not path.is_file():
+            return f"{path} is no file of data"
         if path.name == _CARD and _CARD_PLACES.search(path.read_bytes()):
             return f"{path} names files of its own"
     return None

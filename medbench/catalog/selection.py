@@ -78,19 +78,17 @@ def resolve_tasks(
         )
     from medbench.catalog.builtin import is_builtin, refuse_unsafe, select_builtin
 
-    own = [name for name in names if not is_builtin(name)]
-    selection = select(own, build_index(extra_dirs))
-    if len(own) < len(names):
-        theirs = select_builtin([name for name in names if is_builtin(name)])
-        selection = Selection(
-            selection.tasks + theirs.tasks, selection.groups + theirs.groups, selection.folders
-        )
+    own = select([name for name in names if not is_builtin(name)], build_index(extra_dirs))
     if not allow_code:
-        chosen: tuple[Definition, ...] = (*selection.tasks, *selection.groups)
-        outside = [one for one in chosen if not (one.shipped or is_builtin(one.name))]
-        require_trust(outside, selection.folders[1:], data_dir)
-        refuse_unsafe(task for task in selection.tasks if task.builtin)
-    return selection
+        # Before lm-eval's own join them, whom no name from outside can imitate.
+        chosen: tuple[Definition, ...] = (*own.tasks, *own.groups)
+        require_trust([one for one in chosen if not one.shipped], own.folders[1:], data_dir)
+    if not any(map(is_builtin, names)):
+        return own
+    theirs = select_builtin([name for name in names if is_builtin(name)])
+    if not allow_code:
+        refuse_unsafe(theirs.tasks)
+    return Selection(own.tasks + theirs.tasks, own.groups + theirs.groups, own.folders)
 
 
 class _Found:

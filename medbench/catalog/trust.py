@@ -72,7 +72,7 @@ def _is_own(way: Key, function: Function) -> bool:
     # A module beside the YAML goes before the package, so a folder `medbench/` there makes the name foreign.
     if function.local_file is not None:
         return False
-    if way[:1] == (_LOADER_KEY,):
+    if _LOADER_KEY in way:
         return function.name == LOADER
     module, _, name = function.name.rpartition(".")
     if not any(module == own or module.startswith(f"{own}.") for own in _OWN_MODULES):

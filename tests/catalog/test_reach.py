@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
 
-from medbench.catalog import resolve_tasks
+from medbench.catalog import build_index, resolve_tasks
 from medbench.errors import CatalogError
 
 
@@ -29,6 +30,8 @@ def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         tmp_path / "home" / "diary.txt",
     ):
         path.write_text('{"question": "q"}\n', encoding="utf-8")
+    os.mkfifo(project / "tasks" / "pipe.json")
+    (project / "data" / "inner").mkdir()
     (project / "tasks" / "link.jsonl").symlink_to(tmp_path / "elsewhere" / "secret.json")
     monkeypatch.chdir(project)
     monkeypatch.delenv("MEDBENCH_DATA", raising=False)
@@ -80,6 +83,11 @@ def test_own_data_needs_no_leave(body: str, project: Path) -> None:
         (JSON + "{data_files: {test: [tasks/own.jsonl, OUTSIDE/secret.json]}}", "outside its folders"),
         (JSON + "{data_files: 'OUTSIDE/*.json'}", "outside its folders"),
         (JSON + "{data_files: '../../*/secret.json'}", "outside its folders"),
+        (JSON + "{data_files: '/**/no_such_file_anywhere.json'}", "outside its folders"),
+        (JSON + "{data_files: '/*/../etc/passwd'}", "outside its folders"),
+        (JSON + "{data_files: /dev/zero}", "outside its folders"),
+        (JSON + "{data_files: 'data/*/../../../../elsewhere/secret.json'}", "outside its folders"),
+        (JSON + "{data_files: 'tasks/?ipe.json'}", "no file of data"),
         (JSON + "{data_files: tasks/link.jsonl}", "outside its folders"),
         (JSON + "{data_files: 'tasks/*.jsonl'}", "outside its folders"),
         (JSON + "{data_files: .hidden/token.json}", "outside its folders"),
@@ -127,6 +135,20 @@ def test_other_data_needs_leave(body: str, message: str, project: Path) -> None:
     assert "mine.yaml" in str(caught.value) or "secret.json" in str(caught.value)
     assert "--allow-code" in str(caught.value)
     assert resolve_tasks(["mine"], [project / "tasks"], allow_code=True).tasks[0].name == "mine"
+
+
+def test_a_listing_reads_nothing_that_a_task_names(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    from medbench.catalog.inputs import Inputs
+
+    def read(*_: object, **__: object) -> set[tuple[str, str]]:
+        raise AssertionError("read before it was trusted")
+
+    define(project, JSON + "{data_files: '/**/no_such_file_anywhere.json'}")
+    monkeypatch.setattr(Inputs, "parts", read)
+    task = build_index([project / "tasks"]).tasks["mine"]
+    assert task.to_dict()["digest"] is None
+    with pytest.raises(CatalogError, match="outside its folders"):
+        resolve_tasks(["mine"], [project / "tasks"])
 
 
 def test_the_data_folder_may_be_read(project: Path) -> None:

@@ -133,3 +133,42 @@ def test_functions_of_a_group_need_leave(tmp_path: Path) -> None:
 def test_only_what_is_asked_for_needs_leave(tmp_path: Path) -> None:
     define(tmp_path, "process_results: !function os.system")
     assert resolve_tasks(["pubmedqa"], [tmp_path]).tasks
+
+
+@pytest.mark.parametrize("asked", ["ours", "lm_eval*", "*evil", "sly"])
+def test_a_name_like_those_of_lm_evals_tasks_gives_no_trust(asked: str, tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text("raise SystemExit('imported')\n", encoding="utf-8")
+    (tmp_path / "evil.yaml").write_text(
+        "task: lm_eval/evil\ntag: sly\nprocess_results: !function own.score\n", encoding="utf-8"
+    )
+    (tmp_path / "group.yaml").write_text("group: ours\ntask: [lm_eval/evil]\n", encoding="utf-8")
+    with pytest.raises(CatalogError):
+        resolve_tasks([asked], [tmp_path])
+
+
+def test_a_shipped_group_lends_no_trust_to_tasks_from_outside(tmp_path: Path) -> None:
+    from medbench.catalog import build_index
+    from medbench.catalog.groups import with_settings
+
+    define(tmp_path, "process_results: !function os.system")
+    index = build_index([tmp_path])
+    task, group = index.tasks["mine"], index.groups["exams_en"]
+    assert group.shipped
+    assert not with_settings(task, "mine", {"repeats": 2}, group).shipped
+
+
+def test_settings_of_a_group_are_judged_with_the_task(tmp_path: Path) -> None:
+    group = "group: ours\ntask: [{task: pubmedqa, SETTING}]\n"
+    for setting, message in (
+        ("process_results: !function own.score", "own.score"),
+        ('description: \'{{ [lipsum] | join("", "__globals__") }}\'', "lipsum|plain key"),
+        ("repeats: 1000000000", "repeats"),
+        ("dataset_path: /etc", "outside its folders"),
+    ):
+        (tmp_path / "group.yaml").write_text(group.replace("SETTING", setting), encoding="utf-8")
+        with pytest.raises(CatalogError, match=message) as caught:
+            resolve_tasks(["ours"], [tmp_path])
+        assert "group.yaml" in str(caught.value)
+    harmless = group.replace("SETTING", "custom_dataset: !function medbench.data.load, num_fewshot: 0")
+    (tmp_path / "group.yaml").write_text(harmless, encoding="utf-8")
+    assert [task.name for task in resolve_tasks(["ours"], [tmp_path]).tasks] == ["pubmedqa"]
