@@ -9,14 +9,16 @@ from __future__ import annotations
 import hashlib
 import random
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING
 
 from medbench.data.documents import Document
 
-if TYPE_CHECKING:
-    import pandas as pd
-
-__all__ = ["circular_accuracy", "circular_documents", "permute_options", "rotations", "shuffle_documents"]
+__all__ = [
+    "circular_documents",
+    "permute_options",
+    "right_in_every_rotation",
+    "rotations",
+    "shuffle_documents",
+]
 
 
 def permute_options(document: Document, order: Sequence[int]) -> Document:
@@ -71,18 +73,24 @@ def circular_documents(documents: Iterable[Document]) -> Iterator[Document]:
         yield from rotations(document)
 
 
-def circular_accuracy(frame: pd.DataFrame, score: str = "score", document: str = "document") -> float:
-    """Share of documents that were answered rightly under every rotation.
+def right_in_every_rotation(documents: Iterable[Document], scores: Iterable[float | None]) -> dict[str, bool]:
+    """Tell of each question whether it was answered rightly under every rotation of its options.
 
     Args:
-        frame: One row per rotation, the ids as :func:`rotations` makes them.
-        score: Column that is 1 where the answer was right.
-        document: Column with the ids of the rotations.
+        documents: Rotations, as :func:`rotations` makes them; what was not rotated is passed over.
+        scores: For each, 1 where the answer was right. A missing score counts as wrong.
 
     Returns:
-        A number between 0 and 1; NaN for an empty frame. A missing score counts as wrong.
+        By id of the question, in the order of their first rotations. A question of which some rotation is not
+        among the documents (a limit cut it off) is left out: nobody can say whether it is right in all.
     """
-    if frame.empty:
-        return float("nan")
-    origin = frame[document].astype(str).str.rsplit("@", n=1).str[0]
-    return float(frame[score].ge(1.0).groupby(origin).all().mean())
+    right: dict[str, dict[str, bool]] = {}
+    options: dict[str, int] = {}
+    for document, score in zip(documents, scores, strict=True):
+        if question := document.get("origin"):
+            # NaN is not 1 or more either.
+            right.setdefault(question, {})[document["id"]] = score is not None and score >= 1.0
+            options[question] = len(document["options"])
+    return {
+        question: all(found.values()) for question, found in right.items() if len(found) == options[question]
+    }

@@ -59,13 +59,16 @@ def answer_alone(
 ) -> MedbenchLM:
     """Load the model and have it answer the requests of all tasks; what fails is met again by its task."""
     _look_for_routers(plan, listener)
+    from medbench.models.answers import request_keys
+
     lm = _open_model(plan, store, listener, stop)
     requests = _requests(plan, lm, tasks)
-    documents = {kind: _documents(instances) for kind, instances in requests.items()}
-    listener.begin(sum(documents.values()))
+    listener.begin(sum(_documents(instances) for instances in requests.values()))
     for kind, instances in requests.items():
         stop.check()
-        listener.stage(_STAGES.get(kind, kind), documents[kind])
+        keys = request_keys(kind, instances, plan.settings.seed)
+        answered = _answered_documents({kind: instances}, {kind: keys}, store)
+        listener.stage(_STAGES.get(kind, kind), _documents(instances), answered)
         try:
             getattr(lm, kind)(instances)
         except StoreError:
@@ -127,7 +130,7 @@ def answer_with_workers(
         batches = _missing(cut_batches(requests, keys, count), store)
         answered = total - sum(len(batch.keys) for batch in batches)
         listener.begin(documents)
-        listener.stage(f"{count} workers", documents)
+        listener.stage(f"{count} workers", documents, _answered_documents(requests, keys, store))
         listener.advance(answered / max(1, total))
 
         def commit(batch: Batch, result: BatchResult) -> None:
@@ -160,6 +163,22 @@ def _requests(plan: RunPlan, lm: Any, tasks: Mapping[str, Any]) -> dict[str, lis
 
 def _documents(instances: Sequence[Any]) -> int:
     return len({(instance.task_name, instance.doc_id) for instance in instances})
+
+
+def _answered_documents(
+    requests: Mapping[str, Sequence[Any]], keys: Mapping[str, Sequence[str]], store: ResponseStore
+) -> int:
+    """How many documents have all their answers in the store; like :func:`_documents`, counted by kind."""
+    done = 0
+    for kind, instances in requests.items():
+        known = store.known(list(dict.fromkeys(keys[kind])))
+        lacking = {
+            (instance.task_name, instance.doc_id)
+            for instance, key in zip(instances, keys[kind], strict=True)
+            if key not in known
+        }
+        done += _documents(instances) - len(lacking)
+    return done
 
 
 def _say_unanswered(listener: ProgressListener, why: str) -> None:

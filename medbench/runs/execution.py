@@ -21,7 +21,7 @@ from medbench.runs.files import read_json, write_json
 from medbench.runs.harness import TaskResult, evaluate_task, quiet_harness, write_harness_files
 from medbench.runs.interruption import GracefulStop
 from medbench.runs.loading import load_tasks, seed_everything
-from medbench.runs.logs import collect_warnings
+from medbench.runs.logs import RunWarnings, collect_warnings
 from medbench.runs.manifest import Manifest
 from medbench.runs.naming import checkpoint_place
 from medbench.runs.opening import settings_used
@@ -122,10 +122,14 @@ def execute(
         directory.sweep()
         manifest = Manifest.start(directory, fields)
 
-        def keep(warnings: Iterable[str]) -> None:
-            manifest.update({"warnings": _worth_saying(warnings)})
+        lasting = earlier.get("lasting_warnings", {}) if answered else manifest.fields["lasting_warnings"]
+        warnings = RunWarnings(lasting, by_workers=workers is not None)
 
-        with collect_warnings(log_file, earlier=manifest.fields["warnings"], on_new=keep) as warnings:
+        def keep() -> None:
+            manifest.update({"warnings": _worth_saying(warnings), "lasting_warnings": warnings.lasting})
+
+        keep()
+        with collect_warnings(log_file, warnings=warnings, on_new=keep):
             try:
                 if answered is not None:
                     copy_answers(source, directory)
@@ -151,9 +155,7 @@ def execute(
             finally:
                 listener.end()
             failures, ended = outcome
-            manifest.finish(
-                "partial" if failures else "complete", ended | {"warnings": _worth_saying(warnings)}
-            )
+            manifest.finish("partial" if failures else "complete", ended)
         return RunOutcome(directory, failures, _worth_saying(warnings))
 
 
@@ -196,9 +198,11 @@ def _evaluate(
         ResponseStore(directory.responses, model=plan.answer_identity) as store,
     ):
         if store.set_aside is not None:
-            listener.message(
-                f"the stored answers were damaged; set aside as {store.set_aside.name}, starting over"
+            text = (
+                f"the stored answers were damaged; set aside as {store.set_aside.name}, all were asked again"
             )
+            listener.message(text)
+            _LOG.warning("%s", text, extra={"lasting": True})
         tasks, broken = load_tasks(runnable, plan.settings)
         if broken and not tasks:
             raise _why_none(broken)

@@ -4,34 +4,93 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from medbench.errors import RunError
 from medbench.runs.privacy import scrub
+from medbench.workers.notices import COUNTED
 
-__all__ = ["collect_warnings"]
+__all__ = ["RunWarnings", "collect_warnings"]
 
 _LOGGER = "medbench"
+_GAP = ": {count} "
+
+
+class RunWarnings:
+    """What deserves a second look in a run: each warning once, in the order of its first appearance.
+
+    What an attempt says is true of that attempt, and comes up again in the next if it is still true. Warnings
+    about answers last, because stored answers are not asked again; so do those logged with
+    ``extra={"lasting": True}``. Counts of requests are added up within an attempt.
+
+    Args:
+        lasting: What lasts of earlier attempts, as :attr:`lasting` gave it.
+        by_workers: Whether workers answer: they count the requests that they answered, this process all that
+            had no answer when it began.
+    """
+
+    def __init__(
+        self, lasting: Mapping[str, Mapping[str, Any]] | None = None, *, by_workers: bool = False
+    ) -> None:
+        self._earlier = dict(lasting or {})
+        self._by_workers = by_workers
+        self._now: dict[str, int | None] = {}  # text, with a gap for the count if it has one
+        self._new_lasting: set[str] = set()
+
+    def __iter__(self) -> Iterator[str]:
+        for text in dict.fromkeys([*self._earlier, *self._now]):
+            count = self._count(text)
+            yield text if count is None else text.replace(_GAP, f": {count} ", 1)
+
+    @property
+    def lasting(self) -> dict[str, dict[str, Any]]:
+        """Warnings that outlive the attempt: the count, if one belongs to them, and whether it is of all."""
+        found = {text: dict(entry) for text, entry in self._earlier.items()}
+        for text in self._now:
+            if text in self._new_lasting:
+                of_all = not self._by_workers or self._earlier.get(text, {}).get("of_all", False)
+                found[text] = {"count": self._count(text), "of_all": of_all}
+        return found
+
+    def add(self, record: logging.LogRecord) -> bool:
+        """Take in a record; tell whether that changed anything."""
+        text = record.getMessage()
+        if record.name.startswith("medbench.models.") and str(record.msg).startswith(COUNTED):
+            task, count = record.args[:2] if isinstance(record.args, tuple) else ("", 0)
+            text = text.replace(f"{task}: {count} ", f"{task}{_GAP}", 1)
+            self._now[text] = (self._now.get(text) or 0) + int(str(count))
+            self._new_lasting.add(text)
+            return True
+        known = text in self._now
+        self._now[text] = None
+        if getattr(record, "lasting", False):
+            self._new_lasting.add(text)
+        return not known
+
+    def _count(self, text: str) -> int | None:
+        earlier, now = self._earlier.get(text, {}), self._now.get(text)
+        before = earlier.get("count")
+        if before is None or now is None:
+            return now if before is None else int(before)
+        return max(int(before), now) if earlier.get("of_all") else int(before) + now
 
 
 class _Collector(logging.Handler):
-    """Keeps each different warning once, in the order of its first appearance."""
+    """Hands warnings on, and tells when there is something new."""
 
-    def __init__(self, earlier: Iterable[str], on_new: Callable[[], None] | None) -> None:
+    def __init__(self, warnings: RunWarnings, on_new: Callable[[], None] | None) -> None:
         super().__init__(logging.WARNING)
-        self.messages: dict[str, None] = dict.fromkeys(earlier)
+        self._warnings = warnings
         self._on_new = on_new
 
     def emit(self, record: logging.LogRecord) -> None:
         """Keep the message."""
-        message = record.getMessage()
-        if message not in self.messages:
-            self.messages[message] = None
-            if self._on_new is not None:
-                self._on_new()
+        if self._warnings.add(record) and self._on_new is not None:
+            self._on_new()
 
 
 class _JsonLines(logging.Formatter):
@@ -80,25 +139,25 @@ class _LogFile(logging.FileHandler):
 def collect_warnings(
     log_file: Path | None = None,
     *,
-    earlier: Iterable[str] = (),
-    on_new: Callable[[dict[str, None]], None] | None = None,
-) -> Iterator[dict[str, None]]:
+    warnings: RunWarnings | None = None,
+    on_new: Callable[[], None] | None = None,
+) -> Iterator[RunWarnings]:
     """Collect the warnings of medbench's loggers, and write all their records to ``log_file``.
 
     Args:
         log_file: Where to append JSON lines; ``None`` for nowhere.
-        earlier: Warnings of an earlier attempt, kept as if they had come up again.
-        on_new: Told of all warnings when there is a new one.
+        warnings: What they are added to.
+        on_new: Called when there is a new one.
 
     Yields:
-        The warnings so far, as the keys of a dictionary that fills up.
+        The warnings so far.
 
     Raises:
         RunError: The log file cannot be written.
     """
     logger = logging.getLogger(_LOGGER)
-    collector = _Collector(earlier, None if on_new is None else lambda: on_new(collector.messages))
-    handlers: list[logging.Handler] = [collector]
+    found = RunWarnings() if warnings is None else warnings
+    handlers: list[logging.Handler] = [_Collector(found, on_new)]
     if log_file is not None:
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)
@@ -117,7 +176,7 @@ def collect_warnings(
     for handler in handlers:
         logger.addHandler(handler)
     try:
-        yield collector.messages
+        yield found
     finally:
         for handler in handlers:
             logger.removeHandler(handler)

@@ -54,7 +54,8 @@ class Manifest:
                 "run_id": directory.run_id,
                 "medbench": __version__,
                 **fields,
-                "warnings": list(earlier.get("warnings", [])),
+                "warnings": [],
+                "lasting_warnings": earlier.get("lasting_warnings", {}),
                 "started": earlier.get("started", _now()),
                 "attempts": [*earlier.get("attempts", []), {"started": _now(), "environment": environment()}],
                 "status": "running",
@@ -73,8 +74,10 @@ class Manifest:
         self.update({"attempts": [*earlier, {**current, **fields}]})
 
     def finish(self, status: str, fields: Mapping[str, Any]) -> None:
-        """Record how the attempt ended."""
-        self.update({**fields, "status": status, "ended": _now()})
+        """Record how the attempt ended, for itself and as the state of the run."""
+        ending = {"status": status, "ended": _now()}
+        self.note_attempt({**ending, "warnings": list(self.fields["warnings"])})
+        self.update({**fields, **ending})
 
 
 @contextmanager

@@ -34,8 +34,8 @@ class ProgressListener(Protocol):
     def begin(self, documents: int) -> None:
         """The run starts; it has this many documents over all tasks."""
 
-    def stage(self, name: str, documents: int) -> None:
-        """A part of the work that covers this many documents starts."""
+    def stage(self, name: str, documents: int, answered: int = 0) -> None:
+        """A part of the work starts; it covers so many documents, of which so many were answered before."""
 
     def advance(self, fraction: float, tokens: int = 0) -> None:
         """This share (0 to 1) of the stage's requests has been answered; so many tokens were run for that."""
@@ -53,7 +53,7 @@ class SilentProgress:
     def begin(self, documents: int) -> None:
         """Ignore the start."""
 
-    def stage(self, name: str, documents: int) -> None:
+    def stage(self, name: str, documents: int, answered: int = 0) -> None:
         """Ignore the stage."""
 
     def advance(self, fraction: float, tokens: int = 0) -> None:
@@ -124,22 +124,21 @@ class ConsoleProgress:
         self._pace = _Pace()
         self._done = 0
         self._documents = 0
-        self._total = 0
 
     def begin(self, documents: int) -> None:
         """Show the bar."""
-        self._total = documents
         self._progress.update(self._bar, total=documents)
         self._pace.add(0)
         self._progress.start()
 
-    def stage(self, name: str, documents: int) -> None:
+    def stage(self, name: str, documents: int, answered: int = 0) -> None:
         """Name the stage at hand."""
         self._done += self._documents
         self._documents = documents
         self._progress.update(self._bar, description=f"{name:<22.22}", completed=self._done)
         if not self._console.is_terminal:
-            self.message(f"{name}: {documents} documents, {self._done} of {self._total} done before")
+            before = f", {answered} of them answered in an earlier attempt" if answered else ""
+            self.message(f"{name}: {documents} documents{before}" if documents else name)
 
     def advance(self, fraction: float, tokens: int = 0) -> None:
         """Move the bar within the stage."""

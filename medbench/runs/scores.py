@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from medbench.catalog.groups import Aggregate
+from medbench.data.robustness import right_in_every_rotation
 from medbench.runs.estimates import estimate
 from medbench.runs.metrics import ABSENT, as_number, main_metric
 from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
@@ -51,7 +52,8 @@ def score_task(
         data_source: Where they came from.
         seed: Seeds bootstrap intervals.
         circular: Whether questions were asked in every rotation of their options; adds ``acc_circular``, the
-            share of questions answered rightly in all of them.
+            share of questions answered rightly in all of them
+            (:func:`~medbench.data.robustness.right_in_every_rotation`).
 
     Returns:
         The task's documents, and a row per metric and pipeline.
@@ -95,9 +97,12 @@ def score_task(
         _LOG.warning("%s: its scoring gives no metric (%s was named)", result.name, main)
         nothing = Interval(math.nan, math.nan, math.nan, "none", len(samples.rows))
         rows.append(row(main, None, nothing, "mean", result.filter))
-    if circular and (rotations := _right_in_every_rotation(samples)):
-        circle = interval(rotations, "mean", seed=seed)
-        rows.append(row("acc_circular", circle.value, circle, "mean", result.filter))
+    if circular:
+        asked = [sample["doc"] if isinstance(sample["doc"], Mapping) else {} for sample in result.samples]
+        right = right_in_every_rotation(asked, [row["score"] for row in samples.rows])
+        if right:
+            circle = interval([float(all_right) for all_right in right.values()], "mean", seed=seed)
+            rows.append(row("acc_circular", circle.value, circle, "mean", result.filter))
     return samples, rows
 
 
@@ -122,16 +127,6 @@ def _details(task: Any, data_source: str) -> dict[str, Any]:
         "version": "" if version is None else str(version),
         "data_source": data_source,
     }
-
-
-def _right_in_every_rotation(samples: TaskSamples) -> list[float]:
-    """For each question that was rotated, 1 if it was answered rightly in every rotation, else 0."""
-    right: dict[str, bool] = {}
-    for row in samples.rows:
-        question, mark, _ = row["document"].rpartition("@")
-        if mark and row["score"] is not None:
-            right[question] = right.get(question, True) and row["score"] >= 1.0
-    return [float(all_right) for all_right in right.values()]
 
 
 def group_rows(groups: Sequence[Group], scored: Sequence[ScoreRow]) -> list[ScoreRow]:

@@ -12,10 +12,10 @@ import json
 import sqlite3
 import time
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from medbench.errors import RunError
 
@@ -91,14 +91,19 @@ class ResponseStore:
         """Return the answers already stored, by key; keys without an answer are absent."""
         from medbench.models.answers import Answer
 
-        found: dict[str, Answer] = {}
+        rows = self._rows("key, answer", keys)
+        return {key: Answer.from_json(json.loads(text)) for key, text in rows}
+
+    def known(self, keys: Sequence[str]) -> set[str]:
+        """Return those of the keys that have an answer."""
+        return {key for (key,) in self._rows("key", keys)}
+
+    def _rows(self, columns: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             chunk = keys[start : start + _KEYS_PER_QUERY]
             marks = ",".join("?" * len(chunk))
-            query = f"SELECT key, answer FROM answers WHERE key IN ({marks})"  # noqa: S608 - only question marks
-            for key, text in self._connection.execute(query, chunk):
-                found[key] = Answer.from_json(json.loads(text))
-        return found
+            query = f"SELECT {columns} FROM answers WHERE key IN ({marks})"  # noqa: S608 - only question marks
+            yield from self._connection.execute(query, chunk)
 
     def put(
         self,

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["Notice", "Warnings", "collected"]
+__all__ = ["COUNTED", "Notice", "Warnings", "collected"]
 
 _ROOT = "medbench"
-_COUNTED = "%s: %d "  # how warnings begin that say of how many requests of a task something is true
+COUNTED = "%s: %d "  # how warnings begin that say of how many requests of a task something is true
 
 
 @dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Warnings:
     def add(self, notices: Iterable[Notice]) -> None:
         """Take in the warnings of a batch."""
         for notice in notices:
-            if notice.template.startswith(_COUNTED):
+            if notice.template.startswith(COUNTED):
                 task, count, *others = notice.arguments
                 self._counts[Notice(notice.logger, notice.template, (task, *others))] += count
             else:

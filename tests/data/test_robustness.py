@@ -5,16 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from medbench.data import load
 from medbench.data.robustness import (
-    circular_accuracy,
     circular_documents,
     permute_options,
+    right_in_every_rotation,
     rotations,
     shuffle_documents,
 )
@@ -78,15 +77,43 @@ def test_only_permutations_are_accepted() -> None:
         permute_options({"letters": ["A", "B"], "options": ["a", "b"], "answer": "A"}, [0, 0])
 
 
-def test_a_document_counts_only_when_every_rotation_is_right() -> None:
-    frame = pd.DataFrame(
-        {
-            "document": ["a@x@0", "a@x@1", "b@0", "b@1", "c@0", "c@1"],
-            "score": [1.0, 1.0, 1.0, 0.0, 1.0, float("nan")],
-        }
+def _rotated(name: str, n: int) -> list[dict[str, Any]]:
+    return list(
+        rotations({"id": name, "letters": list("ABCDE")[:n], "options": list("vwxyz")[:n], "answer": "A"})
     )
-    assert circular_accuracy(frame) == pytest.approx(1 / 3)
-    assert pd.isna(circular_accuracy(frame.iloc[:0]))
+
+
+@pytest.mark.parametrize(
+    ("scores", "expected"),
+    [
+        ([1.0, 1.0, 1.0], True),
+        ([1.0, 1.0, 0.0], False),
+        ([0.0, 1.0, 1.0], False),
+        ([0.0, 0.0, 0.0], False),
+        ([1.0, None, 1.0], False),
+        ([None, None, None], False),
+        ([float("nan"), 1.0, 1.0], False),
+        ([1.0, 1.0, 0.5], False),
+        ([True, True, True], True),
+        ([1, 1, 1], True),
+    ],
+)
+def test_a_question_counts_only_when_every_rotation_is_right(
+    scores: list[float | None], expected: bool
+) -> None:
+    assert right_in_every_rotation(_rotated("a", 3), scores) == {"a": expected}
+    # Another question beside it changes nothing, in whatever order the rotations come.
+    documents, all_scores = [*_rotated("a", 3), *_rotated("b@x", 2)], [*scores, 1.0, 1.0]
+    for order in ([0, 3, 1, 4, 2], [4, 3, 2, 1, 0]):
+        found = right_in_every_rotation([documents[i] for i in order], [all_scores[i] for i in order])
+        assert found == {"a": expected, "b@x": True}
+
+
+def test_a_question_of_which_a_rotation_is_lacking_is_left_out() -> None:
+    documents = [*_rotated("a", 4)[:3], *_rotated("b", 2)]
+    assert right_in_every_rotation(documents, [1.0] * 5) == {"b": True}
+    assert right_in_every_rotation([{"id": "c", "options": ["x"]}], [1.0]) == {}
+    assert right_in_every_rotation([], []) == {}
 
 
 def test_modes_reach_exams_and_leave_the_rest_alone() -> None:
