@@ -238,7 +238,7 @@ def _evaluation(outcome: RunOutcome, *, with_report: bool) -> Evaluation:
     if with_report and not (outcome.reused and page.exists()):
         from medbench.reports import write_report
 
-        with noting_warnings(outcome.directory, warnings) as said, extra("the report"):
+        with noting_warnings(outcome.directory) as said, extra("the report"):
             write_report(runs, page)
         warnings = tuple(said)
     return Evaluation(

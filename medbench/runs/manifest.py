@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -81,21 +81,25 @@ class Manifest:
 
 
 @contextmanager
-def noting_warnings(directory: RunDirectory, earlier: Iterable[str]) -> Iterator[dict[str, None]]:
-    """Keep the warnings of what is made of a run after its end, in its manifest as well.
+def noting_warnings(directory: RunDirectory) -> Iterator[list[str]]:
+    """Keep the warnings of the report of a run, made after its end, in its manifest as well.
+
+    They replace those of an earlier report.
 
     Args:
         directory: The run.
-        earlier: Its warnings so far.
 
     Yields:
-        All warnings, as the keys of a dictionary that fills up.
+        A list that is filled at the end with all warnings of the run.
     """
-    before = list(earlier)
-    with collect_warnings(earlier=before) as said:
-        yield said
-    if list(said) != before:
-        write_json(directory.manifest, read_json(directory.manifest) | {"warnings": scrub_values(list(said))})
+    everything: list[str] = []
+    with collect_warnings() as said:
+        yield everything
+    content = read_json(directory.manifest)
+    before, now = content.get("report_warnings", []), scrub_values(list(said))
+    everything += [text for text in content.get("warnings", ()) if text not in before] + now
+    if before != now:
+        write_json(directory.manifest, content | {"warnings": everything, "report_warnings": now})
 
 
 def environment() -> dict[str, Any]:

@@ -98,7 +98,7 @@ def score_task(
         nothing = Interval(math.nan, math.nan, math.nan, "none", len(samples.rows))
         rows.append(row(main, None, nothing, "mean", result.filter))
     if circular:
-        asked = [sample["doc"] if isinstance(sample["doc"], Mapping) else {} for sample in result.samples]
+        asked = [doc if isinstance(doc := sample["doc"], dict) else {} for sample in result.samples]
         right = right_in_every_rotation(asked, [row["score"] for row in samples.rows])
         if right:
             circle = interval([float(all_right) for all_right in right.values()], "mean", seed=seed)

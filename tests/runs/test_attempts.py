@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
+import medbench.reports as reports
 import medbench.runs.execution as execution
 from benchmarks.faults.runs import write_tasks
+from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.catalog.models import find_model
 from medbench.errors import RunError
 from medbench.models.adapter import MedbenchLM
@@ -173,3 +175,25 @@ def test_a_pipe_reads_what_is_left(capsys: pytest.CaptureFixture[str]) -> None:
         "choosing among options: 65 documents",
         "scoring",
     ]
+
+
+def test_a_report_that_failed_is_warned_of_until_one_is_made(
+    tmp_path: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def ask() -> Evaluation:
+        return evaluate_with_outcome(
+            tasks=["faults_letters"], task_folders=[tasks], results=tmp_path, limit=2, quiet=True
+        )
+
+    def fail(*_: Any) -> None:
+        raise ValueError("no ink")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(reports, "write_report", fail)
+        first, second = ask(), ask()
+    assert [sum("no ink" in text for text in outcome.warnings) for outcome in (first, second)] == [1, 1]
+    content = json.loads((first.directory / "run.json").read_text(encoding="utf-8"))
+    assert [text for text in content["warnings"] if "no ink" in text]
+    third = ask()
+    assert (third.warnings, third.reused) == ((), True)
+    assert json.loads((first.directory / "run.json").read_text(encoding="utf-8"))["warnings"] == []
