@@ -25,6 +25,7 @@ __all__ = [
     "either",
     "list_of",
     "nearest",
+    "suggestion",
 ]
 
 
@@ -118,7 +119,7 @@ def check_mapping(
     for key, given in value.items():
         kind = kinds.get(key) if isinstance(key, str) else None
         if kind is None:
-            raise error(f"unknown key {key!r}{under}", where=where(str(key)), hint=_suggestion(key, kinds))
+            raise error(f"unknown key {key!r}{under}", where=where(str(key)), hint=suggestion(key, kinds))
         if given is not None and not kind.accepts(given):
             raise error(
                 f"{key!r}{under} is {_shown(given)}, expected {kind.expected}",
@@ -141,7 +142,8 @@ def _indented(name: str) -> str | None:
     return f"write `{name}:` and its keys indented below it" if name else None
 
 
-def _suggestion(key: Any, known: Iterable[str]) -> str:
+def suggestion(key: Any, known: Iterable[str]) -> str:
+    """What to do about an unknown key: the known one that is most like it, or else all of them."""
     names = list(known)
     close = nearest(str(key), names, n=1)
     return f"did you mean {close!r}?" if close else f"the keys known here are {', '.join(names)}"

@@ -24,9 +24,20 @@ ALLOWED: dict[str, set[str]] = {
     "statistics": {"errors", "scoring"},
     "models": {"errors", "hashing", "scoring", "strict"},
     "workers": {"errors", "version", "models"},
-    "runs": {"errors", "version", "hashing", "catalog", "data", "models", "scoring", "statistics", "workers"},
-    "checks": {"errors", "catalog", "data", "runs"},
-    "analysis": {"errors", "catalog", "runs", "scoring", "statistics"},
+    "runs": {
+        "errors",
+        "strict",
+        "version",
+        "hashing",
+        "catalog",
+        "data",
+        "models",
+        "scoring",
+        "statistics",
+        "workers",
+    },
+    "checks": {"errors", "strict", "catalog", "data", "runs"},
+    "analysis": {"errors", "strict", "runs", "scoring", "statistics"},
     "reports": {"errors", "version", "analysis", "statistics"},
 }
 

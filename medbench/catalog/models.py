@@ -8,12 +8,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from medbench.catalog.names import nearest
 from medbench.catalog.paths import definitions_folder
 from medbench.catalog.reading import YamlFile, read_yaml
 from medbench.catalog.tasks import Place
 from medbench.errors import CatalogError
-from medbench.strict import COUNT, FLAG, MAPPING, TEXT, Kind, check_mapping, choice, either, list_of
+from medbench.strict import COUNT, FLAG, MAPPING, TEXT, Kind, check_mapping, choice, either, list_of, nearest
 
 __all__ = [
     "DTYPES",

@@ -11,10 +11,10 @@ from typing import Any
 
 from medbench.catalog.groups import GroupDefinition, Member, with_settings
 from medbench.catalog.index import Definition, NameTakenError, TaskIndex, build_index
-from medbench.catalog.names import nearest
 from medbench.catalog.tasks import TaskDefinition
 from medbench.catalog.trust import require_trust
 from medbench.errors import CatalogError
+from medbench.strict import nearest
 
 __all__ = ["Selection", "resolve_tasks", "select"]
 

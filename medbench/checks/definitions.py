@@ -10,13 +10,13 @@ from typing import Any
 from medbench.catalog.groups import GroupDefinition
 from medbench.catalog.index import TaskIndex
 from medbench.catalog.modules import module_names, own_module
-from medbench.catalog.names import nearest
 from medbench.catalog.reading import Function
 from medbench.catalog.tasks import Merged, TaskDefinition, functions_in
 from medbench.catalog.trust import LM_EVAL_METRICS
 from medbench.checks import keys
 from medbench.checks.findings import Finding
 from medbench.errors import CatalogError
+from medbench.strict import nearest, suggestion
 
 __all__ = ["check_group", "check_task", "duplicate_keys", "refuse_misread"]
 
@@ -40,14 +40,11 @@ def _unknown(
 ) -> Iterator[Finding]:
     for key in found:
         if str(key) not in known:
-            close = nearest(str(key), known, n=1)
             yield Finding.at(
                 merged.place(*way, str(key)),
                 "unknown-key",
                 f"unknown key {str(key)!r}" + (f" in {way[-1]}" if way else ""),
-                f"did you mean {close!r}?"
-                if close
-                else f"the keys known here are {', '.join(sorted(known))}",
+                suggestion(key, sorted(known)),
                 task,
             )
 

@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medbench.catalog.names import nearest
 from medbench.catalog.tasks import TaskDefinition
 from medbench.checks.findings import Finding, from_error
 from medbench.data.documents import ANNOTATIONS, EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document
@@ -16,6 +15,7 @@ from medbench.data.loading import read
 from medbench.data.registry import DatasetEntry, pinned_files, register
 from medbench.data.sources import resolve
 from medbench.errors import DataError
+from medbench.strict import nearest
 
 __all__ = ["check_columns", "check_documents"]
 

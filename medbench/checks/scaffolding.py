@@ -11,7 +11,6 @@ from typing import Any
 import yaml
 
 from medbench.catalog.index import TaskIndex, build_index
-from medbench.catalog.names import nearest
 from medbench.catalog.reading import Function
 from medbench.catalog.tasks import TaskDefinition
 from medbench.checks.keys import PROTOCOLS
@@ -20,6 +19,7 @@ from medbench.data.loading import read
 from medbench.data.registry import DatasetEntry, get_entry
 from medbench.data.sources import resolve
 from medbench.errors import CatalogError
+from medbench.strict import nearest
 
 __all__ = ["new_task"]
 

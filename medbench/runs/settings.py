@@ -9,11 +9,34 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from medbench.errors import RunError
+from medbench.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either
 
 __all__ = ["RunSettings", "canonical_hash", "recorded_settings"]
 
 ROUTING_LEVELS = ("off", "tasks", "documents", "tokens")
 THINKING = ("auto", "on", "off")
+_WHOLE = Kind("a whole number", lambda value: type(value) is int)
+_KINDS = {
+    "limit": COUNT._replace(hint="leave --limit away to evaluate every document"),
+    "num_fewshot": Kind("a number of examples, 0 or more", lambda value: type(value) is int and value >= 0),
+    "seed": _WHOLE,
+    "data_dir": TEXT,
+    "data_source": TEXT,
+    "shuffle_options": _WHOLE,
+    "circular": FLAG,
+    "chat_template": FLAG,
+    "system_prompt": TEXT,
+    "thinking": choice(*THINKING),
+    "close_thinking": FLAG,
+    "max_gen_toks": COUNT,
+    "routing": choice(*ROUTING_LEVELS),
+    "max_batch_tokens": either(COUNT, choice("auto"))._replace(hint="give a number such as 8192, or auto"),
+}
+
+
+def _option(setting: str | None) -> str:
+    """How a setting is called on the command line."""
+    return "--source" if setting == "data_source" else f"--{str(setting).replace('_', '-')}"
 
 
 @dataclass(frozen=True)
@@ -55,37 +78,7 @@ class RunSettings:
     max_batch_tokens: int | str | None = None
 
     def __post_init__(self) -> None:
-        if self.limit is not None and self.limit < 1:
-            raise RunError(
-                f"limit must be at least 1 document per task, not {self.limit}",
-                where="--limit",
-                hint="leave --limit away to evaluate every document",
-            )
-        if self.num_fewshot is not None and self.num_fewshot < 0:
-            raise RunError(f"the number of examples cannot be {self.num_fewshot}", where="--num-fewshot")
-        if self.thinking not in (None, *THINKING):
-            raise RunError(
-                f"thinking cannot be {self.thinking!r}",
-                where="--thinking",
-                hint=f"choose among {', '.join(THINKING)}",
-            )
-        if self.max_gen_toks is not None and self.max_gen_toks < 1:
-            raise RunError(
-                f"an answer needs at least 1 token, not {self.max_gen_toks}", where="--max-gen-toks"
-            )
-        if self.routing not in ROUTING_LEVELS:
-            raise RunError(
-                f"unknown routing level {self.routing!r}",
-                where="--routing",
-                hint=f"choose among {', '.join(ROUTING_LEVELS)}",
-            )
-        budget = self.max_batch_tokens
-        if budget is not None and budget != "auto" and (not isinstance(budget, int) or budget < 1):
-            raise RunError(
-                f"the token budget of a batch cannot be {budget!r}",
-                where="--max-batch-tokens",
-                hint="give a number of tokens, such as 8192, or auto",
-            )
+        check_mapping(asdict(self), _KINDS, where=_option, error=RunError)
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change an answer or a score; speed and place are left out."""

@@ -22,7 +22,7 @@ metadata:
         (["--tasks", "pubmedqaa"], ["pubmedqaa", "pubmedqa"]),
         (["--tasks", "nothing_like_it_at_all"], ["nothing_like_it_at_all", "medbench tasks list"]),
         (["--model", "no-such-model"], ["no-such-model", "medbench models list"]),
-        (["--limit", "0"], ["limit must be at least 1", "--limit"]),
+        (["--limit", "0"], ["'limit' is 0, expected a positive whole number", "--limit"]),
         (["--limit", "many"], ["--limit"]),
         (["--limt", "3"], ["--limt", "--limit"]),
         (["--routing", "everything"], ["everything", "tasks, documents"]),

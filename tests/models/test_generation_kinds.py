@@ -34,6 +34,7 @@ def parse(**kwargs: Any) -> GenerationSettings:
         ({"until": ["a", None]}, "'until'"),
         ({"constrain": True}, "'constrain' .* is True, expected text"),
         ({"constrain": ["A"]}, "'constrain'"),
+        ({"close_thinking": "no"}, "'close_thinking' .* is 'no', expected true or false"),
         ({"max_gen_toks": "64"}, "max_gen_toks must be a positive whole number"),
         ({"second_pass": {"suffix": 5}}, "'suffix' under 'second_pass' is 5, expected text"),
         ({"second_pass": {"suffix": "x", "when": "never"}}, "'when' .* expected one of missing, always"),

@@ -12,12 +12,22 @@ from medbench.runs.settings import RunSettings, canonical_hash, recorded_setting
 @pytest.mark.parametrize(
     ("fields", "message"),
     [
-        ({"limit": 0}, "limit must be at least 1"),
-        ({"limit": -3}, "limit must be at least 1"),
-        ({"num_fewshot": -1}, "cannot be -1"),
-        ({"routing": "tokenz"}, "unknown routing level 'tokenz'"),
-        ({"max_batch_tokens": 0}, "token budget"),
-        ({"max_batch_tokens": "lots"}, "token budget"),
+        ({"limit": 0}, "'limit' is 0, expected a positive whole number"),
+        ({"limit": -3}, "'limit' is -3[\\s\\S]*--limit"),
+        ({"num_fewshot": -1}, "'num_fewshot' is -1, expected a number of examples"),
+        ({"routing": "tokenz"}, "'routing' is 'tokenz', expected one of off"),
+        ({"max_batch_tokens": 0}, "'max_batch_tokens' is 0"),
+        ({"max_batch_tokens": "lots"}, "'max_batch_tokens' is 'lots'"),
+        ({"limit": "5"}, "'limit' is '5'"),
+        ({"limit": 2.5}, "'limit' is 2.5"),
+        ({"limit": True}, "'limit' is True"),
+        ({"num_fewshot": "3"}, "'num_fewshot' is '3'"),
+        ({"seed": "1"}, "'seed' is '1', expected a whole number"),
+        ({"shuffle_options": 1.5}, "'shuffle_options' is 1.5"),
+        ({"circular": "no"}, "'circular' is 'no', expected true or false"),
+        ({"chat_template": 1}, "'chat_template' is 1, expected true or false"),
+        ({"system_prompt": ["x"]}, "'system_prompt' is"),
+        ({"data_source": None, "data_dir": 5}, "'data_dir' is 5, expected text"),
     ],
 )
 def test_impossible_settings_are_refused(fields: dict[str, Any], message: str) -> None:
