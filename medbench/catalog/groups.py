@@ -200,6 +200,8 @@ def _entries(
 def _aggregates(merged: Merged, values: Mapping[str, Any]) -> Iterator[Aggregate]:
     rules = values.get("aggregate_metric_list") or []
     for rule in rules if isinstance(rules, list) else [rules]:
+        if isinstance(rule, dict) and isinstance(rule.get("metric"), Function):
+            continue  # no score goes by the name of a function, and lm-eval averages none
         if not isinstance(rule, dict) or not isinstance(rule.get("metric"), str):
             raise CatalogError(
                 "an entry of aggregate_metric_list names no metric",

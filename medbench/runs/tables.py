@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -119,11 +119,11 @@ def collect_samples(
             **{key: sample[key] for key in ("doc_hash", "prompt_hash", "target_hash")},
             "filter": sample["filter"],
         }
-        for maker in (_prompt, _target, _answer):
+        for what, make in _MAKERS.items():
             try:
-                row |= maker(task, sample)
+                row |= make(task, sample)
             except Exception as error:  # noqa: BLE001 - documents from outside may hold anything
-                faults.setdefault(maker.__name__.strip("_"), f"{type(error).__name__}: {error}")
+                faults.setdefault(what, f"{type(error).__name__}: {error}")
         row["score"] = as_number(sample.get(main)) if plain else None
         rows.append(row)
     for what, why in faults.items():
@@ -271,3 +271,11 @@ def _text_columns(sample: Mapping[str, Any]) -> dict[str, Any]:
     elif read != written:
         columns["answer"] = read if isinstance(read, str) else as_json(read)
     return columns
+
+
+# What makes the columns that depend on what documents hold, by what a warning calls it.
+_MAKERS: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = {
+    "prompt": _prompt,
+    "target": _target,
+    "answer": _answer,
+}
