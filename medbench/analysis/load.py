@@ -9,20 +9,13 @@ from os import PathLike
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from medbench.analysis.lm_eval_files import lm_eval_runs
 from medbench.analysis.model_names import tell_apart
 from medbench.analysis.runs import ParquetTables, Problem, Run, Runs
+from medbench.analysis.soundness import routing_fault, table_fault
 from medbench.errors import AnalysisError
 
 __all__ = ["load_runs"]
-
-_REQUIRED = {
-    "scores.parquet": {"task", "kind", "metric", "main", "value", "low", "high", "n"},
-    "samples.parquet": {"task", "document", "doc_hash", "prompt_hash", "target_hash", "score"},
-}
 
 
 def load_runs(where: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Runs:
@@ -114,19 +107,15 @@ def _medbench_run(folder: Path, problems: list[Problem]) -> list[Run]:
         problems.append(Problem(folder / "run.json", "holds no JSON object; run left out"))
         return []
     status = manifest.get("status", "unknown")
-    for name, columns in _REQUIRED.items():
-        path = folder / name
-        if not path.exists():
+    for name in ("scores.parquet", "samples.parquet"):
+        if not (folder / name).exists():
             problems.append(Problem(folder, f"has no {name} (status: {status}); run left out"))
             return []
-        try:
-            missing = columns - set(pq.read_schema(path).names)
-        except (OSError, pa.ArrowException) as error:
-            problems.append(Problem(path, f"cannot be read ({error}); run left out"))
-            return []
-        if missing:
-            problems.append(Problem(path, f"lacks the columns {sorted(missing)}; run left out"))
-            return []
+    if (fault := table_fault(folder)) is not None:
+        problems.append(Problem(fault[0], f"{fault[1]}; run left out"))
+        return []
+    if (unusable := routing_fault(folder)) is not None:
+        problems.append(Problem(folder / "routing.parquet", f"{unusable}; routing left out"))
     failures = manifest.get("failures")
     for task, why in failures.items() if isinstance(failures, dict) else ():
         problems.append(Problem(folder, f"{task} failed and is missing: {why}"))
@@ -134,7 +123,16 @@ def _medbench_run(folder: Path, problems: list[Problem]) -> list[Run]:
         problems.append(Problem(folder, f"status is {status}; its scores are read as they stand"))
     model = manifest.get("model")
     name = model if isinstance(model, str) and model else folder.parent.name
-    return [Run(name, folder.name, folder, "medbench", manifest, ParquetTables(folder))]
+    return [
+        Run(
+            name,
+            folder.name,
+            folder,
+            "medbench",
+            manifest,
+            ParquetTables(folder, with_routing=unusable is None),
+        )
+    ]
 
 
 def _distinct(runs: Sequence[Run], problems: list[Problem]) -> list[Run]:

@@ -56,9 +56,15 @@ class RunTables(Protocol):
 
 @dataclass(frozen=True)
 class ParquetTables:
-    """Tables of a run directory that medbench wrote."""
+    """Tables of a run directory that medbench wrote.
+
+    Attributes:
+        folder: The directory.
+        with_routing: Whether its router counts, if there are any, can be used.
+    """
 
     folder: Path
+    with_routing: bool = True
 
     def scores(self) -> pa.Table:
         """``scores.parquet``."""
@@ -75,7 +81,7 @@ class ParquetTables:
     def routing(self, tasks: Sequence[str] | None, most: int | None = None) -> pa.Table | None:
         """``routing.parquet``, if there is one."""
         path = self.folder / "routing.parquet"
-        if not path.exists():
+        if not self.with_routing or not path.exists():
             return None
         if most is not None and pq.read_metadata(path).num_rows > most:
             return routing_totals(path, tasks)

@@ -11,6 +11,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medbench.errors import AnalysisError
+
 __all__ = ["SAMPLE_DETAILS", "join_tables", "plain_frame", "read_table", "table_columns"]
 
 #: Columns of samples that are large in memory. They are read only when asked for.
@@ -58,15 +60,23 @@ def read_table(path: Path, columns: Sequence[str] | None, tasks: Sequence[str] |
         path: The file.
         columns: Those to read, as far as the file has them; all by default.
         tasks: Keep the rows of these tasks only.
+
+    Raises:
+        AnalysisError: The file is damaged.
     """
-    schema = pq.read_schema(path)
-    known = None if columns is None else [name for name in columns if name in schema.names]
-    table = pq.read_table(
-        path,
-        columns=known,
-        read_dictionary=[name for name in _CATEGORIES if name in schema.names],
-        filters=None if tasks is None else [("task", "in", list(tasks))],
-    )
+    try:
+        schema = pq.read_schema(path)
+        known = None if columns is None else [name for name in columns if name in schema.names]
+        table = pq.read_table(
+            path,
+            columns=known,
+            read_dictionary=[name for name in _CATEGORIES if name in schema.names],
+            filters=None if tasks is None else [("task", "in", list(tasks))],
+        )
+    except (OSError, pa.ArrowException) as error:
+        raise AnalysisError(
+            f"the table cannot be read: {error}", where=str(path), hint="set the run aside, or run it again"
+        ) from error
     return _categorise(table).replace_schema_metadata(None)
 
 

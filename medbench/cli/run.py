@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
-from contextlib import nullcontext, redirect_stdout
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -25,6 +25,7 @@ from medbench.cli.options import (
     split_names,
 )
 from medbench.cli.output import print_json, say, wide_console
+from medbench.errors import MedbenchError
 
 if TYPE_CHECKING:
     from medbench.api import Evaluation
@@ -251,11 +252,24 @@ def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
         return
     # Checkpoints of one name are told apart only where they are loaded together.
     first = next(run.model for run in runs if run.path == outcomes[0].directory)
-    show_table(comparison_table(compare(runs, first)), "text", None)
-    show_table(leaderboard_table(leaderboard(runs)), "text", None)
+    # All scores stand above: tasks that cannot be compared or averaged cost their table only.
+    with _beside("the comparison"):
+        show_table(comparison_table(compare(runs, first)), "text", None)
+    with _beside("the ranking"):
+        show_table(leaderboard_table(leaderboard(runs)), "text", None)
     if page is not None:
-        write_report(runs, page, baseline=first)
-        say(f"comparison  {page}")
+        with _beside("the report"):
+            write_report(runs, page, baseline=first)
+            say(f"comparison  {page}")
+
+
+@contextmanager
+def _beside(what: str) -> Iterator[None]:
+    """Say in a note why something that is shown beside the scores is left out."""
+    try:
+        yield
+    except MedbenchError as error:
+        _tell(f"{what} is left out: {error}")
 
 
 def _as_json(outcome: Evaluation) -> dict[str, Any]:

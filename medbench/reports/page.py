@@ -8,7 +8,7 @@ import logging
 import os
 import tempfile
 from collections.abc import Callable, Sequence
-from functools import cache, partial
+from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
@@ -32,6 +32,8 @@ from medbench.version import __version__
 __all__ = ["render_report", "render_sections", "sampled_note", "write_page", "write_report"]
 
 _LOG = logging.getLogger(__name__)
+
+Maker = Callable[[Runs, list[str]], Section | None]
 
 
 def write_report(
@@ -95,8 +97,8 @@ def render_report(runs: Runs, *, title: str | None = None, baseline: str | None 
     problems = list(runs.problems)
     drawn = [
         part
-        for name, make in _sections(runs, scores, systems, baseline).items()
-        for part in _attempt(name, make, problems)
+        for name, make in _sections(scores, baseline).items()
+        for part in _attempt(name, make, problems, runs, systems)
     ]
     return _render(
         drawn,
@@ -141,19 +143,41 @@ def _draw(section: Section) -> _Drawn:
 
 
 def _attempt(
-    name: str, make: Callable[[], Section | Sequence[Section] | None], problems: list[Problem]
+    name: str, make: Maker, problems: list[Problem], runs: Runs, systems: Sequence[str]
 ) -> list[_Drawn]:
-    """Make and draw one or several sections; none, and a note, if that fails."""
+    """Make and draw a section; where that fails, without the runs that it fails for, or else not at all."""
     try:
-        made = make()
-        sections = [] if made is None else [made] if isinstance(made, Section) else made
-        return [_draw(section) for section in sections]
+        return _made(make(runs, list(systems)))
     except Exception as error:  # noqa: BLE001 - whatever it is, the other sections stand
-        why = error.what if isinstance(error, MedbenchError) else f"{type(error).__name__}: {error}"
-        problems.append(Problem(Path("report"), f"{name} is left out: {why}"))
-        _LOG.warning("%s is left out of the report: %s", name, why)
-        _LOG.info("%s is left out of the report", name, exc_info=True)
-        return []
+        why = _why(error)
+        _LOG.info("%s cannot be made", name, exc_info=True)
+    kept = []
+    for run, system in zip(runs, systems, strict=True) if len(runs) > 1 else ():
+        try:
+            make(Runs((run,)), [system])
+            kept.append((run, system))
+        except Exception as error:  # noqa: BLE001 - likewise
+            _note(problems, run.path, f"left out of {name}: {_why(error)}")
+    try:
+        if 0 < len(kept) < len(runs):
+            return _made(make(Runs(tuple(run for run, _ in kept)), [system for _, system in kept]))
+    except Exception as error:  # noqa: BLE001 - likewise
+        why = _why(error)
+    _note(problems, Path("report"), f"{name} is left out: {why}")
+    return []
+
+
+def _made(made: Section | None) -> list[_Drawn]:
+    return [] if made is None else [_draw(made)]
+
+
+def _why(error: Exception) -> str:
+    return error.what if isinstance(error, MedbenchError) else f"{type(error).__name__}: {error}"
+
+
+def _note(problems: list[Problem], path: Path, what: str) -> None:
+    problems.append(Problem(path, what))
+    _LOG.warning("%s: %s", path, what)
 
 
 @cache
@@ -194,20 +218,22 @@ def _render(
     )
 
 
-def _sections(
-    runs: Runs, scores: pd.DataFrame, systems: list[str], baseline: str | None
-) -> dict[str, Callable[[], Section | Sequence[Section] | None]]:
-    """What makes each part of the page, in order, by what a note calls it."""
+def _sections(scores: pd.DataFrame, baseline: str | None) -> dict[str, Maker]:
+    """What makes each part of the page from runs and their names, in order, by what a note calls it."""
+
+    def of_scores(make: Callable[[pd.DataFrame, list[str]], Section]) -> Maker:
+        return lambda _, names: make(scores[scores["system"].isin(names)], names)
+
     return {
-        "the scores": lambda: overview(scores, systems),
-        "the bars": lambda: bars(scores, systems),
-        "the differences": lambda: differences(runs, baseline),
-        "the rates of answers": lambda: rates_section(runs, systems),
-        "calibration": lambda: calibration_section(runs, systems),
-        "confusions": lambda: confusion_section(runs, systems),
-        "the documents": lambda: documents(runs, systems),
-        **{name: partial(make, runs, systems) for name, make in ROUTING_SECTIONS.items()},
-        "provenance": lambda: provenance(runs, scores, systems),
+        "the scores": of_scores(overview),
+        "the bars": of_scores(bars),
+        "the differences": lambda some, _: differences(some, baseline),
+        "the rates of answers": rates_section,
+        "calibration": calibration_section,
+        "confusions": confusion_section,
+        "the documents": documents,
+        **ROUTING_SECTIONS,
+        "provenance": lambda some, names: provenance(some, scores[scores["system"].isin(names)], names),
     }
 
 

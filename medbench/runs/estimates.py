@@ -15,7 +15,10 @@ from medbench.runs.metrics import ABSENT, aggregation_name
 if TYPE_CHECKING:
     from medbench.statistics import Interval
 
-__all__ = ["Estimate", "estimate"]
+__all__ = ["ALL_ALIKE", "Estimate", "estimate"]
+
+#: Why a score has no interval that other documents might well have.
+ALL_ALIKE = "the documents do not differ"
 
 # Means of overlaps between texts: skewed and bounded, so that their intervals are resampled.
 _RESAMPLED = ("rouge_", "bleu_")
@@ -71,7 +74,7 @@ def estimate(
             none, error.what if isinstance(error, StatisticsError) else f"{type(error).__name__}: {error}"
         )
     if found.method == "none":
-        return Estimate(none, "a single document" if n < 2 else "the documents do not differ")
+        return Estimate(none, "a single document" if n < 2 else ALL_ALIKE)
     return Estimate(found._replace(value=value), "")
 
 

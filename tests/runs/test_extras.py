@@ -13,7 +13,7 @@ from medbench.analysis import load_runs
 from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.errors import RunError
 from medbench.reports import write_report
-from medbench.runs import estimates, execution, extras, scores, tables, writing
+from medbench.runs import estimates, execution, extras, tables
 from tests.runs.lm_eval_tasks.data import write_data
 from tests.runs.lm_eval_tasks.definitions import write_tasks
 
@@ -146,7 +146,7 @@ def test_a_section_that_fails_leaves_the_others(
 
     monkeypatch.setattr(page, name, broken)
     outcome = run(tasks, tmp_path, report=True)
-    assert any("left out of the report: BrokenError: on purpose" in text for text in outcome.warnings)
+    assert any("is left out: BrokenError: on purpose" in text for text in outcome.warnings)
     assert outcome.report is not None
     text = outcome.report.read_text(encoding="utf-8")
     assert "is left out: BrokenError: on purpose" in text
@@ -171,8 +171,3 @@ def test_an_extra_passes_on_what_a_person_or_the_disk_says() -> None:
     for error in (KeyboardInterrupt(), OSError(28, "No space left on device"), RunError("cannot write")):
         with pytest.raises(type(error)), extras.extra("a picture"):
             raise error
-
-
-def test_modules_that_are_broken_here_are_those_that_a_run_uses() -> None:
-    assert execution.write_tables is writing.write_tables
-    assert scores.estimate is estimates.estimate
