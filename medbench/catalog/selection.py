@@ -88,6 +88,14 @@ def resolve_tasks(
     theirs = select_builtin([name for name in names if is_builtin(name)])
     if not allow_code:
         refuse_unsafe(theirs.tasks)
+    ours = {one.name: one.path for one in (*own.tasks, *own.groups)}
+    for one in (*theirs.tasks, *theirs.groups):
+        if one.name in ours:
+            raise CatalogError(
+                f"the name {one.name!r} is of one of lm-eval's own and of one from outside",
+                where=str(ours[one.name]),
+                hint="rename the latter; a run has one score for each name",
+            )
     return Selection(own.tasks + theirs.tasks, own.groups + theirs.groups, own.folders)
 
 

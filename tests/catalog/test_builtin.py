@@ -79,6 +79,15 @@ def test_a_name_that_both_have_means_two_tasks(few: Path) -> None:
     assert own.digest != theirs.digest
 
 
+def test_no_name_from_outside_passes_for_one_of_these(few: Path, tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "one.yaml").write_text(f"task: lm_eval/arc_one\ntag: sly\n{TASK}", encoding="utf-8")
+    with pytest.raises(CatalogError, match="of one of lm-eval's own and of one from outside"):
+        resolve_tasks(["sly", "lm_eval/arc_one"], [mine], allow_code=True)
+    assert not resolve_tasks(["sly"], [mine], allow_code=True).tasks[0].builtin
+
+
 def test_a_task_is_loaded_under_its_longer_name(few: Path) -> None:
     selection = resolve_tasks(["lm_eval/arc_one", "lm_eval/code"])
     tasks, failures = load_tasks(selection.tasks, RunSettings())
