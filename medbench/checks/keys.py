@@ -37,7 +37,7 @@ GENERATION_KEYS = frozenset({
     "close_thinking", "constrain", "do_sample", "max_gen_toks", "second_pass", "seed", "temperature", "top_k",
     "top_p", "until",
 })
-SECOND_PASS_KEYS = frozenset({"letters", "marker", "max_gen_toks", "suffix", "when"})
+SECOND_PASS_KEYS = frozenset({"join", "letters", "letters_of", "marker", "max_gen_toks", "suffix", "when"})
 METRIC_KEYS = frozenset({"aggregation", "higher_is_better", "hf_evaluate", "kwargs", "metric"})
 # What lm-eval's own metrics take beside it, those of exact_match.
 METRIC_ARGUMENTS = frozenset({
@@ -51,5 +51,5 @@ AGGREGATIONS = frozenset({
 OUTPUT_TYPES = frozenset({"generate_until", "loglikelihood", "loglikelihood_rolling", "multiple_choice"})
 LANGUAGES = ("en", "zh")
 FAMILIES = ("exam", "extraction", "classification", "matching", "generation")
-PROTOCOLS = ("letters", "labels", "generate", "direct", "cot")
+PROTOCOLS = ("letters", "labels", "generate", "direct", "cot", "ming", "medcare")
 REQUIRED_METADATA = ("version", "dataset", "language", "family", "protocol", "main_metric")

@@ -217,7 +217,7 @@ class Generator:
         prompts: Sequence[list[int]],
         *,
         limits: Sequence[int],
-        letters: Sequence[str | None],
+        letters: Sequence[str | tuple[str, ...] | None],
         opened: Sequence[bool],
         skip: Sequence[int],
         on_batch: Callable[[Sequence[int], Sequence[Generation]], None],
@@ -296,15 +296,15 @@ class Generator:
                 _LOG.warning("%s: %d answers have less room than the task allows them", task, count)
         return fitted, rooms
 
-    def _letters(self, job: _Job, column: str) -> list[int]:
-        """The tokens of the document's letters.
+    def _letters(self, job: _Job, chosen: str | tuple[str, ...]) -> list[int]:
+        """The tokens of letters, or of those in the document's column of that name.
 
         Raises:
             ModelError: The document has no such column, or a letter is not one token.
         """
-        letters = job.doc.get(column)
+        letters = job.doc.get(chosen) if isinstance(chosen, str) else chosen
         if not isinstance(letters, (list, tuple)) or not letters:
-            raise ModelError(f"the document has no list {column!r} to choose among", where=job.where)
+            raise ModelError(f"the document has no list {chosen!r} to choose among", where=job.where)
         encoded = self._encoder.encode([str(letter) for letter in letters], add_special_tokens=False)
         longer = [letter for letter, tokens in zip(letters, encoded, strict=True) if len(tokens) != 1]
         if longer:

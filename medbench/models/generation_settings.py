@@ -8,6 +8,7 @@ from typing import Any
 
 from medbench.errors import ModelError
 from medbench.models.sampling import Sampling
+from medbench.scoring.authors.passes import joiner, offered_letters
 from medbench.scoring.exams import commits
 from medbench.scoring.reasoning import TagPair, closing_mark, is_open, split
 from medbench.strict import FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
@@ -29,7 +30,7 @@ _KNOWN = {
 }
 # What asks for nothing that the engine would have to do.
 _NEUTRAL = {"num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1}
-_SECOND_PASS = {"suffix", "when", "marker", "letters", "max_gen_toks"}
+_SECOND_PASS = {"suffix", "join", "when", "marker", "letters", "letters_of", "max_gen_toks"}
 # A text where a flag or a number is meant would be taken for one that it does not name.
 _NOT_NEGATIVE = Kind("a number that is not negative", lambda value: NUMBER.accepts(value) and value >= 0)
 _KINDS = {
@@ -47,6 +48,8 @@ _SECOND_PASS_KINDS = {
     "when": choice("missing", "always"),
     "marker": TEXT,
     "letters": TEXT,
+    "join": choice("sentence"),
+    "letters_of": choice("prompt"),
 }
 
 
@@ -59,15 +62,32 @@ class SecondPass:
         marker: With ``when: missing``, a first pass with this in it needs no second; only of documents
             without options, of which no answer can be read.
         always: Whether there is a second pass in any case.
-        letters: The document's column with the letters to choose among; ``None``: free text.
+        letters: The letters to choose among, or the document's column that holds them; ``None``: free text.
         max_gen_toks: Limit of its tokens.
+        joined: Whether a joiner stands before the suffix (:func:`medbench.scoring.authors.passes.joiner`).
+        offered: Whether the letters are those that the prompt offers
+            (:func:`medbench.scoring.authors.passes.offered_letters`).
     """
 
     suffix: str
     marker: str
     always: bool
-    letters: str | None
+    letters: str | tuple[str, ...] | None
     max_gen_toks: int
+    joined: bool = False
+    offered: bool = False
+
+    def behind(self, prompt: str, first_pass: str, closing: str) -> SecondPass:
+        """The same, settled for one first pass: what is appended, and the letters offered.
+
+        Args:
+            prompt: What was asked.
+            first_pass: What the first pass wrote.
+            closing: What closes its reasoning; empty where nothing is to be closed.
+        """
+        joined = joiner(first_pass) if self.joined and not closing else ""
+        letters = tuple(offered_letters(prompt)) if self.offered else self.letters
+        return replace(self, suffix=closing + joined + self.suffix, letters=letters)
 
     def needed(self, answer: str, document: Mapping[str, Any]) -> bool:
         """Whether a first pass must be followed by a second.
@@ -172,7 +192,7 @@ class GenerationSettings:
         closing = self.closing(prompt, first_pass, tags)
         said = split(first_pass, tags, opened=is_open(prompt, tags)).answer
         if self.second_pass is not None and self.second_pass.needed(said, document):
-            return replace(self.second_pass, suffix=closing + self.second_pass.suffix)
+            return self.second_pass.behind(prompt, first_pass, closing)
         if closing:
             return SecondPass(closing, closing, True, None, self.max_gen_toks)
         return None
@@ -199,14 +219,22 @@ def _second_pass(value: Any, where: str) -> SecondPass | None:
         )
     _check_kinds(value, _SECOND_PASS_KINDS, "second_pass", where)
     when = value.get("when") or "always"
-    letters = value.get("letters")
-    limit = value.get("max_gen_toks", 1 if letters else 50)
+    join, letters, letters_of = value.get("join"), value.get("letters"), value.get("letters_of")
+    if letters and letters_of:
+        raise ModelError(
+            "second_pass takes letters or letters_of, not both",
+            where=where,
+            hint="letters names a column of the document; letters_of: prompt offers what the prompt does",
+        )
+    limit = value.get("max_gen_toks", 1 if letters or letters_of else 50)
     return SecondPass(
         suffix=value["suffix"],
         marker=value["suffix"] if value.get("marker") is None else value["marker"],
         always=when == "always",
         letters=letters,
         max_gen_toks=_positive(limit, "second_pass.max_gen_toks", where),
+        joined=join == "sentence",
+        offered=letters_of == "prompt",
     )
 
 

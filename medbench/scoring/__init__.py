@@ -10,10 +10,14 @@ Aggregations
     ``weighted_recall``
 
 Exams, ``medbench.scoring.exams``
-    - ``score_generated``, ``score_direct``: ``acc``, ``acc_ming``, ``extracted``, ``truncated``
+    - ``score_generated``: ``acc``, ``extracted``, ``truncated``
     - ``score_yes_no_maybe``: ``acc``, ``extracted``, ``truncated``
     - ``score_rationale``: ``rouge_1``, ``rouge_2``, ``rouge_l``, ``bleu_1``, ``truncated``
     - ``read_answer(doc, text)``: the letters that a generated answer commits to
+
+The authors' protocols, ``medbench.scoring.authors``
+    - ``exams.ming_*``: ``acc_ming``, ``acc_ming_april`` beside those; ``exams.medcare_*``: ``acc_medcare``
+    - ``verdict(repository, dataset, language, text, gold)``: what a repository's scorer says
 
 PromptCBLUE, ``medbench.scoring.promptcblue``
     - ``f1``, ``precision``, ``recall`` (counts): ``score_cmeee_v2``, ``score_cmeie``, ``score_chip_cdn``,

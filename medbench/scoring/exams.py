@@ -12,15 +12,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
-from medbench.scoring import ming
 from medbench.scoring.extraction import read
 from medbench.scoring.reasoning import parts
 from medbench.scoring.rouge import NO_OVERLAP, bleu_1, rouge_en, rouge_zh
 
 __all__ = [
+    "Doc",
+    "Scores",
     "commits",
     "read_answer",
-    "score_direct",
     "score_generated",
     "score_rationale",
     "score_yes_no_maybe",
@@ -62,22 +62,13 @@ def commits(doc: Doc, text: str) -> bool:
 
 
 def score_generated(doc: Doc, results: Sequence[str]) -> Scores:
-    """Score free text: ``acc``, ``acc_ming``, ``extracted``, ``truncated``.
+    """Score free text, or one letter: ``acc``, ``extracted``, ``truncated``.
 
-    ``acc`` asks for exactly the gold letters, ``acc_ming`` for the verdict of the authors' rule for
-    free text (:func:`medbench.scoring.ming.multiplechoice`).
+    ``acc`` asks for exactly the gold letters.
     """
-    verdict = ming.multiplechoice(parts(results[0]).answer, doc["answer"], doc["language"])
-    return _read_scores(doc, results[0]) | {"acc_ming": float(verdict)}
-
-
-def score_direct(doc: Doc, results: Sequence[str]) -> Scores:
-    """Score an answer that should be only a letter: ``acc``, ``acc_ming``, ``extracted``, ``truncated``.
-
-    ``acc_ming`` is the authors' rule for direct answers (:func:`medbench.scoring.ming.direct`).
-    """
-    verdict = ming.direct(parts(results[0]).answer, doc["answer"])
-    return _read_scores(doc, results[0]) | {"acc_ming": float(verdict)}
+    answer = read_answer(doc, results[0])
+    right = set(answer) == set(doc["answer"])
+    return {"acc": float(right), "extracted": float(bool(answer)), "truncated": _truncated(results[0])}
 
 
 def score_yes_no_maybe(doc: Doc, results: Sequence[str]) -> Scores:
@@ -85,7 +76,7 @@ def score_yes_no_maybe(doc: Doc, results: Sequence[str]) -> Scores:
 
     The words are the options of the document, so that they are read like any option named without its letter.
     """
-    return _read_scores(doc, results[0])
+    return score_generated(doc, results)
 
 
 def score_rationale(doc: Doc, results: Sequence[str]) -> Scores:
@@ -113,12 +104,6 @@ def _reading(doc: Doc, text: str, *, openly: bool = False) -> str:
         single=len(str(doc.get("answer", ""))) == 1,
         openly=openly,
     )
-
-
-def _read_scores(doc: Doc, text: str) -> Scores:
-    answer = read_answer(doc, text)
-    right = set(answer) == set(doc["answer"])
-    return {"acc": float(right), "extracted": float(bool(answer)), "truncated": _truncated(text)}
 
 
 def _truncated(text: str) -> float:

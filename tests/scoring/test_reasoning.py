@@ -115,7 +115,7 @@ def test_unfinished_reasoning_is_never_read(name: str) -> None:
     ):
         assert read_answer(doc, text) == ""
         assert score_generated(doc, [text]) == {
-            "acc": 0.0, "acc_ming": 0.0, "extracted": 0.0, "truncated": 0.0
+            "acc": 0.0, "extracted": 0.0, "truncated": 0.0
         }  # fmt: skip
         assert parts(text).lost
 

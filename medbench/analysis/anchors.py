@@ -1,0 +1,185 @@
+"""Published values with their provenance, to set own scores beside."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import yaml
+
+from medbench.errors import AnalysisError
+
+__all__ = ["Anchor", "anchors_beside", "read_anchors"]
+
+_REGISTER = Path(__file__).with_name("anchors.yaml")
+_REQUIRED = {"source", "protocol", "num_fewshot", "split", "metric", "scores"}
+_OPTIONAL = {"documents", "inferred", "chat_template", "note"}
+
+
+@dataclass(frozen=True)
+class Anchor:
+    """One published value and the conditions under which it came about.
+
+    Attributes:
+        model: Name as published.
+        task: Task or group of ours that comes closest.
+        value: The score, a share of 1.
+        metric: What was measured.
+        n: Documents; ``None`` where that is not known.
+        inferred: Whether ``n`` follows from the printed values alone.
+        split: Which documents.
+        num_fewshot: Worked examples before each question.
+        protocol: How answers were asked for and read.
+        chat_template: Whether prompts went through one; ``None`` where that is not known.
+        source: Repository, commit and file, or the publication.
+        note: What else a reader should know.
+    """
+
+    model: str
+    task: str
+    value: float
+    metric: str
+    n: int | None
+    inferred: bool
+    split: str
+    num_fewshot: int
+    protocol: str
+    chat_template: bool | None
+    source: str
+    note: str
+
+    def differs(self, score: Mapping[Any, Any], chat_template: bool | None = None) -> list[str]:
+        """What sets an own score apart from this value.
+
+        Args:
+            score: A row of ``runs.scores()``.
+            chat_template: Whether the own prompts went through a template.
+
+        Returns:
+            A phrase per differing condition, the own one first. A condition that is not known on one side
+            counts as differing, except the chat template.
+        """
+        found = []
+        if self.n is None:
+            found.append(f"{_whole(score['n'])} documents, there not stated")
+        elif _whole(score["n"]) != self.n:
+            found.append(f"{_whole(score['n'])} of {self.n} documents")
+        if score.get("data_source") == "samples":
+            found.append("bundled samples")
+        shots = _whole(score.get("num_fewshot"))
+        if shots != self.num_fewshot:
+            found.append(f"{shots} examples, there {self.num_fewshot}")
+        protocol = score.get("protocol")
+        if protocol != self.protocol:
+            found.append(f"protocol {protocol}, there {self.protocol}")
+        if None not in (chat_template, self.chat_template) and chat_template != self.chat_template:
+            found.append("chat template" if chat_template else "no chat template")
+        return found
+
+
+def read_anchors(path: Path = _REGISTER) -> list[Anchor]:
+    """Read a register of published values; by default the one that is shipped.
+
+    Raises:
+        AnalysisError: The file cannot be read, or an entry lacks a condition or holds no scores.
+    """
+    return list(_read(path))
+
+
+def anchors_beside(
+    scores: pd.DataFrame, anchors: Sequence[Anchor], templates: Mapping[str, bool | None] | None = None
+) -> pd.DataFrame:
+    """Set own main scores beside the published values of the same task.
+
+    Args:
+        scores: ``runs.scores()``.
+        anchors: Published values.
+        templates: Whether the prompts of a run went through a chat template, by run id.
+
+    Returns:
+        A row per own score and published value: ``model, run, task, value, n, published, published_value,
+        differs`` (phrases joined by ``; ``; empty where every known condition agrees), ``source, note``.
+    """
+    main = scores[scores["main"].fillna(False).astype(bool) & scores["value"].notna()]
+    by_task: dict[str, list[Anchor]] = {}
+    for anchor in anchors:
+        by_task.setdefault(anchor.task, []).append(anchor)
+    rows = []
+    for score in main.to_dict("records"):
+        for anchor in by_task.get(str(score["task"]), []):
+            template = (templates or {}).get(str(score["run"]))
+            rows.append(
+                {
+                    "model": score["model"],
+                    "run": score["run"],
+                    "task": score["task"],
+                    "value": score["value"],
+                    "n": score["n"],
+                    "published": anchor.model,
+                    "published_value": anchor.value,
+                    "differs": "; ".join(anchor.differs(score, template)),
+                    "source": anchor.source,
+                    "note": anchor.note,
+                }
+            )
+    columns = ["model", "run", "task", "value", "n", "published", "published_value", "differs"]
+    return pd.DataFrame(rows, columns=[*columns, "source", "note"])
+
+
+@lru_cache(maxsize=4)
+def _read(path: Path) -> tuple[Anchor, ...]:
+    try:
+        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise AnalysisError(f"published values cannot be read: {error}", where=str(path)) from error
+    if not isinstance(content, list):
+        raise AnalysisError("published values are a list of entries", where=str(path))
+    return tuple(
+        anchor
+        for number, entry in enumerate(content, 1)
+        for anchor in _entry(entry, f"{path}, entry {number}")
+    )
+
+
+def _entry(entry: Any, where: str) -> list[Anchor]:
+    if not isinstance(entry, dict):
+        raise AnalysisError("an entry is a mapping", where=where)
+    missing, unknown = _REQUIRED - set(entry), set(entry) - _REQUIRED - _OPTIONAL
+    if missing or unknown:
+        what = f"lacks {sorted(missing)[0]!r}" if missing else f"has an unknown key {sorted(unknown)[0]!r}"
+        raise AnalysisError(
+            f"an entry {what}",
+            where=where,
+            hint=f"it holds {', '.join(sorted(_REQUIRED))} and perhaps {', '.join(sorted(_OPTIONAL))}",
+        )
+    documents = entry.get("documents") or {}
+    found = []
+    for model, values in entry["scores"].items():
+        for task, value in values.items():
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
+                raise AnalysisError(f"{value!r} is no score in percent", where=f"{where}, {model}, {task}")
+            found.append(
+                Anchor(
+                    model=str(model),
+                    task=str(task),
+                    value=value / 100,
+                    metric=str(entry["metric"]),
+                    n=documents.get(task),
+                    inferred=bool(entry.get("inferred", False)),
+                    split=str(entry["split"]),
+                    num_fewshot=int(entry["num_fewshot"]),
+                    protocol=str(entry["protocol"]),
+                    chat_template=entry.get("chat_template"),
+                    source=str(entry["source"]),
+                    note=str(entry.get("note", "")),
+                )
+            )
+    return found
+
+
+def _whole(value: Any) -> int | None:
+    return None if value is None or pd.isna(value) else int(value)
