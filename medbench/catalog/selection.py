@@ -81,15 +81,14 @@ def resolve_tasks(
     own = select([name for name in names if not is_builtin(name)], build_index(extra_dirs))
     if not allow_code:
         # Before lm-eval's own join them, whom no name from outside can imitate.
-        chosen: tuple[Definition, ...] = (*own.tasks, *own.groups)
-        require_trust([one for one in chosen if not one.shipped], own.folders[1:], data_dir)
+        require_trust([one for one in _chosen(own) if not one.shipped], own.folders[1:], data_dir)
     if not any(map(is_builtin, names)):
         return own
     theirs = select_builtin([name for name in names if is_builtin(name)])
     if not allow_code:
         refuse_unsafe(theirs.tasks)
-    ours = {one.name: one.path for one in (*own.tasks, *own.groups)}
-    for one in (*theirs.tasks, *theirs.groups):
+    ours = {one.name: one.path for one in _chosen(own)}
+    for one in _chosen(theirs):
         if one.name in ours:
             raise CatalogError(
                 f"the name {one.name!r} is of one of lm-eval's own and of one from outside",
@@ -97,6 +96,10 @@ def resolve_tasks(
                 hint="rename the latter; a run has one score for each name",
             )
     return Selection(own.tasks + theirs.tasks, own.groups + theirs.groups, own.folders)
+
+
+def _chosen(selection: Selection) -> tuple[Definition, ...]:
+    return (*selection.tasks, *selection.groups)
 
 
 class _Found:

@@ -37,7 +37,7 @@ class _Script:
         for number, prompt in enumerate(prompts):
             text = str(_TOKENIZER.decode(prompt))
             allowed = options["allowed_token_ids"][number]
-            letters = None if allowed is None else "".join(str(_TOKENIZER.decode([token])) for token in allowed)
+            letters = None if allowed is None else "".join(map(str, map(_TOKENIZER.decode, allowed)))
             self.asked.append((text, letters, options["max_new_tokens"][number]))
             tokens = _TOKENIZER.encode(self.answers[text], add_special_tokens=False)
             done.append(Generation([*tokens, _TOKENIZER.eos_token_id], "eos"))
