@@ -14,6 +14,7 @@ from medbench.scoring.exams import read_answer, score_generated
 from medbench.scoring.extraction import read as read_text
 from tests.scoring.forms import FORMS, misread
 from tests.scoring.readings import CHOICES, QUESTIONS, READINGS, SEVERAL
+from tests.scoring.readings_plain import PLAIN
 
 _ROWS = [
     (kind, name, reading, text)
@@ -48,6 +49,13 @@ def test_every_kind_has_its_forms_in_both_languages() -> None:
 def test_readings(kind: str, name: str, reading: str, text: str) -> None:
     doc = _document(name, "AB" if kind in SEVERAL else "A")
     assert read_answer(doc, text) == reading
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "reading", "text"), [(*key, text) for key, texts in PLAIN.items() for text in texts]
+)
+def test_plain_readings(name: str, question: str, reading: str, text: str) -> None:
+    assert read_answer(_document(name) | {"question": question}, text) == reading
 
 
 def test_only_a_question_with_one_answer_reads_letters_as_the_option_that_combines_them() -> None:

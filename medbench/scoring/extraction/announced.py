@@ -37,6 +37,9 @@ __all__ = ["announced", "called_answer", "lines"]
 
 _COMMA = re.compile(r",?")
 _BRACKETED_END = re.compile(r"\(\s?([A-J])\s?\)\s?[.。;!]?\s?$")
+_NUMBER = re.compile(
+    r"\s*(?:(?:\(?\d{1,3}\)?\s?[.、:)]|第\s?\d{1,3}\s?题\s?[.、:]|[①-⑳])\s{0,2}(?=\(?[A-J]))?"
+)
 _SENTENCE = re.compile(r"[^.。;!?\n]{1,400}")
 
 
@@ -174,14 +177,14 @@ def lines(answer: Answer) -> Iterator[Commitment]:
         stripped = line.strip()
         if stripped:
             filled += 1
-            at = position + len(line) - len(line.lstrip())
+            at = position + _after_number(line)
             # Only this line: a list that ran on through all that follow would be read again from each.
             stop = position + len(line)
             letters, _ = read_letters(text[:stop], answer.low[:stop], at, answer.options, small=True)
             if named := _named(answer, at, stop):
                 labelled.append(named)
             elif letters is not None and letters.start - at <= 12:
-                rest = text[letters.end : position + len(line)].strip(" .。,;:!)]}\"'")
+                rest = text[letters.end : position + len(line)].strip(" .。,;:!)]}\"'吧")
                 if not rest and letters.own:
                     labelled.append(letters)
                 elif not rest:
@@ -198,6 +201,13 @@ def lines(answer: Answer) -> Iterator[Commitment]:
     if len(labelled) == 1 and filled == 1:
         yield Commitment(Strength.ANNOUNCED, labelled[0].end, labelled[0].letters)
     yield from _opening(answer)
+
+
+def _after_number(line: str) -> int:
+    """Where a line begins, its number left out: ``1. B``."""
+    number = _NUMBER.match(line)
+    assert number is not None
+    return number.end()
 
 
 def _named(answer: Answer, start: int, stop: int) -> Letters | None:
@@ -225,6 +235,7 @@ def _opening(answer: Answer) -> Iterator[Commitment]:
             or judgement(text, letters.end) is not None
             or judged_beside(text, letters.end) is not None
             or HEDGED.match(text, letters.end) is not None
+            or doubted(text, letters.end)
         )
         if (letters.own or ends) and len(first | letters.letters) == len(letters.letters) and not judged:
             yield Commitment(Strength.OPENING, letters.end, letters.letters)

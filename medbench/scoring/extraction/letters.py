@@ -53,10 +53,11 @@ class _Group(NamedTuple):
     letters: frozenset[str]
     end: int
     own: bool
+    clause: int  # number of the clause that semicolons set apart
 
     def extended(self, letters: Iterable[str], end: int, own: bool) -> _Group:
         """Return the group with more letters, up to ``end``."""
-        return _Group(self.letters.union(letters), end, self.own or own)
+        return _Group(self.letters.union(letters), end, self.own or own, self.clause)
 
 
 def read_letters(
@@ -79,6 +80,7 @@ def read_letters(
     known = {option.letter for option in options}
     groups: list[_Group] = []
     weak = False
+    clause = 0
     start = end = position
     while True:
         item = _ITEM.match(text, end)
@@ -100,7 +102,7 @@ def read_letters(
         if groups and not weak:
             groups[-1] = groups[-1].extended(run, after, own > at)
         else:
-            groups.append(_Group(frozenset(run), after, own > at))
+            groups.append(_Group(frozenset(run), after, own > at, clause))
         if judged:
             break
         span = _RANGE.match(text, after)
@@ -114,6 +116,7 @@ def read_letters(
         if separator is None:
             break
         # "and" may also begin a new clause: A, and B is wrong.
+        clause += ";" in separator.group()
         weak = any(mark in separator.group() for mark in ",; \n") and "、" not in separator.group()
         end = separator.end()
     if not groups:
@@ -163,7 +166,8 @@ def _without_denied(text: str, groups: list[_Group]) -> list[_Group]:
     """Drop the last clause of a list while something is said about it alone."""
     kept = list(groups)
     if NEGATED.match(text, kept[-1].end):
-        return kept[:-1]
+        before = [group for group in kept if group.clause < kept[-1].clause]
+        return before or kept[:-1]
     while len(kept) > 1 and not kept[-1].own and not CLEAN_END.match(text, kept[-1].end):
         kept.pop()
     return kept

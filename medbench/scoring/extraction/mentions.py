@@ -24,6 +24,7 @@ from medbench.scoring.extraction.letters import Letters, read_letters
 from medbench.scoring.extraction.options import Spoken, spoken_options
 from medbench.scoring.extraction.phrases import (
     ANSWER_AFTER,
+    APART,
     CALLED_WRONG,
     CLAUSE_BREAK,
     CLEAN_END,
@@ -38,7 +39,7 @@ from medbench.scoring.extraction.phrases import (
     WRONG_ONES,
 )
 
-__all__ = ["mentions", "words"]
+__all__ = ["curt", "mentions", "words"]
 
 _RIGHT = 120
 # In a text of this length a lone mention of an option is the answer; in a longer one it may be an aside.
@@ -48,7 +49,7 @@ _MENTION = re.compile(
     r"(?<![A-Za-z0-9\-])(?:选项\s?|[Oo]ptions?\s|[Cc]hoices?\s)?[\"'(\[]{0,2}[A-J](?![a-z0-9]|'[A-Za-z])"
 )
 _NAMED = re.compile(
-    r"\b(?:vitamin|hepatitis|type|group|influenza|class|factor|protein|complement|grade|stage|category|immunoglobulin|serotype|strain"
+    r"\b(?:vitamin|vit\.?|hepatitis|hep\.?|type|group|influenza|class|factor|protein|complement|grade|stage|category|immunoglobulin|serotype|strain"
     r"|phase|figure|table|model|interferon|toxin|amphotericin|polymyxin|cyclosporine?|coenzyme|receptor|section|level|cyclin"
     r"|troponin|apolipoprotein|child-pugh|lead|blood|case|patient|drug|plan|part|step)\s$"
     r"|(?:维生素|维他命|甲型|乙型|流感|型|蛋白|因子|免疫球蛋白|肌钙蛋白|患者|病人|图|表|药物|方案|组|干扰素|辅酶|补体|毒素)\s?$",
@@ -58,6 +59,8 @@ _LOOSE = re.compile(
     r"(?:\b(?:is|are|be)(?:\s(?:option|choice))?|首选|[是为选]|考虑(?:为|是)?|[:→])\s?$", re.IGNORECASE
 )
 _DECORATION = re.compile(r"(?:选项|options?|choices?)?[\s\"'(\[]{0,6}$", re.IGNORECASE)
+# Another letter, which is no option, is named in the same breath; or all but this one.
+_JOINED = re.compile(r"[A-Z]\s?(?:和|与|及|或|、|/|&|\b(?:and|or)\b)\s?$|\b[Ee]xcept(?:\sfor)?\s?$|除了?\s?$")
 _SEPARATOR = re.compile(r"[\s,;、/&+]{0,4}(?:(?:and|or)\b|[和与及或])?\s{0,2}", re.IGNORECASE)
 
 
@@ -65,7 +68,7 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
     """Yield what the text says about letters wherever they occur."""
     text = answer.text
     turns = [turn.end() for turn in TURN.finditer(text)]
-    marked = {mark.end(): mark["yes"] is not None for mark in VERDICT_MARK.finditer(text)}
+    marked = _marked(text)
     right: dict[str, int] = {}
     wrong: dict[str, int] = {}
     for mention, denied in _letter_mentions(answer):
@@ -80,7 +83,7 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
                 right.pop(letter, None)
                 if CALLED_WRONG.match(text, end) or not NEGATED.match(text, end):
                     wrong[letter] = end
-        elif doubted(text, end):
+        elif verdict is None and doubted(text, end):
             continue
         elif (match := ANSWER_AFTER.match(text, end)) and not supposed:
             if not doubted(text, match.end()):
@@ -93,6 +96,12 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
             strength = _passing(answer, mention, turned)
             if strength is not None:
                 yield Commitment(strength, end, letters)
+    for apart in APART.finditer(text):
+        letter = (apart["zh"] or apart["en"]).upper()
+        if apart["no"] or apart["no_en"]:
+            right[letter] = apart.end()
+        elif answer.asks_for_wrong:
+            wrong[letter] = apart.end()
     chosen = right
     # Asked for the wrong one, some write "A wrong" of the answer, others of everything but the answer: the rarer
     # verdict is the choice.
@@ -100,6 +109,16 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
         chosen = wrong
     if chosen:
         yield Commitment(Strength.VERDICT, max(chosen.values()), frozenset(chosen))
+
+
+def _marked(text: str) -> dict[int, bool]:
+    """What marks in front of options say of them, by where the options begin.
+
+    A mark in the middle of a line may belong to what precedes it, unless the text begins with one.
+    """
+    marks = list(VERDICT_MARK.finditer(text))
+    leading = bool(marks) and not text[: marks[0].start()].strip()
+    return {mark.end(): mark["yes"] is not None for mark in marks if leading or mark["begins"] is not None}
 
 
 def _letter_mentions(answer: Answer) -> Iterator[tuple[Letters, bool]]:
@@ -191,6 +210,30 @@ def words(answer: Answer) -> Iterator[Commitment]:
     ]
     if len({found.letter for found in spoken}) == 1:
         yield Commitment(Strength.WORDS, spoken[-1].end, frozenset(spoken[-1].letter))
+
+
+def curt(answer: Answer) -> Iterator[Commitment]:
+    """Yield the one letter that a short text speaks of without denying it: ``Definitely C!``."""
+    if len(answer.text) > _CURT:
+        return
+    found = list(_letter_mentions(answer))
+    letters = {letter for mention, _ in found for letter in mention.letters}
+    if len(letters) != 1 or any(_set_aside(answer.text, mention, denied) for mention, denied in found):
+        return
+    yield Commitment(Strength.WORDS, found[-1][0].end, frozenset(letters))
+
+
+def _set_aside(text: str, mention: Letters, denied: bool) -> bool:
+    left = _DECORATION.sub("", left_of(text, mention.start))
+    return (
+        denied
+        or _JOINED.search(left) is not None
+        or taken_back(text, mention.start)
+        or doubted(text, mention.end)
+        or NEGATED.match(text, mention.end) is not None
+        or judged_beside(text, mention.end) is False
+        or WRONG_ONES.search(left) is not None
+    )
 
 
 def _recommended(text: str, spoken: Spoken) -> bool:

@@ -12,6 +12,7 @@ import re
 
 __all__ = [
     "ANSWER_AFTER",
+    "APART",
     "ASKS_FOR_WRONG",
     "CALLED_WRONG",
     "CLAUSE_BREAK",
@@ -54,11 +55,11 @@ CUE = re.compile(
       | (?<!不)(?:正确|符合题意|符合题干|符合要求|最符合|最恰当|最合适|最佳|对)的(?:一项)?(?:应该?)?(?:是|为|有|包括|只有)
       | (?<![筛候备多单任挑优竞大])选(?:择|定|取|出)?(?![项手区题举修])
       | 应(?:该|当)?(?:是|为) | 而(?:应该?|应当)?(?:是|为)
-      | \b(?:answers?|ans|key)\b
+      | \b(?:answers?|ans|key)\b(?:(?<=\bans)\.)?
       | \b(?:correct|right|best|appropriate|likely|final|chosen|selected|accurate|suitable|proper|true)\s
         (?:answer|choice|option|response|one|statement|selection)s?\b
       | \b(?:choose|chose|pick|picked|select|selected|opt\sfor
-            |(?:go|went)\s(?:with|for)|settle\son|say|guess)\b
+            |(?:go|went)\s(?:with|for)|settle\son|say|guess|leav(?:es|ing)|going\swith)\b
       | (?:^|[\n.。;])[\s\[]{0,4}(?:correct|right|true|正确|对)\]?\s?:
       | (?:^|\n)[\s\[]{0,4}(?:option|choice|response|result|solution|选项|结果|结论|解答)\]?\s?:
     )
@@ -136,6 +137,13 @@ NEGATED = re.compile(
     _I | re.VERBOSE,
 )
 
+#: One letter set apart from all others: ``除B外均错误``. Group ``no`` when the others are called wrong.
+APART = re.compile(
+    r"除了?\s?(?:选项)?\s?(?P<zh>[A-J])\s?(?:选项|项)?(?:以|之)?外,?(?:其[余他])?(?:选项|各项|的)?[都均皆全]?(?:为|是)?(?:(?P<no>错误?|不正确|不对|不符合?)|正确|对)"
+    r"|\b(?:all|every(?:thing|\s(?:option|choice|statement)))\s(?:(?:of the|the|other)\s)*(?:options\s|choices\s|statements\s|others\s)?(?:but|except(?:\sfor)?)\s(?:option\s)?\(?(?P<en>[A-J])\)?\s(?:is|are)\s(?:(?P<no_en>wrong|incorrect|false)|correct|right|true)\b",
+    _I,
+)
+
 #: The letters just read are merely possible.
 HEDGED = re.compile(
     r"\s{0,2}(?:选项|项)?[都均皆全也]{0,2}(?:有可能|可能|有一定道理|可以考虑|需要?考虑|不能排除|似乎)"
@@ -152,14 +160,14 @@ QUESTION = re.compile(
 
 #: Nothing else is said about the letters in this clause.
 CLEAN_END = re.compile(
-    r"""\s{0,2}(?:$|[.。;!)\]}>"'\n,?]|因(?!子)|由于|均|都|皆|全|符合|正确|对(?![照于应])|两|三|四|-|\(
+    r"""\s{0,2}(?:$|[.。;!)\]}>"'\n,?]|因(?!子)|由于|吧|均|都|皆|全|符合|正确|对(?![照于应])|两|三|四|-|\(
         |\s(?:because|since|as|due|given|are|for|based|over|instead|rather|not|here)\b)""",
     _I | re.VERBOSE,
 )
 
 #: The same for a mere "so": a verdict on several letters is no conclusion.
 TURN_END = re.compile(
-    r"\s{0,2}(?:$|[.。;!)\]}>\"'\n,?]|因(?!子)|由于|-|\(|\s(?:because|since|as|due|given|based|over|instead|rather|not|here)\b)",
+    r"\s{0,2}(?:$|[.。;!)\]}>\"'\n,?]|因(?!子)|由于|吧|-|\(|\s(?:because|since|as|due|given|based|over|instead|rather|not|here)\b)",
     _I,
 )
 
@@ -228,6 +236,12 @@ ENGLISH_FOLLOWERS = frozenset(
         "we",
         "isn",
         "doesn",
+        "seems",
+        "appears",
+        "looks",
+        "fits",
+        "remains",
+        "applies",
     ]
 )
 
@@ -271,17 +285,17 @@ RIGHT_AFTER = re.compile(
 #: A verdict set beside letters or an option: ``A：错误``, ``B（正确）``, ``C. wrong``. Group ``no`` when it is a
 #: denial. The first group of marks may also stand between two sentences, where something else begins.
 VERDICT_BESIDE = re.compile(
-    r"""["')\]]{0,2}(?:选项|项)?\s?(?:(?P<loose>[.、,;])|[:(\[\-=→|]){1,2}\s?[(\[|]?\s?
+    r"""["')\]]{0,2}(?:选项|项)?\s?(?:(?P<loose>[.、,;?])|[:(\[\-=→|]){1,2}\s?[(\[|]?\s?
         (?:(?:该|此|这)?(?:选项|项|说法|叙述|描述|表述)?\s?(?:是|为)?|(?:this|it)?\s?(?:option|statement|choice)?\s?(?:is|would\sbe)\s)
-        (?:(?P<no>错误?的?|不正确|不对|不选|有误|非|×|✗|✘|❌|x(?=[\s)|])|wrong|incorrect|false|not\s(?:correct|true|right|the\sanswer)|no|n)
-          |(?P<yes>正确|对的?|是|√|✓|✔|✅|correct|right|true|yes|y))
+        (?:(?P<no>错误?的?|不正确|不对|不选|有误|非|×|✗|✘|❌|x(?=[\s)|])|wrong|incorrect|false|not\s(?:correct|true|right|the\sanswer)|no)
+          |(?P<yes>正确|对的?|是|√|✓|✔|✅|correct|right|true|yes))
         (?=\s?(?:$|[\n,.。;:!)\]|、"'-]|因|because\b|since\b|as\b|[A-J][.、:)(]))""",
     _I | re.VERBOSE,
 )
 
-#: A mark in front of an option at the start of a line: ``✓ B``.
+#: A mark in front of an option: ``✓ B``.
 VERDICT_MARK = re.compile(
-    r"^[ \t\-•]{0,4}(?:(?P<yes>[√✓✔✅☑])|(?P<no>[×✗✘❌✖]))\ufe0f?\s{0,2}(?=(?:选项|option\s|choice\s)?[(\[\"']?[A-J](?![A-Za-z0-9]))",
+    r"(?P<begins>^[ \t\-•]{0,4})?(?:(?P<yes>[√✓✔✅☑])|(?P<no>[×✗✘❌✖]))\ufe0f?\s{0,2}(?=(?:选项|option\s|choice\s)?[(\[\"']?[A-J](?![A-Za-z0-9]))",
     _I | re.MULTILINE,
 )
 
@@ -314,8 +328,8 @@ TURN = re.compile(
 
 #: The letters are called wrong as statements, which is what some questions ask for.
 CALLED_WRONG = re.compile(
-    r"\s{0,2}(?:[都均皆全也就则显然明是为的属于该]|选项|项|说法|叙述|描述|表述){0,6}(?:错误|错|不正确|不准确|不对|有误)"
-    r"|\s{0,2}(?:(?:is|are|was|were|both|also|clearly|therefore|thus)\s){0,3}(?:incorrect|wrong|false|(?:not|n't)\s(?:true|correct|accurate))\b",
+    r"\s{0,2}[×✗✘❌]|\s{0,2}(?:[都均皆全也就则显然明是为的属于该]|选项|项|说法|叙述|描述|表述){0,6}(?:错误|错|不正确|不准确|不对|有误)"
+    r"|\s{0,2}(?:[-:,]\s?)?(?:(?:is|are|was|were|both|also|clearly|therefore|thus)\s){0,3}(?:incorrect|wrong|false|(?:not|n't)\s(?:true|correct|accurate))\b",
     _I,
 )
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 from medbench.scoring.extraction.announced import announced, called_answer, lines
 from medbench.scoring.extraction.answer import Answer, Strength
-from medbench.scoring.extraction.mentions import mentions, words
+from medbench.scoring.extraction.mentions import curt, mentions, words
 from medbench.scoring.extraction.options import combined, fold_options
 from medbench.scoring.extraction.phrases import ASKS_FOR_WRONG
 from medbench.scoring.extraction.turns import first_exam, own_turn
@@ -57,7 +57,7 @@ def _read(answer: Answer, least: Strength = Strength.WORDS) -> str:
     """Return the letters of the strongest and last commitment, if it is as strong as ``least``."""
     commitments = [*announced(answer), *called_answer(answer), *lines(answer), *mentions(answer)]
     if not commitments:
-        commitments = list(words(answer))
+        commitments = list(words(answer)) or list(curt(answer))
     commitments = [commitment for commitment in commitments if commitment.strength >= least]
     if not commitments:
         return ""

@@ -19,6 +19,8 @@ the tail; reading all of a megabyte would only cost time."""
 def _translation() -> dict[int, str]:
     table = {code: chr(code - 0xFEE0) for code in range(0xFF01, 0xFF5F)}  # full-width ASCII
     table |= {code: chr(code - 0x24B6 + 65) for code in range(0x24B6, 0x24D0)}  # circled A-Z
+    for first in (0x249C, 0x24D0):  # bracketed and circled a-z
+        table |= {first + i: chr(65 + i) for i in range(26)}
     for first in (0x1F110, 0x1F130, 0x1F150, 0x1F170):  # bracketed, squared and negative A-Z
         table |= {first + i: chr(65 + i) for i in range(26)}
     for code in range(0x1D400, 0x1D6A4):  # mathematical bold, italic, sans, …
@@ -56,6 +58,9 @@ _ANSWER_TAG = re.compile(
 _TAG = re.compile(
     r"</?[a-zA-Z][^<>\n]{1,40}>|<([a-zA-Z])>(?=[^<>]{0,200}</\1>)|</[a-zA-Z]>|<[ibpsuq]>|</[\u4e00-\u9fff]{1,8}>"
 )
+_SMALL_OPTION = re.compile(
+    r"\b(?:option|choice)\s\(?[a-j](?=\)|[.,;:!\n]|$|\s(?:is|was|seems|because|since|as)\b)", re.IGNORECASE
+)
 _BLANKS = re.compile(r"[ \t]{2,}|\t")
 
 
@@ -71,7 +76,8 @@ def tidy(text: str) -> str:
     text = _ANSWER_TAG.sub("\nanswer: ", text)
     text = _TAG.sub(" ", text)
     text = text.translate(_TRANSLATION).replace("\\", " ").replace("\r\n", "\n").replace("\r", "\n")
-    return _BLANKS.sub(" ", text).strip()
+    text = _BLANKS.sub(" ", text).strip()
+    return _SMALL_OPTION.sub(lambda option: option.group()[:-1] + option.group()[-1].upper(), text)
 
 
 def fold(text: str) -> str:
