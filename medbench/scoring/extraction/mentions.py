@@ -71,7 +71,10 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
     marked = _marked(text)
     right: dict[str, int] = {}
     wrong: dict[str, int] = {}
+    set_apart = list(APART.finditer(text))
     for mention, denied in _letter_mentions(answer):
+        if any(apart.start() <= mention.start < apart.end() for apart in set_apart):
+            continue
         letters, end = mention.letters, mention.end
         supposed = taken_back(text, mention.start)
         turned = any(0 <= mention.start - turn <= _RIGHT for turn in turns)
@@ -96,9 +99,9 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
             strength = _passing(answer, mention, turned)
             if strength is not None:
                 yield Commitment(strength, end, letters)
-    for apart in APART.finditer(text):
-        letter = (apart["zh"] or apart["en"]).upper()
-        if apart["no"] or apart["no_en"]:
+    for apart in set_apart:
+        letter = (apart["zh"] or apart["all_but"] or apart["but"]).upper()
+        if apart["no"]:
             right[letter] = apart.end()
         elif answer.asks_for_wrong:
             wrong[letter] = apart.end()

@@ -139,9 +139,14 @@ NEGATED = re.compile(
 
 #: One letter set apart from all others: ``除B外均错误``. Group ``no`` when the others are called wrong.
 APART = re.compile(
-    r"除了?\s?(?:选项)?\s?(?P<zh>[A-J])\s?(?:选项|项)?(?:以|之)?外,?(?:其[余他])?(?:选项|各项|的)?[都均皆全]?(?:为|是)?(?:(?P<no>错误?|不正确|不对|不符合?)|正确|对)"
-    r"|\b(?:all|every(?:thing|\s(?:option|choice|statement)))\s(?:(?:of the|the|other)\s)*(?:options\s|choices\s|statements\s|others\s)?(?:but|except(?:\sfor)?)\s(?:option\s)?\(?(?P<en>[A-J])\)?\s(?:is|are)\s(?:(?P<no_en>wrong|incorrect|false)|correct|right|true)\b",
-    _I,
+    r"""
+    (?:除了?\s?(?:选项)?\s?(?P<zh>[A-J])\s?(?:选项|项)?(?:以|之)?外,?(?:其[余他])?(?:选项|各项|的)?[都均皆全]?(?:为|是)?
+      |\b(?:all|every(?:thing|one)?)\s(?:(?:of\sthe|the|other|others|options?|choices?|statements?)\s){0,3}
+        (?:but|except(?:\sfor)?)\s(?:option\s)?\(?(?P<all_but>[A-J])\)?\s(?:is|are)\s
+      |\b(?:except(?:\sfor)?|apart\sfrom|other\sthan)\s(?:option\s)?\(?(?P<but>[A-J])\)?,?\s
+        (?:all|every(?:thing|one)?)\s(?:(?:of\sthem|the|other|others|options?|choices?|statements?)\s){0,3}(?:is|are)\s)
+    (?:(?P<no>错误?|不正确|不对|不符合?|wrong\b|incorrect\b|false\b)|正确|对|correct\b|right\b|true\b)""",
+    _I | re.VERBOSE,
 )
 
 #: The letters just read are merely possible.
