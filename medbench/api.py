@@ -138,7 +138,7 @@ def evaluate_each(
         system_prompt: Overrides the system prompt of the definition or of the authors; empty for none.
         thinking: Whether the chat template has the model reason first, ``on``, ``off`` or ``auto``, instead
             of what the definition says.
-        close_thinking: Close reasoning that ran into its limit, and ask for the answer.
+        close_thinking: Close reasoning that was left unfinished, and ask for the answer.
         max_gen_toks: New tokens of a written answer, reasoning included, instead of what tasks say.
         routing: ``off``, ``tasks``, ``documents`` or ``tokens``.
         shuffle_options: Seed that permutes the options of exam questions.

@@ -100,7 +100,7 @@ def run(
     close_thinking: Annotated[
         bool,
         typer.Option(
-            "--close-thinking", help="Close reasoning that ran into its limit, and ask for the answer."
+            "--close-thinking", help="Close reasoning that was left unfinished, and ask for the answer."
         ),
     ] = False,
     max_gen_toks: Annotated[

@@ -32,7 +32,7 @@ class Answer:
         truncated: Whether the first pass ran into its token limit.
         first_pass: The text of the first pass.
         second_pass: The text of the second pass, ``None`` if there was none.
-        closing: What closed reasoning that had run into the limit, between the passes; ``None`` if nothing.
+        closing: What closed reasoning that was left unfinished, between the passes; ``None`` if nothing.
         tokens: Token ids of a first pass that is kept for its second.
     """
 

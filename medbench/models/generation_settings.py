@@ -116,7 +116,7 @@ class GenerationSettings:
         top_p: Of drawing.
         constrain: The document's column with the only answers, one token each.
         second_pass: What follows the first pass.
-        close_thinking: Whether reasoning that ran into the limit is closed, and the answer asked for.
+        close_thinking: Whether reasoning that was left unfinished is closed, and the answer asked for.
     """
 
     until: tuple[str, ...]

@@ -21,7 +21,7 @@ class Response(str):
         truncated: Whether generation ran into its token limit.
         first_pass: The text of the first pass, reasoning included.
         second_pass: The text of the second pass; ``None`` if there was none.
-        closed: Whether reasoning that had run into the limit was closed, and the answer asked for.
+        closed: Whether reasoning that was left unfinished was closed, and the answer asked for.
         thinking_tokens: Number of tokens of the reasoning, 0 where there is none; ``None`` if nobody counted.
     """
 
@@ -53,7 +53,7 @@ class Response(str):
             truncated: Whether generation ran into its token limit.
             first_pass: The text of the first pass; ``None``: all of it.
             second_pass: The text of the second pass, with which ``text`` ends.
-            closing: What closed reasoning that had run into the limit, behind the first pass.
+            closing: What closed reasoning that was left unfinished, behind the first pass.
             tags: Marks of the model's own around reasoning.
             opened: Whether the prompt ended inside a reasoning block.
         """

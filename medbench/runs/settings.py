@@ -56,7 +56,7 @@ class RunSettings:
         system_prompt: Overrides the model's system prompt; an empty string means none.
         thinking: Whether the model is told to reason before it answers: ``on``, ``off``, or ``auto`` for what
             its template does; ``None`` leaves it to the model's definition.
-        close_thinking: Whether reasoning that ran into its limit is closed, and the answer asked for.
+        close_thinking: Whether reasoning that was left unfinished is closed, and the answer asked for.
         max_gen_toks: New tokens of an answer, instead of what the tasks say; ``None`` for what they say.
         routing: What is recorded of the routers: ``off``, ``tasks``, ``documents`` or ``tokens``.
         max_batch_tokens: Token budget of a batch, or ``auto``; changes the speed, not the answers.
