@@ -36,13 +36,12 @@ def leaderboard(
     from medbench.analysis import leaderboard as rank
     from medbench.analysis import read_published
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.ranking import leaderboard_table
+    from medbench.reports.ranking import leaderboard_table, ranking_rows
 
     entries = read_published(published) if published is not None else ()
     names = split_names(*tasks) if tasks is not None else None
     board = rank(load(runs), suite, by=by, tasks=names, published=entries)
     if as_json:
-        rows = board.ranking.rename(columns={"value": "score"})
-        print_json(as_records(rows.assign(suite=board.suite)))
+        print_json(as_records(ranking_rows(board)))
         return
     show_table(leaderboard_table(board), form, output)

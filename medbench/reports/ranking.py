@@ -12,7 +12,12 @@ from medbench.reports.formats import UNITS_NOTE, interval_text, known, metric_te
 from medbench.reports.samples import samples_note
 from medbench.reports.tables import TextTable
 
-__all__ = ["leaderboard_table"]
+__all__ = ["leaderboard_table", "ranking_rows"]
+
+
+def ranking_rows(board: Leaderboard) -> pd.DataFrame:
+    """The ranking as programs read it, in JSON and CSV alike: ``score`` is the average."""
+    return board.ranking.rename(columns={"value": "score"}).assign(suite=board.suite)
 
 
 def leaderboard_table(board: Leaderboard) -> TextTable:
@@ -38,7 +43,7 @@ def leaderboard_table(board: Leaderboard) -> TextTable:
         [False, False] + [True] * (len(headers) - 2),
         _notes(board),
         f"Leaderboard: {board.suite}",
-        data=board.ranking.assign(suite=board.suite),
+        data=ranking_rows(board),
         keys=2,
     )
 

@@ -204,7 +204,7 @@ def test_a_comparison_is_read_as_data(runs: Runs) -> None:
 def test_a_leaderboard_and_scores_are_read_as_data(runs: Runs) -> None:
     board = leaderboard(runs, draws=100)
     read = _read(leaderboard_table(board))
-    assert read["value"].tolist() == board.ranking["value"].tolist()
+    assert read["score"].tolist() == board.ranking["value"].tolist()
     assert read[["rank", "rank_low", "rank_high", "n"]].to_numpy().dtype.kind in "iu"
     frame = task_scores(runs)
     scores = _read(score_table(frame))

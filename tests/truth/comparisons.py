@@ -9,6 +9,7 @@ from statistics import NormalDist
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from tests.truth import plain
 from tests.truth.documents import Judged
@@ -92,9 +93,20 @@ def _of_task(mine: Judged, base: Judged, metric: str, aggregation: str, draws: i
     else:
         p = plain.swapped(one, two, aggregation, groups, draws)
         low, high, method, spread = _limits(one, two, aggregation, groups, draws)
+    low, high = _as_tested(low, high, p)
     test = "mcnemar-exact" if method == "bonett-price" else "randomisation"
     reach = spread * plain.POWER
     return Difference(n, score, baseline, low, high, method, p, UNKNOWN, test, wins, losses, reach)
+
+
+def _as_tested(low: Truth, high: Truth, p: Truth, alpha: float = 0.05) -> tuple[Truth, Truth]:
+    """Limits that hold 0 where the test does not reject it."""
+    wide = Truth(*(min(0.0, end) for end in low)), Truth(*(max(0.0, end) for end in high))
+    if p.most <= alpha:
+        return low, high
+    if p.least > alpha:
+        return wide
+    return Truth(min(low.least, wide[0].least), low.most), Truth(high.least, max(high.most, wide[1].most))
 
 
 def _limits(
@@ -107,7 +119,7 @@ def _limits(
         middle = sum(change) / n
         error, freedom = plain.error_of_mean(change, groups)
         if error > 1e-12:
-            reach = error * float(plain.stats.t.ppf(0.975, freedom))
+            reach = error * float(stats.t.ppf(0.975, freedom))
             method = "t" if groups is None else "t-clustered"
             return exactly(middle - reach), exactly(middle + reach), method, exactly(error)
     else:
@@ -161,7 +173,7 @@ def check_json(rows: list[dict[str, Any]], shown: Shown, expected: dict[tuple[st
     for row in rows:
         key = (row["model"], row["task"])
         true = expected[key]
-        numbers = {
+        numbers: dict[str, Truth | float] = {
             "n": true.n,
             "score": true.score,
             "baseline_score": true.baseline,

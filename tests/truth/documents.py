@@ -160,8 +160,8 @@ def _structured(doc: dict[str, Any], text: str) -> dict[str, Any]:
         return dict.fromkeys(("f1", "precision", "recall"), counts)
     if doc["task_type"] in ("cls", "matching", "nli"):
         metric = "weighted_f1" if doc["task_dataset"] == "CHIP-STS" else "macro_f1"
-        gold, label = (_SAME.get(side.strip(), side.strip()) for side in (doc["target"], text))
-        return {metric: (gold, label or _NO_LABEL[doc["task_dataset"]])}
+        right, label = (_SAME.get(side.strip(), side.strip()) for side in (doc["target"], text))
+        return {metric: (right, label or _NO_LABEL[doc["task_dataset"]])}
     return _overlap(list(_letters(text)), list(_letters(doc["target"])), distinct=True)
 
 

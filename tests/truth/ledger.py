@@ -82,13 +82,13 @@ class Shown:
     def several(self, key: Key, *truths: Truth | float, digits: int | None = None) -> None:
         """Compare the numbers of a text such as ``[1.0, 2.0]``; a dash stands for none."""
         text = self.take(key)
-        truths = tuple(truth if isinstance(truth, Truth) else exactly(truth) for truth in truths)
-        if not all(truth.known for truth in truths):
+        wanted = [truth if isinstance(truth, Truth) else exactly(truth) for truth in truths]
+        if not all(truth.known for truth in wanted):
             assert plain(text) in ("–", "", "-"), f"{self.name}, {key}: {text!r} where nothing is known"
             return
         parts = NUMBER.findall(plain(text))
-        assert len(parts) == len(truths), f"{self.name}, {key}: {text!r} does not hold {len(truths)} numbers"
-        for part, truth in zip(parts, truths, strict=True):
+        assert len(parts) == len(wanted), f"{self.name}, {key}: {text!r} does not hold {len(wanted)} numbers"
+        for part, truth in zip(parts, wanted, strict=True):
             self.close(f"{self.name}, {key}", part, truth, digits)
             self.numbers += 1
 

@@ -179,7 +179,7 @@ def mcnemar(wins: int, losses: int) -> float:
     """Probability that a fair coin is at least as lopsided."""
     n = wins + losses
     tail = sum(math.comb(n, i) for i in range(min(wins, losses) + 1)) / 2**n
-    return min(1.0, 2 * tail)
+    return float(min(1.0, 2 * tail))
 
 
 def bonett_price(wins: int, losses: int, n: int) -> tuple[float, float]:

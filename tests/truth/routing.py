@@ -143,6 +143,7 @@ def check_similarities(trace: Trace, rows: list[dict[str, Any]], shown: Shown) -
     assert {(row["task"], row["other"]) for row in rows} == set(expected)
     for key, values in expected.items():
         for name, value in zip(("similarity", "low", "high", "split_half"), values, strict=True):
+            assert isinstance(value, (Truth, float))
             shown.number((*key, name), value)
     return shown.closed()
 

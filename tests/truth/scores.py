@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from tests.truth import plain
-from tests.truth.ledger import Shown, Truth, exactly, rows_shown, text_rows
+from tests.truth.ledger import Key, Shown, Truth, exactly, rows_shown, text_rows
 from tests.truth.runs import Made
 
 # Means whose interval is resampled, as docs/results.md says.
@@ -40,10 +40,10 @@ def expected_scores(made: Made) -> dict[tuple[str, str], tuple[Truth, Truth, Tru
             parts = [done[name] for name in made.rows[key]["members"]]
             sizes = [float(part[3]) if key[1] == "weighted_average" else 1.0 for part in parts]
             shares = [size / sum(sizes) for size in sizes]
-            value, low, high = plain.mover(
+            middle, low, high = plain.mover(
                 shares, [part[0].least for part in parts], [part[1] for part in parts], [p[2] for p in parts]
             )
-            found[key] = (exactly(value), low, high, sum(part[3] for part in parts), "mover")
+            found[key] = (exactly(middle), low, high, sum(part[3] for part in parts), "mover")
             waiting.remove(key)
     return found
 
@@ -75,13 +75,14 @@ def check_printed(made: Made) -> int:
 def stored_rows(made: Made) -> list[dict[str, Any]]:
     """The rows of `scores.parquet` with null for what is missing."""
     frame = made.scores.drop(columns="members").astype(object)
-    return frame.where(pd.notna(made.scores.drop(columns="members")), None).to_dict("records")
+    rows: list[dict[Any, Any]] = frame.where(frame.notna(), None).to_dict("records")
+    return rows
 
 
 def check_table(made: Made, text: str) -> int:
     """Compare the table that a run prints with the documents."""
     rows = text_rows(text)
-    by_place = {
+    by_place: dict[Key, Any] = {
         (row["task"], row["metric"].removesuffix(" (number)"), name): cell
         for row in rows
         for name, cell in row.items()

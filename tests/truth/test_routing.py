@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from tests.truth import routing, token_figures, token_groups, verdicts
+from tests.truth import routing, tables, token_figures, token_groups, verdicts
 from tests.truth.ledger import rows_shown
 from tests.truth.runs import Made, run, said_json
 from tests.truth.traces import Owner, Trace
@@ -18,7 +18,8 @@ def kinds_of(made: Made) -> Any:
 
     def kind(owner: Owner) -> str:
         row = made.main[owner[0]]
-        return "-".join(row[name] or "other" for name in ("language", "family"))
+        known = [row[name] for name in ("language", "family")]
+        return "-".join(name or "other" for name in known) if any(known) else "other"
 
     return kind
 
@@ -29,7 +30,7 @@ def test_kinds_of_a_few_documents(own_tasks: Path, tmp_path: Path) -> None:
     trace = Trace(made.folder)
     assert trace.hold() > 1_000
     rows = said_json("routing", "kinds", made.folder)
-    assert {row["kind"] for row in rows} == {"en-exam", "zh-exam", "other-other"}
+    assert {row["kind"] for row in rows} == {"en-exam", "zh-exam", "other"}
     routing.check_kinds(trace, kinds_of(made), rows, rows_shown("kinds", rows, "kind", "expert"))
 
 
@@ -48,6 +49,8 @@ class TestRouting:
             rows = said_json("routing", "kinds", made.folder, *(["--phase", phase] if phase else []))
             shown = rows_shown("kinds", rows, "kind", "expert")
             routing.check_kinds(trace, kinds_of(made), rows, shown, phase=phase)
+            words = ["routing", "kinds", made.folder, *(["--phase", phase] if phase else [])]
+            tables.check_rest(words, rows, tables.KINDS, "kind")
 
     def test_kinds_of_template_and_content(self, traced: list[tuple[Made, Trace]]) -> None:
         made, trace = traced[0]
@@ -62,17 +65,26 @@ class TestRouting:
         for made, trace in traced:
             rows = said_json("routing", "show", made.folder)
             routing.check_summary(trace, rows, rows_shown("show", rows, "task", "metric"))
+            tables.check_rest(["routing", "show", made.folder], rows, tables.FIGURES, "task", "metric")
 
     def test_similarity(self, traced: list[tuple[Made, Trace]]) -> None:
         made, trace = traced[0]
         rows = said_json("routing", "similarity", made.folder)
         routing.check_similarities(trace, rows, rows_shown("similarity", rows, "task", "other"))
+        pairs = sorted(
+            (row for row in rows if row["task"] != row["other"]), key=lambda row: -row["similarity"]
+        )
+        words = ["routing", "similarity", made.folder, "--top", 0]
+        tables.check_rest(words, pairs, tables.SIMILARITY, "task", "other")
 
     def test_changes(self, traced: list[tuple[Made, Trace]]) -> None:
         (demo, one), (early, two) = traced
         rows = said_json("routing", "compare", demo.folder, early.folder)
         shown = rows_shown("compare", rows, "task", "layer", "projection", "expert")
         routing.check_changes(one, two, rows, shown)
+        rows.sort(key=lambda row: -abs(row["difference"]))
+        words = ["routing", "compare", demo.folder, early.folder, "--top", 0]
+        tables.check_rest(words, rows, tables.CHANGES, "task", "projection")
 
     def test_verdicts_and_gains(self, traced: list[tuple[Made, Trace]]) -> None:
         (demo, one), (early, two) = traced
@@ -98,3 +110,5 @@ class TestRouting:
         (demo, one), (early, two) = traced
         rows = said_json("routing", "agree", demo.folder, early.folder)
         token_figures.check_agreement(one, two, rows)
+        words = ["routing", "agree", demo.folder, early.folder]
+        tables.check_rest(words, rows, tables.AGREEMENT, "projection")

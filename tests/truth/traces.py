@@ -159,15 +159,19 @@ class Trace:
                         for other in experts:
                             pairs[one, other] += 1
         compared = 0
-        for row in self.recorded.to_dict("records"):
-            key = tuple(row[name] for name in ("task", "document", "phase", "layer", "projection"))
-            pairs, expert = seen[key], row["expert"]
-            assert row["coactive"].tolist() == pairs[expert].tolist(), (key, expert)
+        recorded: list[dict[Any, Any]] = self.recorded.to_dict("records")
+        for sums in recorded:
+            key = tuple(sums[name] for name in ("task", "document", "phase", "layer", "projection"))
+            pairs, expert = seen[key], sums["expert"]
+            assert sums["coactive"].tolist() == pairs[expert].tolist(), (key, expert)
             expected = (pairs[expert, expert], pairs[-1, expert], pairs[-1].sum())
-            assert (row["count"], row["top1"], row["tokens"]) == expected, (key, expert)
-            assert 0 <= row["prob"] <= row["tokens"] * (1 + 1e-6), (key, expert)
-            assert -1e-6 <= row["entropy"] <= row["tokens"] * np.log(self.experts) * (1 + 1e-6), (key, expert)
-            assert 0 <= row["near_ties"] <= row["tokens"], (key, expert)
+            assert (sums["count"], sums["top1"], sums["tokens"]) == expected, (key, expert)
+            assert 0 <= sums["prob"] <= sums["tokens"] * (1 + 1e-6), (key, expert)
+            assert -1e-6 <= sums["entropy"] <= sums["tokens"] * np.log(self.experts) * (1 + 1e-6), (
+                key,
+                expert,
+            )
+            assert 0 <= sums["near_ties"] <= sums["tokens"], (key, expert)
             compared += 3 + self.experts
         cells = self.recorded[self.recorded["expert"] == 0]
         assert len(cells) == sum(1 for pairs in seen.values() if pairs[-1].sum())
