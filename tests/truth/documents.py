@@ -132,8 +132,6 @@ def _lettered(doc: dict[str, Any], answer: dict[str, Any], row: Any, mine: Judge
         "acc": float(bool(read) and set(read) == set(doc["answer"])),
         "extracted": float(bool(read)),
         "truncated": float(answer["truncated"]),
-        # What the authors' rule says of a text is fixed by tests of its own.
-        "acc_ming": float(row["metric.acc_ming"]),
     }
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from functools import cache
 from typing import Any
 
-import pandas as pd
-
 from tests.truth import plain
 from tests.truth.ledger import Key, Shown, Truth, exactly, rows_shown, text_rows
 from tests.truth.runs import Made

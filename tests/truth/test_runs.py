@@ -27,7 +27,11 @@ def test_a_run_of_a_few_documents(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     "words",
-    [["--circular"], ["--shuffle-options", 5], ["--circular", "--shuffle-options", 7, "--limit", 3]],
+    [
+        ["--circular", "--shuffle-options", 7, "--limit", 2],
+        pytest.param(["--circular"], marks=[pytest.mark.slow, pytest.mark.ci]),
+        pytest.param(["--shuffle-options", 5], marks=[pytest.mark.slow, pytest.mark.ci]),
+    ],
 )
 def test_other_orders_of_the_options(words: list[object], tmp_path: Path) -> None:
     made = check(tmp_path, "--model", "demo-early", "--tasks", "pubmedqa,cmexam_single", *words)
