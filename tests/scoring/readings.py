@@ -51,6 +51,9 @@ CHOICES: dict[str, tuple[str, ...]] = {
     "是否": ("是", "否", "不确定", "B"),
     "血型": ("A型", "B型", "AB型", "O型"),
     "组合": ("a和b", "b和c", "A、B、C", "以上都是"),
+    "genotypes": ("GG", "gg", "Gg", "gG"),
+    "crosses": ("Bb和Bb", "Bb和bb", "BB和BB", "BB和Bb"),
+    "prefixed": ("血氧含量↓", "PaO₂↓", "A血氧含量↓", "血氧饱和度正常"),
     "cues": ("answer", "option", "choice", "letter"),
     "above": ("None of the above", "All of the above", "A and B", "B and C"),
     "long": (

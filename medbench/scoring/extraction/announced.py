@@ -126,7 +126,8 @@ def _words_behind(answer: Answer, start: int, at: int) -> Spoken | None:
         if set(run) <= known and (len(run) == 1 or not answer.single):
             return None  # a letter is that letter, also where an option has it as its text
         # "C. difficile" may be an option of its own; "C. difficile" under C is the letter.
-        if run[0] in known and own_text_end(low, spoken.start + 1, run[0], options) > spoken.start + 1:
+        labelled = run[0] in known and not text[spoken.start + 1 : spoken.start + 2].isalnum()
+        if labelled and own_text_end(low, spoken.start + 1, run[0], options) > spoken.start + 1:
             return None
         return spoken
     return None

@@ -7,7 +7,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from medbench.scoring.extraction.letters import Letters
-from medbench.scoring.extraction.options import Option
+from medbench.scoring.extraction.options import Option, tells_case
 from medbench.scoring.extraction.phrases import (
     CLAUSE_BREAK,
     NEGATED_BEFORE,
@@ -73,7 +73,8 @@ class Answer(NamedTuple):
         """Tidy a text that is to be read."""
         tidied = tidy(text)
         labels = {label.group(1): label.start() for label in _LABEL.finditer(tidied)}
-        return cls(tidied, lowered(tidied), options, asks_for_wrong, single, labels)
+        low = tidied if tells_case(options) else lowered(tidied)
+        return cls(tidied, low, options, asks_for_wrong, single, labels)
 
 
 def left_of(text: str, start: int) -> str:

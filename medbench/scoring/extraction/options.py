@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from medbench.scoring.extraction.tidy import fold
+from medbench.scoring.extraction.tidy import bare, lowered
 
 __all__ = [
     "Option",
@@ -21,6 +21,7 @@ __all__ = [
     "option_before",
     "own_text_end",
     "spoken_options",
+    "tells_case",
 ]
 
 # Shorter texts ("是", "no", "2") occur by chance; they count only where an answer is announced or stands alone.
@@ -69,13 +70,24 @@ class Spoken(NamedTuple):
 
 
 def fold_options(letters: Sequence[str], options: Sequence[str]) -> tuple[Option, ...]:
-    """Pair letters with comparable texts, longest text first."""
-    texts = [fold(option) for option in options]
+    """Pair letters with comparable texts, longest text first.
+
+    Letter case counts only where nothing else tells two options apart, as with genotypes (``Gg``, ``gg``).
+    """
+    texts = [bare(option) for option in options]
+    folded = [lowered(text) for text in texts]
+    if len(set(folded)) == len(set(texts)):
+        texts = folded
     pairs = [
         Option(letter, text if texts.count(text) == 1 else "", text, _combines(text, letters, number))
         for number, (letter, text) in enumerate(zip(letters, texts, strict=False))
     ]
     return tuple(sorted(pairs, key=lambda option: len(option.text), reverse=True))
+
+
+def tells_case(options: Sequence[Option]) -> bool:
+    """Whether letter case tells options apart."""
+    return any(option.own != lowered(option.own) for option in options)
 
 
 def combined(letters: frozenset[str], options: Sequence[Option]) -> frozenset[str]:

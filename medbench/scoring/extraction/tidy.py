@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import unicodedata
 
-__all__ = ["HEAD", "TAIL", "fold", "lowered", "tidy"]
+__all__ = ["HEAD", "TAIL", "bare", "fold", "lowered", "tidy"]
 
 HEAD = 2_000
 TAIL = 8_000
@@ -80,9 +80,14 @@ def tidy(text: str) -> str:
     return _SMALL_OPTION.sub(lambda option: option.group()[:-1] + option.group()[-1].upper(), text)
 
 
+def bare(text: str) -> str:
+    """Return a text tidied, on one line and without outer punctuation."""
+    return re.sub(r"\s+", " ", tidy(text)).strip(" .。;,:!\"'")
+
+
 def fold(text: str) -> str:
-    """Return a text as options are compared: tidied, without letter case and outer punctuation."""
-    return lowered(re.sub(r"\s+", " ", tidy(text)).strip(" .。;,:!\"'"))
+    """Return a text as options are compared: bare, and without letter case."""
+    return lowered(bare(text))
 
 
 def lowered(text: str) -> str:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from medbench.scoring.extraction.options import Option
-from medbench.scoring.extraction.tidy import fold
+from medbench.scoring.extraction.tidy import fold, lowered
 
 __all__ = ["first_exam", "own_turn"]
 
@@ -89,7 +89,7 @@ def first_exam(text: str, options: tuple[Option, ...]) -> str:
     announced = max((line.end() for line in _ANSWER_LINE.finditer(text)), default=0)
     for exam in _EXAM.finditer(text):
         foreign = all(
-            not own.get(letter) or own[letter][:_LIKE] not in fold(exam[group])
+            not own.get(letter) or lowered(own[letter])[:_LIKE] not in fold(exam[group])
             for letter, group in (("A", "a"), ("B", "b"))
         )
         if foreign and _STEM_END.search(exam["stem"][-200:]) and announced > exam.end():
