@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -11,9 +11,11 @@ from typing import Any
 import pandas as pd
 import yaml
 
+from medbench.analysis.published import Published
 from medbench.errors import AnalysisError
+from medbench.strict import nearest
 
-__all__ = ["Anchor", "anchors_beside", "read_anchors"]
+__all__ = ["Anchor", "anchors_beside", "anchors_frame", "as_published", "of_tasks", "read_anchors"]
 
 _REGISTER = Path(__file__).with_name("anchors.yaml")
 _REQUIRED = {"source", "protocol", "num_fewshot", "split", "metric", "scores"}
@@ -88,6 +90,46 @@ def read_anchors(path: Path = _REGISTER) -> list[Anchor]:
         AnalysisError: The file cannot be read, or an entry lacks a condition or holds no scores.
     """
     return list(_read(path))
+
+
+def of_tasks(anchors: Sequence[Anchor], tasks: Sequence[str] | None) -> list[Anchor]:
+    """Those of some tasks.
+
+    Args:
+        anchors: Published values.
+        tasks: Names of tasks and groups; ``None`` for all.
+
+    Raises:
+        AnalysisError: Nothing was published on one of them, as far as is known here.
+    """
+    if tasks is None:
+        return list(anchors)
+    known = list(dict.fromkeys(anchor.task for anchor in anchors))
+    for task in tasks:
+        if task not in known:
+            close = nearest(task, known)
+            raise AnalysisError(
+                f"no published value of {task!r} is known",
+                hint=f"did you mean {close}?" if close else "`medbench anchors` shows all there are",
+            )
+    return [anchor for anchor in anchors if anchor.task in tasks]
+
+
+def anchors_frame(anchors: Sequence[Anchor]) -> pd.DataFrame:
+    """A row per published value, with the fields of :class:`Anchor`."""
+    return pd.DataFrame([asdict(anchor) for anchor in anchors], columns=[one.name for one in fields(Anchor)])
+
+
+def as_published(anchors: Sequence[Anchor]) -> list[Published]:
+    """The same as rows of a leaderboard, a model and source each, which say their conditions."""
+    grouped: dict[tuple[str, str, str], dict[str, float]] = {}
+    for anchor in anchors:
+        condition = f"{anchor.num_fewshot}-shot, {anchor.protocol}, split: {anchor.split}"
+        grouped.setdefault((anchor.model, anchor.source, condition), {})[anchor.task] = anchor.value
+    return [
+        Published(model, f"{source} ({condition})", scores)
+        for (model, source, condition), scores in grouped.items()
+    ]
 
 
 def anchors_beside(

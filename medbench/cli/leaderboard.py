@@ -28,6 +28,10 @@ def leaderboard(
     published: Annotated[
         Path | None, typer.Option(help="YAML with published scores and their sources, shown but not ranked.")
     ] = None,
+    anchors: Annotated[
+        bool,
+        typer.Option("--anchors", help="Show published values that travel with medbench, not ranked either."),
+    ] = False,
     form: Format = "text",
     output: Output = None,
     as_json: RowsAsJson = False,
@@ -35,12 +39,17 @@ def leaderboard(
     """Rank checkpoints over a suite; ranks come with the range that noise allows."""
     from medbench.analysis import leaderboard as rank
     from medbench.analysis import read_published
+    from medbench.analysis.anchors import as_published, read_anchors
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.ranking import leaderboard_table, ranking_rows
 
     entries = read_published(published) if published is not None else ()
     names = split_names(*tasks) if tasks is not None else None
-    board = rank(load(runs), suite, by=by, tasks=names, published=entries)
+    loaded = load(runs)
+    board = rank(loaded, suite, by=by, tasks=names, published=entries)
+    if anchors:
+        known = as_published([one for one in read_anchors() if one.task in (board.suite, *board.tasks)])
+        board = rank(loaded, suite, by=by, tasks=names, published=[*entries, *known])
     if as_json:
         print_json(as_records(ranking_rows(board)))
         return

@@ -22,6 +22,7 @@ from medbench.analysis.systems import systems as known_systems
 from medbench.errors import MedbenchError, ReportError
 from medbench.reports.routing_page import ROUTING_SECTIONS
 from medbench.reports.section import Section, system_names
+from medbench.reports.sections.anchors import published_values
 from medbench.reports.sections.answers import calibration_section, confusion_section, rates_section
 from medbench.reports.sections.differences import differences
 from medbench.reports.sections.documents import documents
@@ -227,6 +228,7 @@ def _sections(scores: pd.DataFrame, baseline: str | None) -> dict[str, Maker]:
     return {
         "the scores": of_scores(overview),
         "the bars": of_scores(bars),
+        "published values": lambda some, names: published_values(some, scores, names),
         "the differences": lambda some, _: differences(some, baseline),
         "the rates of answers": rates_section,
         "calibration": calibration_section,
