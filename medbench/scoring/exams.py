@@ -36,14 +36,15 @@ def read_answer(doc: Doc, text: str) -> str:
     Args:
         doc: An exam document; ``letters`` must be there. One with a single gold letter has a single answer.
         text: The response. Of a :class:`medbench.models.Response` the second pass decides where it says
-            something; a letter decoded there is the answer, and is not read from text.
+            something; a letter decoded there is the answer, and is not read from text. One that the question
+            does not have, which some protocols allow, is none.
 
     Returns:
         The sorted letters, such as ``"B"`` or ``"ACE"``; ``""`` if no answer can be read.
     """
     second = str(getattr(text, "second_pass", None) or "").strip()
-    if second in doc["letters"]:
-        return second
+    if len(second) == 1 and second.isascii() and second.isupper():
+        return second if second in doc["letters"] else ""
     # The answer phrase stood before the second pass, whose first words are the answer.
     return (second and _reading(doc, f"answer: {second}")) or _reading(doc, text)
 

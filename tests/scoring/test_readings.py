@@ -80,6 +80,12 @@ def test_a_decoded_letter_is_not_read_from_text(name: str, letter: str) -> None:
     assert read_answer(doc, Response(letter)) == letter
 
 
+def test_a_decoded_letter_that_is_no_option_is_no_answer() -> None:
+    doc = _document("drugs")
+    first = "The answer is B."
+    assert read_answer(doc, Response(f"{first}\nThe answer is E", first_pass=first, second_pass="E")) == ""
+
+
 @pytest.mark.parametrize(
     ("second", "reading"),
     [("A、C。", "AC"), ("B", "B"), ("A、B、D", "ABD"), ("不清楚", "E"), ("C\n\n题目：…答案为A", "C")],
