@@ -53,6 +53,7 @@ def test_all_sections_are_there(page: Path) -> None:
     assert ids == [
         "overview",
         "bars",
+        "published",
         "differences",
         "answers",
         "calibration",
