@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -13,10 +14,14 @@ import pandas as pd
 
 from medbench.analysis.runs import Run
 from medbench.analysis.systems import System
-from medbench.errors import AnalysisError
+from medbench.errors import AnalysisError, StatisticsError
+from medbench.statistics import AGGREGATIONS, sufficient
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 
 __all__ = ["HASHES", "SystemDocuments", "TaskDocuments", "differences"]
+
+# How far a score made of its documents may be from the one stated, relative to its size.
+_AGREEMENT = 1e-6
 
 # Kinds of columns that hold a metric's values; a task fills one of them.
 _VALUES = ("metric", "counts", "labels", "items")
@@ -76,7 +81,8 @@ class SystemDocuments:
         """Results of one task.
 
         Raises:
-            AnalysisError: The run kept no per-document results of its main metric.
+            AnalysisError: The run kept no per-document results of its main metric, or others than those that
+                its score was made of.
         """
         run, score = self._system.runs[task], self._system.scores.loc[task]
         metric, where = str(score["metric"]), f"{self._system.runs[task].path}, task {task}"
@@ -92,7 +98,9 @@ class SystemDocuments:
         chosen = frame[["cluster", *HASHES.values(), column]].rename(columns={column: "value"})
         if column.startswith("items."):
             chosen["value"] = [json.loads(text) for text in chosen["value"]]
-        return TaskDocuments(chosen, metric, str(score["aggregation"]))
+        found = TaskDocuments(chosen, metric, str(score["aggregation"]))
+        _belongs(found, score["value"], where)
+        return found
 
     def _read_run(self, run: Run) -> None:
         mine = [task for task in self._tasks if self._system.runs[task] is run]
@@ -105,6 +113,28 @@ class SystemDocuments:
             name = part["document"].where(repeat == 0, part["document"] + "#" + repeat.astype(str))
             kept = part.drop(columns=["task", "document"]).dropna(axis="columns", how="all")
             self._frames[str(task)] = kept.set_index(pd.Index(name, name="document"))
+
+
+def _belongs(documents: TaskDocuments, value: Any, where: str) -> None:
+    """See that documents make the score beside them: what they are read as may not be what they are.
+
+    Raises:
+        AnalysisError: They make another, or cannot be read so.
+    """
+    if documents.aggregation not in AGGREGATIONS or value is None or pd.isna(value):
+        return
+    try:
+        made = sufficient(documents.values(), documents.aggregation).value
+    except StatisticsError as error:
+        raise AnalysisError(
+            f"the results of {documents.metric!r} cannot be read: {error.what}", where=where
+        ) from error
+    if not math.isclose(made, float(value), rel_tol=_AGREEMENT, abs_tol=_AGREEMENT):
+        raise AnalysisError(
+            f"the documents make a {documents.metric} of {made:.6g}, the score is {float(value):.6g}",
+            where=where,
+            hint="the score was made otherwise than the run says, or one of its tables was changed",
+        )
 
 
 def differences(

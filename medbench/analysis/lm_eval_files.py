@@ -19,8 +19,27 @@ from pyarrow import compute
 from scipy import special
 
 from medbench.analysis.runs import Problem, Run
+from medbench.runs.values import column_of
+from medbench.statistics.corpus import CORPUS_AGGREGATIONS
+from medbench.statistics.sufficient import AGGREGATIONS
 
 __all__ = ["lm_eval_runs"]
+
+# The aggregations that lm-eval 0.4.13 registers for its metrics, the mean for all others.
+_REGISTERED = {
+    "bits_per_byte": "bits_per_byte",
+    "bleu": "bleu",
+    "brier_score": "brier_score",
+    "bypass": "custom:bypass",
+    "byte_perplexity": "weighted_perplexity",
+    "chrf": "chrf",
+    "chrf++": "chrf++",
+    "f1": "f1",
+    "mcc": "matthews_corrcoef",
+    "perplexity": "perplexity",
+    "ter": "ter",
+    "word_perplexity": "weighted_perplexity",
+}
 
 _TEXT = pa.string()
 _SAMPLES = {
@@ -146,7 +165,12 @@ class HarnessTables:
     def _documents(self) -> pa.Table:
         """All documents; text files cannot be read in parts, so they are read once."""
         parts = [
-            _samples_table(name, path, _main_key(name, self.content["results"][name], self.content))
+            _samples_table(
+                name,
+                path,
+                _main_key(name, self.content["results"][name], self.content),
+                (self.content.get("configs") or {}).get(name) or {},
+            )
             for name, path in self.sample_files.items()
         ]
         empty = pa.schema(list(_SAMPLES.items())).empty_table()
@@ -193,17 +217,18 @@ class HarnessTables:
         }
 
 
-def _samples_table(task: str, path: Path, main: str | None) -> pa.Table:
+def _samples_table(task: str, path: Path, main: str | None, config: Mapping[str, Any]) -> pa.Table:
     with path.open(encoding="utf-8") as lines:
         samples = [json.loads(line) for line in lines if line.strip()]
     chain = main.partition(",")[2] if main else (samples[0].get("filter") if samples else None)
     samples = [sample for sample in samples if sample.get("filter", chain) == chain]
-    rows = [_sample_row(task, sample, main) for sample in samples]
+    # What only all documents together are scored by says nothing of how right one of them is.
+    plain = main is not None and _aggregation(config, main.partition(",")[0]) not in CORPUS_AGGREGATIONS
+    rows = [_sample_row(task, sample, main if plain else None) for sample in samples]
     columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _SAMPLES.items()}
     for metric in samples[0].get("metrics", ()) if samples else ():
-        name, column = _metric_column(metric, [sample.get(metric) for sample in samples])
-        if column is not None:
-            columns[name] = column
+        kind, column = column_of([sample.get(metric) for sample in samples], _aggregation(config, metric))
+        columns[f"{kind}.{metric}"] = column
     return pa.table(columns)
 
 
@@ -246,17 +271,6 @@ def _sample_row(task: str, sample: Mapping[str, Any], main: str | None) -> dict[
     return row
 
 
-def _metric_column(metric: str, values: Sequence[Any]) -> tuple[str, pa.Array | None]:
-    numbers = [_number(value) for value in values]
-    if all(number is not None for number in numbers):
-        return f"metric.{metric}", pa.array(numbers, pa.float64())
-    if all(isinstance(v, list) and len(v) == 3 and None not in map(_number, v) for v in values):
-        return f"counts.{metric}", pa.array([[int(x) for x in v] for v in values], pa.list_(pa.int64()))
-    if all(isinstance(v, list) and len(v) == 2 for v in values):
-        return f"labels.{metric}", pa.array([[str(x) for x in v] for v in values], pa.list_(_TEXT))
-    return metric, None
-
-
 def _number(value: Any) -> float | None:
     return float(value) if isinstance(value, Real) else None
 
@@ -278,13 +292,15 @@ def _main_key(task: str, values: Mapping[str, Any], content: Mapping[str, Any]) 
 
 
 def _aggregation(config: Mapping[str, Any], metric: str) -> str:
+    """How lm-eval made a score: what the task names, else what it registers for the metric."""
     for entry in config.get("metric_list") or ():
-        if isinstance(entry, dict) and str(entry.get("metric")) == metric:
-            named = str(entry.get("aggregation") or "mean")
-            # A function is written out as its source.
+        if isinstance(entry, dict) and str(entry.get("metric")) == metric and entry.get("aggregation"):
+            named = str(entry["aggregation"])
+            # A function is written out as its source; its score tells whether it is the known one.
             source = _FUNCTION.match(named)
-            return source.group(1) if source else named
-    return "mean"
+            name = source.group(1) if source else named
+            return name if name in AGGREGATIONS else f"custom:{name}"
+    return _REGISTERED.get(metric, "mean")
 
 
 def _model_name(content: Mapping[str, Any]) -> str:

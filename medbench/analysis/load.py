@@ -12,7 +12,7 @@ from typing import Any
 from medbench.analysis.lm_eval_files import lm_eval_runs
 from medbench.analysis.model_names import tell_apart
 from medbench.analysis.runs import ParquetTables, Problem, Run, Runs
-from medbench.analysis.soundness import routing_fault, table_fault
+from medbench.analysis.soundness import table_fault
 from medbench.errors import AnalysisError
 
 __all__ = ["load_runs"]
@@ -114,8 +114,6 @@ def _medbench_run(folder: Path, problems: list[Problem]) -> list[Run]:
     if (fault := table_fault(folder)) is not None:
         problems.append(Problem(fault[0], f"{fault[1]}; run left out"))
         return []
-    if (unusable := routing_fault(folder)) is not None:
-        problems.append(Problem(folder / "routing.parquet", f"{unusable}; routing left out"))
     failures = manifest.get("failures")
     for task, why in failures.items() if isinstance(failures, dict) else ():
         problems.append(Problem(folder, f"{task} failed and is missing: {why}"))
@@ -123,16 +121,7 @@ def _medbench_run(folder: Path, problems: list[Problem]) -> list[Run]:
         problems.append(Problem(folder, f"status is {status}; its scores are read as they stand"))
     model = manifest.get("model")
     name = model if isinstance(model, str) and model else folder.parent.name
-    return [
-        Run(
-            name,
-            folder.name,
-            folder,
-            "medbench",
-            manifest,
-            ParquetTables(folder, with_routing=unusable is None),
-        )
-    ]
+    return [Run(name, folder.name, folder, "medbench", manifest, ParquetTables(folder))]
 
 
 def _distinct(runs: Sequence[Run], problems: list[Problem]) -> list[Run]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,15 @@ import pyarrow.parquet as pq
 from medbench.analysis.groups import groups_of
 from medbench.analysis.router_tables import CELL_KEYS, DAMAGED
 from medbench.analysis.routing_totals import routing_totals
+from medbench.analysis.soundness import routing_fault
 from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, plain_frame, read_table, table_columns
 from medbench.analysis.task_names import leaf_tasks, unknown_name
 from medbench.analysis.units import with_units
 from medbench.errors import AnalysisError
 
 __all__ = ["Problem", "Run", "RunTables", "Runs", "single_run"]
+
+_LOG = logging.getLogger(__name__)
 
 
 class Problem(NamedTuple):
@@ -56,15 +60,9 @@ class RunTables(Protocol):
 
 @dataclass(frozen=True)
 class ParquetTables:
-    """Tables of a run directory that medbench wrote.
-
-    Attributes:
-        folder: The directory.
-        with_routing: Whether its router counts, if there are any, can be used.
-    """
+    """Tables of a run directory that medbench wrote."""
 
     folder: Path
-    with_routing: bool = True
 
     def scores(self) -> pa.Table:
         """``scores.parquet``."""
@@ -81,8 +79,10 @@ class ParquetTables:
     def routing(self, tasks: Sequence[str] | None, most: int | None = None) -> pa.Table | None:
         """``routing.parquet``, if there is one."""
         path = self.folder / "routing.parquet"
-        if not self.with_routing or not path.exists():
+        if not path.exists():
             return None
+        if (fault := routing_fault(path)) is not None:
+            raise AnalysisError(f"the table of router counts {fault}", where=str(path), hint=DAMAGED)
         if most is not None and pq.read_metadata(path).num_rows > most:
             return routing_totals(path, tasks)
         return read_table(path, None, tasks)
@@ -199,18 +199,32 @@ class Runs:
     def routing(self, *, tasks: Sequence[str] | None = None, most: int | None = None) -> pd.DataFrame:
         """A row per run, task, document, phase, layer, projection and expert.
 
-        There are no rows for models without routers.
+        There are no rows for models without routers, and none, with a warning, for a run among others whose
+        table cannot be read.
 
         Args:
             tasks: Only these tasks; a group stands for its tasks.
             most: Add up the documents of each task of a run that has more rows than that.
 
         Raises:
-            AnalysisError: No run has such a task, or a run's table cannot be read, or says something twice.
+            AnalysisError: No run has such a task, or no table can be read, or one says something twice.
         """
         named = self._tasks(tasks)
-        found = ((run.model, run.run, _routing(run, named, most)) for run in self.runs)
-        return join_tables((model, run, table) for model, run, table in found if table is not None)
+        found: list[tuple[str, str, pa.Table]] = []
+        faults: list[AnalysisError] = []
+        for run in self.runs:
+            try:
+                table = _routing(run, named, most)
+            except AnalysisError as error:
+                faults.append(error)
+                continue
+            if table is not None:
+                found.append((run.model, run.run, table))
+        if faults and not found:
+            raise faults[0]
+        for fault in faults:
+            _LOG.warning("routing is left out (%s): %s", fault.where, fault.what)
+        return join_tables(found)
 
     def _tasks(self, names: Sequence[str] | None) -> list[str] | None:
         """The tasks that names stand for in any run."""

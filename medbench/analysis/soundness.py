@@ -75,10 +75,9 @@ def table_fault(folder: Path) -> tuple[Path, str] | None:
     return None
 
 
-def routing_fault(folder: Path) -> str | None:
-    """What keeps a run's router counts from being read; ``None`` where nothing does, or there are none."""
-    path = folder / "routing.parquet"
-    return _fault(path, _ROUTING) if path.exists() else None
+def routing_fault(path: Path) -> str | None:
+    """What keeps a table of router counts from being read; ``None`` where nothing does."""
+    return _fault(path, _ROUTING)
 
 
 def _fault(path: Path, columns: Mapping[str, Kind]) -> str | None:
