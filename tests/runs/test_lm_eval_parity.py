@@ -42,18 +42,24 @@ class Both:
     """A run, and what lm-eval makes of its answers."""
 
     def __init__(
-        self, folder: Path, names: list[str], *, chat_template: bool = False, **options: Any
+        self,
+        folder: Path,
+        names: list[str],
+        *,
+        chat_template: bool = False,
+        allow_code: bool = True,
+        **options: Any,
     ) -> None:
-        data, tasks = folder / "data", folder / "tasks"
-        data.mkdir()
-        tasks.mkdir()
+        tasks = folder / "tasks"
+        data = tasks / "data"
+        data.mkdir(parents=True)
         write_data(data)
         write_tasks(tasks, data, names if set(names) <= set(TASKS) else None)
         self.outcome: Evaluation = evaluate_with_outcome(
             model="demo",
             tasks=names,
             task_folders=[tasks],
-            allow_code=True,
+            allow_code=allow_code,
             results=folder / "results",
             chat_template=chat_template,
             system_prompt="",
@@ -89,7 +95,7 @@ def _simple_evaluate(
 
     checkpoint = Path(medbench.demo.__file__).parent / "checkpoint"
     identity = json.loads((run / "run.json").read_text(encoding="utf-8"))["answer_identity"]
-    with quiet_harness(), ResponseStore(run / "responses.sqlite", model=identity) as store:
+    with quiet_harness(allow_code=True), ResponseStore(run / "responses.sqlite", model=identity) as store:
         found: Any = simple_evaluate(
             model=StoredLM(load_tokenizer(checkpoint), store, seed=1234),
             tasks=list(names),
@@ -248,6 +254,24 @@ def test_averages_of_groups_are_lm_evals_own(every: Both, name: str) -> None:
 def test_scores_in_a_chat_are_lm_evals_own(tmp_path: Path) -> None:
     names = ["mc_acc", "mc_prefix", "mc_several_inputs", "shots_dev", "shots_generated", "write_exact"]
     both = Both(tmp_path, names, chat_template=True)
+    for name in names:
+        compare(both, name)
+
+
+def test_without_leave_for_code_scores_are_the_same(tmp_path: Path) -> None:
+    """Templates are then rendered in the sandbox; lm-eval's own rendering asks for the same answers."""
+    names = ["mc_choice_template", "mc_described", "loglikelihood", "filters_two", "shots_otherwise"]
+    both = Both(tmp_path, names, allow_code=False)
+    for name in names:
+        compare(both, name)
+
+
+@pytest.mark.slow
+@pytest.mark.ci
+def test_every_form_without_code_runs_without_leave(tmp_path: Path) -> None:
+    names = [name for name in TASKS if not name.startswith("code_")]
+    both = Both(tmp_path, names, allow_code=False)
+    assert both.outcome.failures == {}
     for name in names:
         compare(both, name)
 
