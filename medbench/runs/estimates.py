@@ -73,6 +73,8 @@ def estimate(
         return Estimate(
             none, error.what if isinstance(error, StatisticsError) else f"{type(error).__name__}: {error}"
         )
+    if not _agrees(found.value, value):
+        return Estimate(none, "the documents do not make this score")
     if found.method == "none":
         return Estimate(none, "a single document" if n < 2 else ALL_ALIKE)
     return Estimate(found._replace(value=value), "")
@@ -91,9 +93,12 @@ def _by_sums(
         found = interval(items, aggregation, clusters=clusters, seed=seed, method=method)
     except StatisticsError:
         return None  # values of a form that only the function itself can read
-    # An interval belongs to the score beside it, or is none.
-    agrees = math.isclose(found.value, value, rel_tol=_AGREEMENT, abs_tol=_AGREEMENT)
-    return found if agrees else None
+    return found if _agrees(found.value, value) else None
+
+
+def _agrees(made: float, value: float) -> bool:
+    """Whether an interval is around the score that it stands beside."""
+    return math.isclose(made, value, rel_tol=_AGREEMENT, abs_tol=_AGREEMENT)
 
 
 def _by_resampling(
