@@ -35,6 +35,7 @@ _ASIDE = re.compile(
     r"\s?\((?!\s?[A-J]\s?\))[^()\n]{1,120}\)|,\s(?!(?:and|or|but|not)\b|[A-J]\b)[^,.;\n]{2,80},(?=\s(?:is|are|would)\b)"
 )
 _WORD = re.compile(r"\s([a-z]+)")
+_PLURAL = re.compile(r"\b(?:are|were)\b|[均都皆全]")
 _CURT_VERDICT = re.compile(r"\s(?:wrong|incorrect|false|right|correct|true)\s?(?=$|[,.;!)\n])")
 
 
@@ -54,10 +55,11 @@ class _Group(NamedTuple):
     end: int
     own: bool
     clause: int  # number of the clause that semicolons set apart
+    joined: bool  # by "and" or the like to what precedes
 
     def extended(self, letters: Iterable[str], end: int, own: bool) -> _Group:
         """Return the group with more letters, up to ``end``."""
-        return _Group(self.letters.union(letters), end, self.own or own, self.clause)
+        return _Group(self.letters.union(letters), end, self.own or own, self.clause, self.joined)
 
 
 def read_letters(
@@ -79,7 +81,7 @@ def read_letters(
     """
     known = {option.letter for option in options}
     groups: list[_Group] = []
-    weak = False
+    weak = joined = False
     clause = 0
     start = end = position
     while True:
@@ -102,7 +104,7 @@ def read_letters(
         if groups and not weak:
             groups[-1] = groups[-1].extended(run, after, own > at)
         else:
-            groups.append(_Group(frozenset(run), after, own > at, clause))
+            groups.append(_Group(frozenset(run), after, own > at, clause, joined))
         if judged:
             break
         span = _RANGE.match(text, after)
@@ -112,17 +114,19 @@ def read_letters(
                 between = [letter for letter in sorted(known) if run[0] < letter <= upper["run"]]
                 groups[-1] = groups[-1].extended(between, upper.end(), False)
                 after = upper.end()
-        separator = _STRONG.match(text, after) or _WEAK.match(text, after)
+        strong = _STRONG.match(text, after)
+        separator = strong or _WEAK.match(text, after)
         if separator is None:
             break
         # "and" may also begin a new clause: A, and B is wrong.
         clause += ";" in separator.group()
+        joined = strong is not None
         weak = any(mark in separator.group() for mark in ",; \n") and "、" not in separator.group()
         end = separator.end()
     if not groups:
         return None, position
     stop = groups[-1].end
-    kept = _without_denied(text, groups)
+    kept = _without_denied(text, start, groups)
     if not kept:
         return None, stop
     letters = frozenset[str]().union(*(group.letters for group in kept))
@@ -162,12 +166,20 @@ def _run(
     return run
 
 
-def _without_denied(text: str, groups: list[_Group]) -> list[_Group]:
-    """Drop the last clause of a list while something is said about it alone."""
+def _without_denied(text: str, start: int, groups: list[_Group]) -> list[_Group]:
+    """Drop the last clause of a list while something is said about it alone.
+
+    A denial in the plural is of all letters with which its sentence begins: ``A, B, and D are wrong``.
+    """
     kept = list(groups)
-    if NEGATED.match(text, kept[-1].end):
+    if denial := NEGATED.match(text, kept[-1].end):
+        opener = text[max(0, start - 3) : start].strip(" ([\"'")
+        if _PLURAL.search(denial.group()) and (not opener or opener[-1] in ".。;!?:"):
+            return [group for group in kept if group.clause < kept[-1].clause]
         before = [group for group in kept if group.clause < kept[-1].clause]
-        return before or kept[:-1]
+        # "C, A and B are wrong": what is joined is denied together.
+        together = 2 if _PLURAL.search(denial.group()) and kept[-1].joined and len(kept) > 2 else 1
+        return before or kept[:-together]
     while len(kept) > 1 and not kept[-1].own and not CLEAN_END.match(text, kept[-1].end):
         kept.pop()
     return kept

@@ -59,7 +59,7 @@ CUE = re.compile(
       | \b(?:correct|right|best|appropriate|likely|final|chosen|selected|accurate|suitable|proper|true)\s
         (?:answer|choice|option|response|one|statement|selection)s?\b
       | \b(?:choose|chose|pick|picked|select|selected|opt\sfor
-            |(?:go|went)\s(?:with|for)|settle\son|say|guess|leav(?:es|ing)|going\swith)\b
+            |(?:go|went)\s(?:with|for)|settle\son|say|guess|leav(?:es|ing)|going\swith)\b | 剩下?的?(?=[A-J])
       | (?:^|[\n.。;])[\s\[]{0,4}(?:correct|right|true|正确|对)\]?\s?:
       | (?:^|\n)[\s\[]{0,4}(?:option|choice|response|result|solution|选项|结果|结论|解答)\]?\s?:
     )
@@ -247,6 +247,7 @@ ENGLISH_FOLLOWERS = frozenset(
         "fits",
         "remains",
         "applies",
+        "makes",
     ]
 )
 
@@ -265,6 +266,7 @@ ANSWER_AFTER = re.compile(
         (?:(?:clearly|therefore|thus|indeed|most\slikely|probably|likely|also|definitely|still|both)\s){0,2}
         (?:(?:the|my|our|your|most|single|best|correct|right|only|final|appropriate|likely|accurate|suitable|proper|preferred|true
             |overall|next)\s){1,6}(?:answers?|choices?|options?|responses?|ones?|selections?)\b
+      | makes\s(?:the\smost|more|perfect)\ssense\b
     )""",
     _I | re.VERBOSE,
 )
