@@ -66,14 +66,15 @@ def estimate(
         return Estimate(none, "the score is no finite number")
     items, belonging = [values[i] for i in kept], [clusters[i] for i in kept]
     try:
-        found = _by_sums(metric, value, items, aggregation_name(function), belonging, seed)
+        found = _by_sums(metric, items, aggregation_name(function), belonging, seed)
         if found is None:
             found = _by_resampling(items, function, belonging, seed)
     except Exception as error:  # noqa: BLE001 - a task's own values and functions may raise anything
         return Estimate(
             none, error.what if isinstance(error, StatisticsError) else f"{type(error).__name__}: {error}"
         )
-    if not _agrees(found.value, value):
+    # An interval belongs to the score beside it, or is none.
+    if not math.isclose(found.value, value, rel_tol=_AGREEMENT, abs_tol=_AGREEMENT):
         return Estimate(none, "the documents do not make this score")
     if found.method == "none":
         return Estimate(none, "a single document" if n < 2 else ALL_ALIKE)
@@ -81,24 +82,18 @@ def estimate(
 
 
 def _by_sums(
-    metric: str, value: float, items: list[Any], aggregation: str, clusters: list[str], seed: int
+    metric: str, items: list[Any], aggregation: str, clusters: list[str], seed: int
 ) -> Interval | None:
-    """By the formula of a known aggregation; ``None`` if it is none, or gives another score."""
+    """By the formula of a known aggregation; ``None`` if it is none, or cannot read the values."""
     from medbench.statistics import AGGREGATIONS, interval
 
     if aggregation not in AGGREGATIONS:
         return None
     method: Literal["auto", "bootstrap"] = "bootstrap" if metric.startswith(_RESAMPLED) else "auto"
     try:
-        found = interval(items, aggregation, clusters=clusters, seed=seed, method=method)
+        return interval(items, aggregation, clusters=clusters, seed=seed, method=method)
     except StatisticsError:
         return None  # values of a form that only the function itself can read
-    return found if _agrees(found.value, value) else None
-
-
-def _agrees(made: float, value: float) -> bool:
-    """Whether an interval is around the score that it stands beside."""
-    return math.isclose(made, value, rel_tol=_AGREEMENT, abs_tol=_AGREEMENT)
 
 
 def _by_resampling(
