@@ -41,6 +41,9 @@ _OLD_TOP_K = 2
 # What transformers notes about the folder a configuration was read from and about code outside it.
 _PROVENANCE = frozenset({"_name_or_path", "auto_map", "transformers_version"})
 
+# Two spellings of the same rule; the second is that of the authors' command line.
+_TOP_K = ("top_k", "topk")
+
 _MAX_EXPERTS = 1024
 _MAX_RANK = 65536
 
@@ -153,7 +156,7 @@ def architecture(config: Mapping[str, Any]) -> dict[str, Any]:
 
 def _refuse_unsupported(config: Mapping[str, Any], where: str) -> None:
     selection = config.get("expert_selection")
-    if selection not in (None, "top_k"):
+    if selection not in (None, *_TOP_K):
         reason = (
             "it draws experts at random, so that no two evaluations would agree"
             if selection == "sampling"

@@ -16,6 +16,7 @@ from medbench.models.folder import read_json
 from medbench.models.fused import require_fused
 from medbench.models.impl_choice import choose_impl
 from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
+from medbench.models.layouts.foreign import load_by_transformers
 from medbench.models.molora import Impl, add_molora
 from medbench.models.quantising import quantise, require_quantization
 from medbench.models.skeleton import Skeleton, build_skeleton, foreign_failures
@@ -103,8 +104,11 @@ def load_model(
     }  # they are quantised on the way to their device
     if spread and place.type == "cuda":
         places = device_map(skeleton.model, element, str(checkpoint.folder))
-    if checkpoint.molora is None and not skeleton.mlp:
-        model = _load_with_transformers(checkpoint, element, places)
+    if skeleton.converts and checkpoint.molora is None:
+        where = str(checkpoint.folder)
+        model = load_by_transformers(checkpoint.plan(skeleton), skeleton, element, where=where)
+        _settle(model, places)
+        _take_generation_config(model, checkpoint.model_folder)
     else:
         form = cast("Impl", "stacked" if impl == "auto" else impl)
         model = _fill(checkpoint, skeleton, element, places, form, mapped=mapped)
@@ -191,36 +195,6 @@ def _take_generation_config(model: PreTrainedModel, folder: Path) -> None:
 
     with foreign_failures("transformers refuses the generation settings", str(path)):
         model.generation_config = GenerationConfig.from_dict(read_json(path))
-
-
-def _load_with_transformers(
-    checkpoint: Checkpoint, dtype: torch.dtype, places: Mapping[str, Any]
-) -> PreTrainedModel:
-    """Load a plain model of an architecture whose names on disk only transformers knows."""
-    from transformers import AutoModelForCausalLM
-
-    where = str(checkpoint.folder)
-    with foreign_failures("transformers cannot load the model", where):
-        loaded: Any = AutoModelForCausalLM.from_pretrained(
-            checkpoint.folder,
-            dtype=dtype,
-            local_files_only=True,
-            trust_remote_code=False,
-            output_loading_info=True,
-        )
-    model: PreTrainedModel
-    model, info = loaded
-    problems = {key: sorted(map(str, value)) for key, value in info.items() if value}
-    if problems:
-        text = "; ".join(
-            f"{key.replace('_', ' ')}: {', '.join(names[:4])}" for key, names in problems.items()
-        )
-        raise ModelError(text, where=where, hint="the files and the configuration do not belong together")
-    for name, parameter in model.named_parameters():
-        if not bool(torch.isfinite(parameter).all()):
-            raise ModelError(f"{name} has values that are not finite in {dtype}", where=where)
-    _settle(model, places)
-    return model
 
 
 def _dtype(name: str, checkpoint: Checkpoint) -> torch.dtype:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 
 import torch
@@ -15,7 +15,7 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 __all__ = [
     "MLPLinear",
@@ -24,6 +24,7 @@ __all__ = [
     "build_skeleton",
     "find_mlp_linears",
     "foreign_failures",
+    "transformers_config",
 ]
 
 Projection = Literal["gate", "up", "down"]
@@ -62,12 +63,15 @@ class Skeleton(NamedTuple):
         shapes: Shape of every parameter, those included that are tied to another.
         tied: Parameter that a checkpoint may leave out -> the parameter it equals.
         mlp: The MLP projections by qualified name; empty where the architecture has none of that kind.
+        converts: Whether only transformers knows how tensors in files become parameters: it renames or fuses
+            some, fills buffers from the files, or keeps some in float32.
     """
 
     model: PreTrainedModel
     shapes: dict[str, tuple[int, ...]]
     tied: dict[str, str]
     mlp: dict[str, MLPLinear]
+    converts: bool
 
 
 def build_skeleton(config: Mapping[str, Any], dtype: torch.dtype, *, where: str) -> Skeleton:
@@ -84,24 +88,51 @@ def build_skeleton(config: Mapping[str, Any], dtype: torch.dtype, *, where: str)
         ModelError: transformers does not know the architecture, or refuses the configuration.
     """
     from accelerate import init_empty_weights
-    from transformers import AutoConfig, AutoModelForCausalLM
+    from transformers import AutoModelForCausalLM
 
-    _check_sizes(config, where)
-    known = {key: value for key, value in config.items() if key not in {"auto_map", "torch_dtype", "dtype"}}
-    model_type = known.pop("model_type", None)
-    if not isinstance(model_type, str):
-        raise ModelError("no model_type in the configuration", where=where)
-    with foreign_failures(f"transformers cannot build a {model_type!r} from its configuration", where):
-        base_config = AutoConfig.for_model(model_type, **known)
-        with init_empty_weights(include_buffers=False):
-            model = cast("Any", AutoModelForCausalLM).from_config(base_config, dtype=dtype)
+    known = transformers_config(config, where=where)
+    with _building(known.model_type, where), init_empty_weights(include_buffers=False):
+        model = cast("Any", AutoModelForCausalLM).from_config(known, dtype=dtype)
     shapes = {name: tuple(p.shape) for name, p in model.named_parameters(remove_duplicate=False)}
     tied = dict(model.all_tied_weights_keys)
     try:
         mlp = {place.name: place for place in find_mlp_linears(model)}
     except ModelError:
         mlp = {}
-    return Skeleton(model, shapes, tied, mlp)
+    return Skeleton(model, shapes, tied, mlp, not mlp or _converts(model))
+
+
+def transformers_config(config: Mapping[str, Any], *, where: str) -> PretrainedConfig:
+    """Return the configuration as transformers' class for the architecture understands it.
+
+    Args:
+        config: Contents of a ``config.json``.
+        where: The file, for messages.
+
+    Raises:
+        ModelError: transformers does not know the architecture, or refuses the configuration.
+    """
+    from transformers import AutoConfig
+
+    _check_sizes(config, where)
+    known = {key: value for key, value in config.items() if key not in {"auto_map", "torch_dtype", "dtype"}}
+    model_type = known.pop("model_type", None)
+    if not isinstance(model_type, str):
+        raise ModelError("no model_type in the configuration", where=where)
+    with _building(model_type, where):
+        return AutoConfig.for_model(model_type, **known)
+
+
+def _building(model_type: str, where: str) -> AbstractContextManager[None]:
+    return foreign_failures(f"transformers cannot build a {model_type!r} from its configuration", where)
+
+
+def _converts(model: PreTrainedModel) -> bool:
+    from transformers.conversion_mapping import get_model_conversion_mapping
+
+    in_float32 = model._keep_in_fp32_modules or model._keep_in_fp32_modules_strict
+    buffers = dict(model.named_buffers()).keys() & model.state_dict().keys()
+    return bool(in_float32 or buffers or get_model_conversion_mapping(model, add_legacy=False))
 
 
 def find_mlp_linears(model: nn.Module) -> list[MLPLinear]:

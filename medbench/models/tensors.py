@@ -96,18 +96,19 @@ class TensorFiles:
 def stem_files(folder: Path, stem: str) -> tuple[Path, ...]:
     """Return the files that hold the tensors called ``stem`` (``model``, ``adapter_model``), empty if none.
 
-    Shards are found through their index; safetensors come before pickles.
+    The order is that of transformers and PEFT: safetensors before pickles, a single file before shards. A
+    folder that was saved into twice may hold several.
 
     Raises:
         ModelError: An index is damaged, points outside the folder, or at a missing file.
     """
     pickled = "pytorch_model" if stem == "model" else stem
     for single in (folder / f"{stem}.safetensors", folder / f"{pickled}.bin"):
+        if single.is_file():
+            return (single,)
         index = single.with_name(f"{single.name}.index.json")
         if index.is_file():
             return _shards(index)
-        if single.is_file():
-            return (single,)
     return ()
 
 

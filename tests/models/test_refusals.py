@@ -56,7 +56,11 @@ _GATE = "model.layers.0.mlp.gate_proj"
         ),
         (
             lambda t: [t.pop(n) for n in list(t) if "experts" in n or "switch" in n],
-            r"60 missing tensors: .* \(56 more\)",
+            "speaks of experts, but the files have none",
+        ),
+        (
+            lambda t: [t.pop(n) for n in list(t) if ".experts.1." in n],
+            r"12 missing tensors: .* \(8 more\)",
         ),
     ],
 )
@@ -118,11 +122,62 @@ def test_attention_lora_that_does_not_fit(adapter: Source, change: Change, messa
         ({"num_hidden_layers": 3}, "not trained on this base model: num_hidden_layers 3 against 2"),
         ({"hidden_size": 32}, "not trained on this base model: hidden_size 32 against 16"),
         ({"model_type": "llama"}, "model_type 'llama' against 'qwen2'"),
+        ({"rope_theta": 1e6}, "rope_parameters .*1000000.0.* against .*10000.0"),
+        ({"rope_scaling": {"type": "linear", "factor": 4.0}}, "rope_parameters .*linear.* against .*default"),
+        ({"rope_scaling": {"rope_type": "dynamic", "factor": 2.0}}, "rope_parameters .*dynamic"),
+        ({"rope_scaling": {"type": "yarn", "factor": 4.0}}, "rope_parameters .*yarn"),
+        ({"rope_parameters": {"rope_theta": 1e6, "rope_type": "default"}}, "rope_parameters .*1000000.0"),
+        ({"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 0}, "layer_types"),
+        ({"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1}, "sliding_window 8"),
+        ({"layer_types": ["full_attention", "sliding_attention"], "sliding_window": 8}, "layer_types"),
+        ({"max_position_embeddings": 128}, "max_position_embeddings 128 against 64"),
+        ({"rms_norm_eps": 1e-5}, "rms_norm_eps 1e-05 against 1e-06"),
+        ({"head_dim": 4}, "head_dim 4 against"),
+        ({"hidden_act": "gelu"}, "hidden_act 'gelu' against 'silu'"),
+        ({"tie_word_embeddings": True}, "tie_word_embeddings True against False"),
+        ({"eos_token_id": 3}, "eos_token_id 3 against 2"),
+        ({"logit_scale": 0.5}, "logit_scale 0.5 against None"),
     ],
 )
 def test_adapter_configurations(adapter: Source, changes: dict[str, Any], message: str) -> None:
     cp.edit_json(adapter.path / "config.json", **changes)
     refused(adapter, message)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"rope_theta": None, "rope_parameters": {"rope_theta": 10000.0, "rope_type": "default"}},
+        {"rope_scaling": None},
+        {"use_sliding_window": False, "sliding_window": 32768, "max_window_layers": 28},
+        {"attention_dropout": 0.1, "initializer_range": 0.01, "use_cache": False},
+        {"torch_dtype": "bfloat16", "dtype": "float16", "transformers_version": "4.38.1"},
+        {"architectures": ["Other"], "_name_or_path": "elsewhere", "bos_token_id": 9, "pad_token_id": 0},
+        {"router_loss_coeff": 0.1, "r": 99, "bias": "none"},
+    ],
+)
+def test_what_an_adapters_configuration_may_say_otherwise(adapter: Source, changes: dict[str, Any]) -> None:
+    ids = torch.tensor([[3, 1, 4]])
+    before = load_model(*adapter)(ids).logits
+    config = {**cp.read_json(adapter.path / "config.json"), **changes}
+    if config["rope_theta"] is None:
+        del config["rope_theta"]
+    cp.write_json(adapter.path / "config.json", config)
+    assert torch.equal(load_model(*adapter)(ids).logits, before)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"init_lora_weights": True, "lora_dropout": 0.1, "inference_mode": False, "peft_version": "0.21.2"},
+        {"init_lora_weights": "gaussian", "megatron_core": "megatron.core", "megatron_config": None},
+        {"loftq_config": {}, "layers_to_transform": None, "rank_pattern": {}, "task_type": "CAUSAL_LM"},
+        {"qalora_group_size": 16, "use_qalora": False, "a_key_of_tomorrow": None, "another": False},
+    ],
+)
+def test_what_an_attention_lora_may_say(adapter: Source, changes: dict[str, Any]) -> None:
+    cp.edit_json(adapter.path / "adapter_config.json", **changes)
+    load_model(*adapter)
 
 
 @pytest.mark.parametrize(
@@ -133,6 +188,25 @@ def test_adapter_configurations(adapter: Source, changes: dict[str, Any], messag
         ({"lora_alpha": "16"}, "lora_alpha is '16', expected a number"),
         ({"use_dora": True}, "use_dora is True"),
         ({"bias": "all"}, "bias is 'all'"),
+        ({"bias": "lora_only"}, "bias is 'lora_only'"),
+        ({"init_lora_weights": "pissa"}, "init_lora_weights is 'pissa'"),
+        ({"init_lora_weights": "pissa_niter_16"}, "init_lora_weights is 'pissa_niter_16'"),
+        ({"init_lora_weights": "olora"}, "init_lora_weights is 'olora'"),
+        ({"init_lora_weights": "loftq"}, "init_lora_weights is 'loftq'"),
+        ({"init_lora_weights": "corda"}, "init_lora_weights is 'corda'"),
+        ({"init_lora_weights": 1}, "init_lora_weights is 1"),
+        ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication is"),
+        ({"trainable_token_indices": [1, 2]}, "trainable_token_indices is"),
+        ({"alora_invocation_tokens": [5]}, "alora_invocation_tokens is"),
+        ({"layers_pattern": "layers"}, "layers_pattern is"),
+        ({"exclude_modules": ["k_proj"]}, "exclude_modules is"),
+        ({"target_parameters": ["mlp.x"]}, "target_parameters is"),
+        ({"lora_bias": True}, "lora_bias is True"),
+        ({"use_qalora": True}, "use_qalora is True"),
+        ({"lora_nums": 3}, "lora_nums is 3"),
+        ({"a_key_of_tomorrow": "on"}, "a_key_of_tomorrow is 'on'"),
+        ({"another_number": 0}, "another_number is 0"),
+        ({"task_type": "SEQ_CLS"}, "task_type is 'SEQ_CLS'"),
         ({"rank_pattern": {"q_proj": 4}}, "rank_pattern is"),
         ({"alpha_pattern": {"q_proj": 4}}, "alpha_pattern is"),
         ({"layers_to_transform": [0]}, "layers_to_transform is"),
@@ -162,7 +236,7 @@ def test_attention_lora_configurations(adapter: Source, changes: dict[str, Any],
         ({"num_attention_heads": "two"}, "cannot build a 'qwen2'"),
         ({"model_type": "no_such_type"}, "cannot build a 'no_such_type'"),
         ({"model_type": None}, "no model_type"),
-        ({"r": None}, "r is None"),
+        ({"lora_alpha": None}, "lora_alpha is None"),
         ({"expert_selection": "sampling"}, "draws experts at random"),
         ({"share_expert": True}, "share_expert is true"),
     ],
@@ -218,7 +292,10 @@ def test_a_merged_checkpoint_that_lost_its_experts(tmp_path: Path) -> None:
     folder = cp.write_merged(tmp_path / "merged", BASES["qwen2"])
     theirs: Any = AutoModelForCausalLM.from_pretrained(folder)
     theirs.save_pretrained(tmp_path / "saved")
-    refused(Source(tmp_path / "saved"), "60 missing tensors")
+    refused(Source(tmp_path / "saved"), "speaks of experts, but the files have none")
+    ids = torch.tensor([[3, 1, 4]])
+    assert torch.equal(load_model(tmp_path / "saved", layout="plain")(ids).logits, theirs(ids).logits)
+    refused(Source(folder), "asked for layout plain, but this is a merged", layout="plain")
 
 
 def test_transformers_refuses_a_converted_checkpoint(merged: Source, tmp_path: Path) -> None:
@@ -256,5 +333,5 @@ def test_mlps_of_experts_are_no_base(tmp_path: Path) -> None:
     folder = tmp_path / "m"
     folder.mkdir()
     cp.write_json(folder / "config.json", {**config, "expert_selection": "top_k", "r": 2, "lora_alpha": 4})
-    save_file({"model.norm.weight": torch.ones(16)}, folder / "model.safetensors")
+    save_file({"model.layers.0.mlp.up_proj.switch.bias": torch.ones(2)}, folder / "model.safetensors")
     refused(Source(folder), "no MLP with linear gate_proj")

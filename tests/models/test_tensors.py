@@ -71,11 +71,12 @@ def test_a_pickle_of_something_else(adapter: Source, value: Any) -> None:
         ({}, "no weight_map"),
         ({"weight_map": {}}, "names no files"),
         ({"weight_map": {"a": 3}}, "no weight_map"),
-        ({"weight_map": {"a": "../model.safetensors"}}, "outside the folder"),
+        ({"weight_map": {"a": "../other.safetensors"}}, "outside the folder"),
         ({"weight_map": {"a": "model-00009.safetensors"}}, "the file model-00009.safetensors is missing"),
     ],
 )
 def test_indexes_that_are_wrong(merged: Source, index: dict[str, Any], message: str) -> None:
+    (merged.path / "model.safetensors").unlink()
     cp.write_json(merged.path / "model.safetensors.index.json", index)
     refused(merged, message)
 

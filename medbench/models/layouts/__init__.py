@@ -37,10 +37,12 @@ def detect_layout(folder: Path) -> LayoutName:
     if config.get("model_type") == MODEL_TYPE:
         return "converted"
     # A folder whose configuration speaks of experts but whose files have none lost them: `merged` says so.
-    if {"expert_selection", "lora_alpha"} & config.keys():
-        return "merged"
+    return "merged" if authors.speaks_of_experts(config) or _has_experts(folder) else "plain"
+
+
+def _has_experts(folder: Path) -> bool:
     tensors = open_tensors(stem_files(folder, "model"), verify=False).tensors
-    return "merged" if any(authors.is_expert_name(name) for name in tensors) else "plain"
+    return any(authors.is_expert_name(name) for name in tensors)
 
 
 def is_of_authors(folder: Path) -> bool:
@@ -80,6 +82,8 @@ def open_checkpoint(
         raise ModelError(f"unknown layout {layout!r}", hint=f"auto, {', '.join(get_args(LayoutName))}")
     folder = resolve(path, revision)
     found = detect_layout(folder)
+    if (found, layout) == ("merged", "plain") and not _has_experts(folder):
+        found = "plain"  # whoever asks for it knows that the experts were lost
     if layout not in ("auto", found):
         raise ModelError(
             f"asked for layout {layout}, but this is {_EXPLAINED[found]}",

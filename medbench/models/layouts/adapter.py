@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,40 +16,17 @@ from medbench.errors import ModelError
 from medbench.models.config import MoLoRAConfig, architecture
 from medbench.models.folder import read_json
 from medbench.models.layouts import authors
-from medbench.models.layouts.checkpoint import Checkpoint, check_tied, molora_shapes
+from medbench.models.layouts.base_match import check_base
+from medbench.models.layouts.checkpoint import Checkpoint, molora_shapes
+from medbench.models.layouts.fitting import fitted
+from medbench.models.layouts.lora_config import check_lora, lora_targets
+from medbench.models.layouts.opening import open_model
 from medbench.models.skeleton import Skeleton
 from medbench.models.tensors import LazyTensor, compare, open_tensors, stem_files
 
 __all__ = ["EXPERTS_FILE", "read_adapter"]
 
 EXPERTS_FILE = "non_lora_trainables.bin"
-
-# The adapter's configuration was written from its base's: where these differ, it is another base.
-_SAME_IN_BASE = (
-    "model_type",
-    "hidden_size",
-    "intermediate_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "num_key_value_heads",
-    "vocab_size",
-    "hidden_act",
-    "rms_norm_eps",
-    "rope_theta",
-    "tie_word_embeddings",
-)
-
-# PEFT settings that change the arithmetic and that the authors never use.
-_PLAIN_LORA: dict[str, tuple[Any, ...]] = {
-    "peft_type": ("LORA", None),
-    "bias": ("none", None),
-    "use_dora": (False, None),
-    "rank_pattern": ({}, None),
-    "alpha_pattern": ({}, None),
-    "layers_to_transform": (None,),
-    "modules_to_save": (None, []),
-    "target_parameters": (None, []),
-}
 
 
 def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
@@ -64,15 +40,12 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
     config, lora = read_json(config_path), read_json(lora_path)
     base_config = read_json(base_folder / "config.json")
     molora = MoLoRAConfig.from_authors(config, lora, where=str(config_path), lora_where=str(lora_path))
-    _check_lora(lora, str(lora_path))
-    _check_base(config, base_config, str(folder), str(base_folder))
-    targets = _targets(lora, str(lora_path))
+    base = open_model(base_folder, base_config)
+    check_lora(lora, str(lora_path))
+    check_base(config, base_config, where=str(folder), base_where=str(base_folder))
+    targets = lora_targets(lora, str(lora_path))
 
-    base_files, lora_files = stem_files(base_folder, "model"), stem_files(folder, "adapter_model")
-    if not base_files:
-        raise ModelError(
-            "no model.safetensors or pytorch_model.bin in the base model", where=str(base_folder)
-        )
+    lora_files = stem_files(folder, "adapter_model")
     if targets and not lora_files:
         raise ModelError("no adapter_model.safetensors or adapter_model.bin", where=str(folder))
     experts_path = folder / EXPERTS_FILE
@@ -80,11 +53,7 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
         raise ModelError(
             f"no {EXPERTS_FILE}: the adapter lacks its experts", where=str(folder), hint="download it again"
         )
-    base, attention, mixture = (
-        open_tensors(base_files),
-        open_tensors(lora_files),
-        open_tensors([experts_path]),
-    )
+    attention, mixture = open_tensors(lora_files), open_tensors([experts_path])
     lora_tensors = {_lora_name(name): tensor for name, tensor in attention.tensors.items()}
     expert_tensors = _expert_names(mixture.tensors)
 
@@ -94,16 +63,14 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
                 "the base model has experts already", where=base.where, hint="give the plain base model"
             )
         shapes = molora_shapes(skeleton, molora, where=str(folder))
-        compare(base.tensors, skeleton.shapes, where=base.where, optional=skeleton.tied)
-        check_tied(base.tensors, skeleton.tied, where=base.where)
+        merged = fitted(base.tensors, skeleton, {}, where=base.where)
         compare(expert_tensors, authors.expected_shapes(skeleton, molora), where=mixture.where)
         linears = _target_linears(skeleton, targets, str(lora_path))
         lora_shapes = _lora_shapes(skeleton, linears, molora.rank)
         compare(lora_tensors, lora_shapes, where=attention.where if lora_files else str(folder))
-        merged = dict(base.tensors)
         for linear in linears:
             merged[f"{linear}.weight"] = _merged(
-                base.tensors[f"{linear}.weight"],
+                merged[f"{linear}.weight"],
                 lora_tensors[f"{linear}.lora_A.weight"],
                 lora_tensors[f"{linear}.lora_B.weight"],
                 molora.scaling,
@@ -112,39 +79,6 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
 
     files = (*base.files, *attention.files, *mixture.files)
     return Checkpoint("adapter", folder, architecture(base_config), molora, files, plan, base_folder)
-
-
-def _check_lora(lora: Mapping[str, Any], where: str) -> None:
-    for key, allowed in _PLAIN_LORA.items():
-        if lora.get(key) not in allowed:
-            raise ModelError(f"{key} is {lora[key]!r}, which medbench does not merge", where=where)
-    if lora.get("fan_in_fan_out"):
-        raise ModelError(
-            "fan_in_fan_out is true, which suits only layers that store their weight transposed",
-            where=where,
-            hint='the bases of MoLoRA checkpoints do not; set "fan_in_fan_out": false',
-        )
-
-
-def _check_base(config: Mapping[str, Any], base: Mapping[str, Any], where: str, base_where: str) -> None:
-    differing = [
-        f"{key} {config[key]!r} against {base[key]!r}"
-        for key in _SAME_IN_BASE
-        if key in config and key in base and config[key] != base[key]
-    ]
-    if differing:
-        raise ModelError(
-            f"the adapter was not trained on this base model: {', '.join(differing)}",
-            where=f"{where} on {base_where}",
-            hint="give the base model that the adapter's description names",
-        )
-
-
-def _targets(lora: Mapping[str, Any], where: str) -> tuple[str, ...]:
-    targets = lora.get("target_modules")
-    if not isinstance(targets, list) or not all(isinstance(name, str) for name in targets):
-        raise ModelError(f"target_modules is {targets!r}, expected a list of names", where=where)
-    return tuple(sorted(set(targets)))
 
 
 def _target_linears(skeleton: Skeleton, targets: tuple[str, ...], where: str) -> list[str]:

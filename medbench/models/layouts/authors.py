@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import torch
 
@@ -20,14 +21,25 @@ from medbench.models.layouts.checkpoint import Linears
 from medbench.models.skeleton import Skeleton
 from medbench.models.tensors import LazyTensor
 
-__all__ = ["expected_shapes", "is_expert_name", "stack"]
+__all__ = ["expected_shapes", "is_expert_name", "rank_of", "speaks_of_experts", "stack"]
 
+_LORA_A = re.compile(r"\.experts\.\d+\.lora_A_\d+\.weight$")
 _EXPERT = re.compile(r"\.(?:switch\.(?:weight|bias)|experts\.\d+\.lora_[AB]_\d+\.weight)$")
 
 
 def is_expert_name(name: str) -> bool:
     """Whether a tensor's name is one of a mixture's."""
     return _EXPERT.search(name) is not None
+
+
+def speaks_of_experts(config: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` was written for a merged checkpoint."""
+    return bool({"expert_selection", "lora_alpha"} & config.keys())
+
+
+def rank_of(tensors: Mapping[str, LazyTensor]) -> int | None:
+    """Return the rank of a mixture's experts by their shapes, ``None`` without any."""
+    return next((tensor.shape[0] for name, tensor in tensors.items() if _LORA_A.search(name)), None)
 
 
 def expected_shapes(skeleton: Skeleton, config: MoLoRAConfig) -> dict[str, tuple[int, ...]]:

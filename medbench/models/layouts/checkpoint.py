@@ -10,19 +10,17 @@ Canonical names are those of the base architecture, plus for each MLP linear::
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
-
-from torch import Tensor
 
 from medbench.errors import ModelError
 from medbench.models.config import MoLoRAConfig
 from medbench.models.skeleton import Skeleton
 from medbench.models.tensors import LazyTensor
 
-__all__ = ["Checkpoint", "LayoutName", "Linears", "check_tied", "molora_shapes"]
+__all__ = ["Checkpoint", "LayoutName", "Linears", "molora_shapes"]
 
 LayoutName = Literal["adapter", "merged", "converted", "plain"]
 
@@ -97,25 +95,3 @@ def molora_shapes(skeleton: Skeleton, config: MoLoRAConfig, *, where: str) -> di
             shapes[names.router] = (config.num_experts, in_features)
             shapes[names.router_bias] = (config.num_experts,)
     return shapes
-
-
-def check_tied(tensors: Mapping[str, LazyTensor], tied: Mapping[str, str], *, where: str) -> None:
-    """Demand that a tensor which the configuration ties to another equals it, where both are there.
-
-    Raises:
-        ModelError: They differ.
-    """
-    for name, source in tied.items():
-        if name not in tensors or source not in tensors:
-            continue
-        first, second = tensors[name].read(), tensors[source].read()
-        if not _equal(first, second):
-            raise ModelError(
-                f"the configuration ties {name} to {source}, but the files have different tensors for them",
-                where=where,
-                hint='if they are meant to differ, set "tie_word_embeddings": false',
-            )
-
-
-def _equal(first: Tensor, second: Tensor) -> bool:
-    return first.shape == second.shape and bool((first == second).all())

@@ -23,9 +23,10 @@ from torch import Tensor
 from medbench.errors import ModelError
 from medbench.models.config import MoLoRAConfig
 from medbench.models.folder import read_json
-from medbench.models.layouts.checkpoint import Checkpoint, check_tied, molora_shapes
+from medbench.models.layouts.checkpoint import Checkpoint, molora_shapes
+from medbench.models.layouts.fitting import fitted
 from medbench.models.skeleton import Skeleton
-from medbench.models.tensors import LazyTensor, compare, open_tensors, stem_files
+from medbench.models.tensors import LazyTensor, open_tensors, stem_files
 
 __all__ = [
     "CHECKSUMS",
@@ -98,14 +99,12 @@ def read_converted(folder: Path) -> Checkpoint:
     checksums = _checksums(opened.metadata, opened.where)
 
     def plan(skeleton: Skeleton) -> dict[str, LazyTensor]:
-        expected = skeleton.shapes | molora_shapes(skeleton, molora, where=str(folder))
-        compare(opened.tensors, expected, where=opened.where, optional=skeleton.tied)
         verified = {
             name: _verified(name, tensor, checksums.get(name), opened.where)
             for name, tensor in opened.tensors.items()
         }
-        check_tied(verified, skeleton.tied, where=opened.where)
-        return verified
+        experts = molora_shapes(skeleton, molora, where=str(folder))
+        return fitted(verified, skeleton, experts, where=opened.where)
 
     return Checkpoint("converted", folder, dict(base_config), molora, opened.files, plan)
 

@@ -11,9 +11,11 @@ from medbench.errors import ModelError
 from medbench.models.config import MoLoRAConfig, architecture
 from medbench.models.folder import read_json
 from medbench.models.layouts import authors
-from medbench.models.layouts.checkpoint import Checkpoint, check_tied, molora_shapes
+from medbench.models.layouts.checkpoint import Checkpoint, molora_shapes
+from medbench.models.layouts.fitting import fitted
+from medbench.models.layouts.opening import open_model
 from medbench.models.skeleton import Skeleton
-from medbench.models.tensors import LazyTensor, compare, open_tensors, stem_files
+from medbench.models.tensors import LazyTensor
 
 __all__ = ["read_merged"]
 
@@ -26,18 +28,23 @@ def read_merged(folder: Path) -> Checkpoint:
     """
     config_path = folder / "config.json"
     config = read_json(config_path)
-    molora = MoLoRAConfig.from_authors(config, config, where=str(config_path), lora_where=str(config_path))
-    files = stem_files(folder, "model")
-    if not files:
-        raise ModelError("no model.safetensors or pytorch_model.bin", where=str(folder))
-    opened = open_tensors(files)
+    opened = open_model(folder, config)
+    if not any(authors.is_expert_name(name) for name in opened.tensors):
+        raise ModelError(
+            "the configuration speaks of experts, but the files have none: they were lost when it was saved",
+            where=opened.where,
+            hint="layout plain evaluates what is left",
+        )
+    # Tools that save a configuration anew drop keys that they do not know; the files show the rank.
+    keys = config if config.get("r") is not None else {**config, "r": authors.rank_of(opened.tensors)}
+    molora = MoLoRAConfig.from_authors(config, keys, where=str(config_path), lora_where=str(config_path))
 
     def plan(skeleton: Skeleton) -> dict[str, LazyTensor]:
         shapes = molora_shapes(skeleton, molora, where=str(folder))
-        expected = skeleton.shapes | authors.expected_shapes(skeleton, molora)
-        compare(opened.tensors, expected, where=opened.where, optional=skeleton.tied)
-        check_tied(opened.tensors, skeleton.tied, where=opened.where)
-        plain = {name: tensor for name, tensor in opened.tensors.items() if name in skeleton.shapes}
-        return plain | authors.stack(opened.tensors, shapes, skeleton, molora)
+        found = fitted(
+            opened.tensors, skeleton, authors.expected_shapes(skeleton, molora), where=opened.where
+        )
+        plain = {name: tensor for name, tensor in found.items() if name in skeleton.shapes}
+        return plain | authors.stack(found, shapes, skeleton, molora)
 
     return Checkpoint("merged", folder, architecture(config), molora, opened.files, plan)

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from medbench.errors import ModelError
+from medbench.models.config import architecture
 from medbench.models.folder import read_json
-from medbench.models.layouts.checkpoint import Checkpoint, check_tied
+from medbench.models.layouts import authors
+from medbench.models.layouts.checkpoint import Checkpoint
+from medbench.models.layouts.fitting import fitted
+from medbench.models.layouts.foreign import fitted_by_transformers
+from medbench.models.layouts.opening import open_model
 from medbench.models.skeleton import Skeleton
-from medbench.models.tensors import LazyTensor, compare, open_tensors, stem_files
+from medbench.models.tensors import LazyTensor
 
 __all__ = ["read_plain"]
 
@@ -20,17 +24,13 @@ def read_plain(folder: Path) -> Checkpoint:
         ModelError: A file is missing or damaged.
     """
     config = read_json(folder / "config.json")
-    files = stem_files(folder, "model")
-    if not files:
-        raise ModelError("no model.safetensors or pytorch_model.bin", where=str(folder))
-    opened = open_tensors(files)
+    opened = open_model(folder, config)
+    if authors.speaks_of_experts(config):  # of experts that the folder has lost
+        config = architecture(config)
 
     def plan(skeleton: Skeleton) -> dict[str, LazyTensor]:
-        if not skeleton.mlp:
-            # Only transformers knows how such an architecture's names on disk become its parameters.
-            return dict(opened.tensors)
-        compare(opened.tensors, skeleton.shapes, where=opened.where, optional=skeleton.tied)
-        check_tied(opened.tensors, skeleton.tied, where=opened.where)
-        return dict(opened.tensors)
+        if skeleton.converts:
+            return fitted_by_transformers(opened.tensors, skeleton, where=opened.where)
+        return fitted(opened.tensors, skeleton, {}, where=opened.where)
 
     return Checkpoint("plain", folder, config, None, opened.files, plan)
