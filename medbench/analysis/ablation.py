@@ -7,6 +7,7 @@ is 0.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,7 @@ from medbench.errors import AnalysisError, RunError
 from medbench.runs.ablation import INTACT
 from medbench.runs.files import read_json
 from medbench.statistics import document_scores, holm, paired, sufficient
+from medbench.statistics.intervals import agreeing_interval, alike
 from medbench.statistics.resampling import bootstrap_totals
 
 __all__ = [
@@ -197,9 +199,7 @@ def ablation_contrasts(
             inside = kind == name
             own = _means(change[inside], cluster[inside], seed, draws)
             rest = _means(change[~inside], cluster[~inside], seed + 1, draws)
-            low, high = (
-                np.nanquantile(own[1:] - rest[1:], [0.025, 0.975]) if (~inside).any() else [np.nan] * 2
-            )
+            low, high = _limits(own, rest, np.unique(cluster[inside]).size, np.unique(cluster[~inside]).size)
             rows.append(
                 {
                     "variant": variant,
@@ -228,6 +228,32 @@ def _values(frame: pd.DataFrame) -> NDArray[Any]:
 def _same_documents(intact: pd.DataFrame, side: pd.DataFrame, where: str) -> None:
     if not intact["document"].equals(side["document"]):
         raise AnalysisError("a variant has other documents than the intact model", where=where)
+
+
+def _limits(
+    own: NDArray[np.float64], rest: NDArray[np.float64], mine: int, others: int
+) -> tuple[float, float]:
+    """95% limits of a contrast.
+
+    Args:
+        own: Mean change of a kind and its resampled means, as :func:`_means` gives them.
+        rest: Those of all other documents.
+        mine: Clusters of the kind.
+        others: Other clusters.
+    """
+    if not others:
+        return math.nan, math.nan
+    low, high = np.nanquantile(own[1:] - rest[1:], [0.025, 0.975])
+    if not alike(low, high):
+        return float(low), float(high)
+    # No document changed, or all by the same: what the number of documents allows, added in squares.
+    sides = [agreeing_interval(side[0], n, (-1.0, 1.0)) for side, n in ((own, mine), (rest, others))]
+    below, above = (
+        math.hypot(own[0] - sides[0][0], sides[1][1] - rest[0]),
+        math.hypot(sides[0][1] - own[0], rest[0] - sides[1][0]),
+    )
+    contrast = float(own[0] - rest[0])
+    return contrast - below, contrast + above
 
 
 def _means(change: NDArray[np.float64], cluster: NDArray[Any], seed: int, draws: int) -> NDArray[np.float64]:

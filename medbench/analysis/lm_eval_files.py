@@ -20,7 +20,9 @@ from scipy import special
 
 from medbench.analysis.runs import Problem, Run
 from medbench.runs.values import column_of
+from medbench.statistics import wilson_interval
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
+from medbench.statistics.intervals import agreeing_interval
 from medbench.statistics.sufficient import AGGREGATIONS
 
 __all__ = ["lm_eval_runs"]
@@ -86,6 +88,8 @@ _SCORES = pa.schema(
         "members": pa.list_(_TEXT),
     }
 )
+# How far a number of right answers may lie from a whole one for rounding.
+_WHOLE = 1e-6
 _FUNCTION = re.compile(r"\s*def (\w+)\(")
 _USUAL_METRICS = ("acc", "exact_match", "f1", "acc_norm")
 
@@ -187,21 +191,18 @@ class HarnessTables:
         values = content["results"].get(task) or content["groups"][task]
         error = values.get(f"{metric}_stderr,{chain}")
         n = (content.get("n-samples") or {}).get(task, {}).get("effective") or values.get("sample_len") or 0
-        reach = math.nan
-        if isinstance(error, Real) and n > 1:
-            reach = float(error) * float(special.stdtrit(n - 1, 0.975))
+        low, high, method = _limits(value, float(error) if isinstance(error, Real) else math.nan, n)
         config = (content.get("configs") or {}).get(task) or {}
         metadata = config.get("metadata") or {}
-        known = not math.isnan(reach)
         return {
             "task": task,
             "kind": "group" if group else "task",
             "metric": metric,
             "main": main,
             "value": value,
-            "low": value - reach if known else None,
-            "high": value + reach if known else None,
-            "interval": "t" if known else "none",
+            "low": None if math.isnan(low) else low,
+            "high": None if math.isnan(high) else high,
+            "interval": method,
             "n": n,
             "aggregation": _aggregation(config, metric),
             "higher_is_better": (content.get("higher_is_better") or {}).get(task, {}).get(metric),
@@ -215,6 +216,32 @@ class HarnessTables:
             "data_source": None,
             "members": (content.get("group_subtasks") or {}).get(task) if group else None,
         }
+
+
+def _limits(value: float, error: float, n: int) -> tuple[float, float, str]:
+    """Limits of a score from its standard error, by the methods that medbench's own runs take.
+
+    Args:
+        value: The score.
+        error: Its standard error, as lm-eval wrote it; NaN for none.
+        n: Documents.
+
+    Returns:
+        Lower and upper limit, NaN where there are none, and the method.
+    """
+    if math.isnan(error) or n < 2:
+        return math.nan, math.nan, "none"
+    share = 0 <= value <= 1
+    right = value * n
+    if share and abs(right - round(right)) < _WHOLE:
+        # Right and wrong answers have this very error; hardly anything else does.
+        binomial = math.sqrt(value * (1 - value) / (n - 1))
+        if math.isclose(error, binomial, rel_tol=_WHOLE, abs_tol=1e-12):
+            return *wilson_interval(round(right), n), "wilson"
+    if error == 0:
+        return agreeing_interval(value, n, (0.0, 1.0) if share else None)
+    reach = error * float(special.stdtrit(n - 1, 0.975))
+    return value - reach, value + reach, "t"
 
 
 def _samples_table(task: str, path: Path, main: str | None, config: Mapping[str, Any]) -> pa.Table:

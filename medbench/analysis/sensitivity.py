@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -19,11 +19,14 @@ from medbench.statistics import mcnemar_exact
 __all__ = ["protocol_agreement", "sensitivity"]
 
 # Settings that change how a model is asked, not who is asked.
-_SETTINGS = ("seed", "num_fewshot", "shuffle_options", "circular", "chat_template", "system_prompt", "limit")
+_SETTINGS = ("seed", "num_fewshot", "shuffle_options", "circular", "chat_template", "system_prompt")
 
 
 def sensitivity(runs: Runs) -> pd.DataFrame:
     """How far the scores of a model move from run to run.
+
+    Runs that were asked other documents, by their limit or source, are no repetitions and have rows of their
+    own.
 
     Returns:
         A row per model and task that several of its runs share: ``runs`` (how many), ``mean``, ``deviation``
@@ -38,11 +41,8 @@ def sensitivity(runs: Runs) -> pd.DataFrame:
         scores = {run.run: main_scores(run) for run in mine}
         values_of = {run.run: _values(run) for run in mine}
         tasks = dict.fromkeys(task for table in scores.values() for task in table.index)
-        for task in tasks:
-            having = [run for run in mine if task in scores[run.run].index]
+        for task, having in _repeated(mine, scores, tasks):
             values = np.array([scores[run.run].at[task, "value"] for run in having], dtype=np.float64)
-            if len(having) < 2:
-                continue
             rows.append(
                 {
                     "model": model,
@@ -58,6 +58,21 @@ def sensitivity(runs: Runs) -> pd.DataFrame:
             )
     names = ["model", "task", "runs", "mean", "deviation", "lowest", "highest", "flips", "varied"]
     return pd.DataFrame(rows, columns=names)
+
+
+def _repeated(
+    runs: Sequence[Run], scores: Mapping[str, pd.DataFrame], tasks: Iterable[str]
+) -> Iterator[tuple[str, list[Run]]]:
+    """For each task the runs that answered as many documents from the same source under the same limit."""
+    for task in tasks:
+        alike: dict[tuple[str, ...], list[Run]] = {}
+        for run in runs:
+            if task in scores[run.run].index:
+                row = scores[run.run].loc[task]
+                limit = (run.manifest.get("settings") or {}).get("limit")
+                key = tuple(str(part) for part in (limit, row.get("data_source"), row["questions"]))
+                alike.setdefault(key, []).append(run)
+        yield from ((task, members) for members in alike.values() if len(members) > 1)
 
 
 def protocol_agreement(runs: Runs) -> pd.DataFrame:

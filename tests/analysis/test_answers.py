@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -86,6 +87,28 @@ def test_sensitivity(tmp_path: Path) -> None:
     assert 0.2 < frame["t"]["flips"] < 0.8
     assert frame["same"]["flips"] == 0
     assert frame["t"]["varied"] == "seed: 0, 1, 2"
+
+
+@pytest.mark.parametrize(
+    ("task", "settings"),
+    [
+        (FakeTask("t", n=2), {"limit": 2}),
+        (FakeTask("t", n=40, data_source="samples"), {}),
+        (FakeTask("t", n=12, data_source="samples"), {}),
+        (FakeTask("t", n=30), {}),
+        (FakeTask("t", n=40), {"limit": 40}),
+    ],
+)
+def test_runs_of_other_documents_are_no_repetitions(
+    tmp_path: Path, task: FakeTask, settings: dict[str, Any]
+) -> None:
+    for number in range(2):
+        write_run(tmp_path, "m", [FakeTask("t", skill=0.9)], run=f"full{number}", seed=number)
+    before = sensitivity(load_runs(tmp_path))
+    write_run(tmp_path, "m", [task], run="other", manifest={"settings": settings})
+    pd.testing.assert_frame_equal(sensitivity(load_runs(tmp_path)), before)
+    write_run(tmp_path, "m", [task], run="again", seed=5, manifest={"settings": settings})
+    assert sensitivity(load_runs(tmp_path))["runs"].tolist() == [2, 2]
 
 
 def test_a_single_run_has_no_sensitivity(runs: Runs) -> None:

@@ -5,12 +5,16 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
 from medbench.analysis import Runs, load_runs
+from medbench.analysis.runs import single_run
 from medbench.errors import AnalysisError
+from medbench.statistics import interval
 from tests.analysis.factory import FakeTask, write_run
 
 
@@ -184,3 +188,101 @@ def test_lm_eval_results_load_beside_our_own(tmp_path: Path) -> None:
 def test_the_harness_folder_inside_a_run_is_not_a_run_of_its_own(tmp_path: Path) -> None:
     _write_harness_run(write_run(tmp_path, "ours", [FakeTask("arc")]) / "lm_eval")
     assert len(load_runs(tmp_path)) == 1
+
+
+def _harness_row(tmp_path: Path, value: float, error: object, n: int) -> dict[Any, Any]:
+    results = {"t": {"m,none": value, "m_stderr,none": error, "sample_len": n}}
+    (tmp_path / "results_x.json").write_text(json.dumps({"results": results}), encoding="utf-8")
+    return load_runs(tmp_path).scores().to_dict("records")[0]
+
+
+@pytest.mark.parametrize(
+    ("right", "n"), [(0, 5), (5, 5), (1, 5), (3, 7), (0, 2), (2, 2), (50, 100), (999, 1000), (1, 3)]
+)
+def test_right_and_wrong_answers_of_lm_eval_have_the_interval_of_our_own(
+    tmp_path: Path, right: int, n: int
+) -> None:
+    answers = [1.0] * right + [0.0] * (n - right)
+    expected = interval(answers)
+    error = float(np.std(answers, ddof=1) / np.sqrt(n))
+    row = _harness_row(tmp_path, float(np.mean(answers)), error, n)
+    assert row["interval"] == expected.method == "wilson"
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high))
+    assert row["high"] - row["low"] > 0.001
+
+
+@pytest.mark.parametrize(
+    "values", [[0.25, 0.5, 0.75, 0.1], [0.37] * 4, [12.0, 13.0, 9.0], [0.5, 0.5, 0.5], [7.5] * 6]
+)
+def test_other_means_of_lm_eval_have_the_interval_of_our_own(tmp_path: Path, values: list[float]) -> None:
+    expected = interval(values)
+    error = 0.0 if len(set(values)) == 1 else float(np.std(values, ddof=1) / np.sqrt(len(values)))
+    row = _harness_row(tmp_path, float(np.mean(values)), error, len(values))
+    assert row["interval"] == expected.method
+    assert (row["low"], row["high"]) == pytest.approx((expected.low, expected.high), nan_ok=True)
+
+
+@pytest.mark.parametrize(("value", "error", "n"), [(0.5, "N/A", 9), (1.0, 0.0, 1), (0.5, None, 9)])
+def test_scores_of_lm_eval_without_an_error_have_no_interval(
+    tmp_path: Path, value: float, error: object, n: int
+) -> None:
+    row = _harness_row(tmp_path, value, error, n)
+    assert row["interval"] == "none"
+    assert np.isnan(row["low"])
+    assert np.isnan(row["high"])
+
+
+@pytest.mark.parametrize("read", ["samples", "routing"])
+@pytest.mark.parametrize(
+    ("names", "hint"),
+    [
+        (["cmexm"], "did you mean cmexam"),
+        (["cmexam", "zzz"], "there are suite, cmexam"),
+        (["Suite"], "did you mean suite"),
+        ([""], "leave the choice"),
+        ([], "leave the choice"),
+    ],
+)
+def test_unknown_tasks_are_errors_and_never_no_rows(
+    runs: Runs, read: str, names: list[str], hint: str
+) -> None:
+    with pytest.raises(AnalysisError, match=hint):
+        getattr(runs, read)(tasks=names)
+
+
+@pytest.mark.parametrize(
+    ("names", "tasks"),
+    [
+        (["cmexam"], {"cmexam"}),
+        (["suite"], {"cmexam", "medqa_us", "cmeee_v2", "kuake_ir"}),
+        (["suite", "cmexam"], {"cmexam", "medqa_us", "cmeee_v2", "kuake_ir"}),
+        (["kuake_ir", "cmexam"], {"cmexam", "kuake_ir"}),
+    ],
+)
+def test_a_group_stands_for_its_tasks(runs: Runs, names: list[str], tasks: set[str]) -> None:
+    samples, routing = runs.samples(tasks=names), runs.routing(tasks=names)
+    assert set(samples["task"].astype(str)) == set(routing["task"].astype(str)) == tasks
+    everything = runs.samples()
+    assert len(samples) == everything["task"].astype(str).isin(tasks).sum()
+
+
+@pytest.mark.parametrize(
+    ("which", "hint"),
+    [
+        ({"model": "stong"}, "did you mean strong"),
+        ({"model": "zzz"}, "there are middling, strong, weak"),
+        ({"run": "20260101-000000-012345678x"}, "did you mean 20260101-000000-0123456789"),
+        ({"model": "strong", "run": "zzz"}, "there are 20260101"),
+        ({"model": "zzz", "run": "20260101-000000-0123456789"}, "there are middling"),
+    ],
+)
+def test_unknown_models_and_runs_are_errors(runs: Runs, which: dict[str, str], hint: str) -> None:
+    with pytest.raises(AnalysisError, match=hint):
+        runs.select(**which)
+
+
+def test_one_run_is_told_from_several(runs: Runs) -> None:
+    one = runs.select(model="strong")
+    assert single_run(one) is one.runs[0] is single_run(one.runs[0])
+    with pytest.raises(AnalysisError, match="3 runs were given where one is meant"):
+        single_run(runs)

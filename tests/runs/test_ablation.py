@@ -145,6 +145,22 @@ def test_contrasts_of_known_changes() -> None:
     assert (row["low"], row["high"]) == pytest.approx((-0.3 - reach, -0.3 + reach), abs=0.03)
 
 
+@pytest.mark.parametrize(("changed", "contrast"), [([1.0] * 80, 0.0), ([0.0] * 30 + [1.0] * 50, -1.0)])
+def test_kinds_that_change_alike_leave_their_contrast_uncertain(
+    changed: list[float], contrast: float
+) -> None:
+    kind = ["zh-exam"] * 30 + ["en-exam"] * 50
+    row = ablation_contrasts(_frame([1.0] * 80, changed, kind)).set_index("kind").to_dict("index")["zh-exam"]
+    assert row["contrast"] == contrast
+    # At most these shares of either kind may change otherwise, each by 1 (unchanged) or 2 (all lost).
+    mine, others = (1 - 0.025 ** (1 / n) for n in (30, 50))
+    if contrast == 0:
+        reach = np.hypot(mine, others)
+        assert (row["low"], row["high"]) == pytest.approx((-reach, reach))
+    else:
+        assert (row["low"], row["high"]) == pytest.approx((-1 - others, -1 + np.hypot(2 * mine, others)))
+
+
 def test_effects_of_known_changes() -> None:
     kind = ["zh-exam"] * 20
     effects = ablation_effects(_frame([1.0] * 15 + [0.0] * 5, [0.0] * 6 + [1.0] * 14, kind))
