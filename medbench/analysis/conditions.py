@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -20,8 +21,11 @@ ASKED = ("chat_template", "num_fewshot", "limit", "sources", "shuffle_options", 
 #: that differ here are kept apart; two models may differ.
 COMPUTED = (
     *("system_prompt", "thinking", "close_thinking", "max_gen_toks"),
-    *("dtype", "quantization", "engine"),
+    *("dtype", "quantization", "engine", "others"),
 )
+
+# Settings that say where and how fast a run was made and what it recorded, not what came out.
+_ELSEWHERE = ("data_dir", "data_source", "routing", "max_batch_tokens", "device", "deterministic")
 
 _T = TypeVar("_T")
 
@@ -48,6 +52,8 @@ class Conditions:
         circular: Whether exam questions were asked in every rotation of their options.
         seed: Seed of the few-shot examples; ``None`` where there are none, for then it changes nothing.
         engine: What computed the answers.
+        others: Settings that are none of these, as ``name value``, where there is a value: whatever a later
+            version adds keeps runs apart until it is known not to matter.
     """
 
     chat_template: bool | None = None
@@ -64,6 +70,7 @@ class Conditions:
     thinking: str | None = None
     close_thinking: bool = False
     max_gen_toks: int | None = None
+    others: tuple[str, ...] = ()
 
     @classmethod
     def of(cls, run: Run) -> Conditions:
@@ -90,6 +97,7 @@ class Conditions:
             thinking=thinking if thinking in ("on", "off") else None,
             close_thinking=bool(settings.get("close_thinking")),
             max_gen_toks=_whole(settings.get("max_gen_toks")),
+            others=_others(settings),
             engine=engine if isinstance(engine, str) else _NATIVE if run.format == "medbench" else None,
         )
 
@@ -100,6 +108,7 @@ class Conditions:
         names += [name for name in ("thinking", "max_gen_toks") if getattr(self, name) is not None]
         names += [name for name in ("close_thinking", "circular") if getattr(self, name)]
         names += ["seed"] if self.seed is not None and self.num_fewshot != 0 else []
+        names += ["others"] if self.others else []
         return " · ".join(self.words(names))
 
     def words(self, names: Collection[str]) -> list[str]:
@@ -172,6 +181,7 @@ _WORDS: Mapping[str, Callable[[Any], str]] = {
     "circular": lambda on: "circular" if on else "not circular",
     "seed": lambda seed: "" if seed is None else f"seed {seed}",
     "engine": lambda name: f"engine {name}" if name else "",
+    "others": lambda texts: ", ".join(texts) or "nothing else set",
     "thinking": lambda mode: f"thinking {mode}" if mode else "thinking as the template has it",
     "close_thinking": lambda on: "unfinished thinking closed" if on else "unfinished thinking left open",
     "max_gen_toks": lambda n: "tokens as the tasks say" if n is None else f"at most {n} new tokens",
@@ -210,3 +220,13 @@ def _fewshot(asked: Any, tasks: pd.DataFrame) -> int | None:
 def _sources(tasks: pd.DataFrame) -> tuple[str, ...]:
     names = set(tasks["data_source"].dropna()) if "data_source" in tasks else set()
     return tuple(sorted(map(str, names)))
+
+
+def _others(settings: Mapping[str, Any]) -> tuple[str, ...]:
+    known = {*ASKED, *COMPUTED, *_ELSEWHERE}
+    # What is off or empty is as good as not said, as by versions that did not know it.
+    set_ = {name: value for name, value in settings.items() if name not in known and value not in _NOTHING}
+    return tuple(f"{name} {json.dumps(value, default=str)}" for name, value in sorted(set_.items()))
+
+
+_NOTHING: tuple[Any, ...] = (None, False, "", "none", "auto", [], {})

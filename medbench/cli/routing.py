@@ -58,8 +58,8 @@ def show(
     """Balance and decidedness of the routers, each figure beside its chance level."""
     from medbench.analysis.routing import router_summary
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.page import sampled_note
     from medbench.reports.results import routing_table
+    from medbench.reports.samples import samples_warning
 
     found = load(runs)
     summary = router_summary(routing_of(found, task), _columns(by))
@@ -73,7 +73,12 @@ def show(
 
         title = f"Routing of {', '.join(found.models)}"
         _draw(
-            routing_sections(found), title, html=html, png=png, svg=svg, sampled=sampled_note(found.scores())
+            routing_sections(found),
+            title,
+            html=html,
+            png=png,
+            svg=svg,
+            sampled=samples_warning(found.scores()),
         )
 
 
@@ -127,8 +132,8 @@ def compare(
 
     from medbench.analysis.routing import load_difference
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.page import sampled_note
     from medbench.reports.results import load_difference_table
+    from medbench.reports.samples import samples_warning
 
     one, other = (load([path]) for path in runs_among(runs, 2, 2))
     frame = load_difference(routing_of(one, task), routing_of(other, task), _columns(by))
@@ -143,7 +148,7 @@ def compare(
 
         scores = pd.concat([one.scores(), other.scores()])
         sections = [change_section(one, other)]
-        _draw(sections, "Routing compared", html=html, png=png, svg=svg, sampled=sampled_note(scores))
+        _draw(sections, "Routing compared", html=html, png=png, svg=svg, sampled=samples_warning(scores))
 
 
 def _draw(

@@ -7,7 +7,7 @@ import hashlib
 import logging
 import os
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -17,11 +17,13 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from medbench.analysis import Problem, Runs
-from medbench.analysis.systems import find_system
-from medbench.analysis.systems import systems as known_systems
+from medbench.analysis.speaking import speaking
+from medbench.analysis.systems import find_system, systems
+from medbench.analysis.task_scores import task_scores
 from medbench.errors import MedbenchError, ReportError
 from medbench.reports.routing_page import ROUTING_SECTIONS
-from medbench.reports.section import Section, system_names
+from medbench.reports.samples import samples_warning
+from medbench.reports.section import Section
 from medbench.reports.sections.anchors import published_values
 from medbench.reports.sections.answers import calibration_section, confusion_section, rates_section
 from medbench.reports.sections.differences import differences
@@ -30,7 +32,7 @@ from medbench.reports.sections.provenance import provenance
 from medbench.reports.sections.scores import bars, overview
 from medbench.version import __version__
 
-__all__ = ["render_report", "render_sections", "sampled_note", "write_page", "write_report"]
+__all__ = ["render_report", "render_sections", "write_page", "write_report"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -91,21 +93,22 @@ def render_report(runs: Runs, *, title: str | None = None, baseline: str | None 
     Raises:
         AnalysisError: There is no such baseline.
     """
-    systems = system_names(runs)
-    scores = _with_systems(runs, systems)
     if baseline is not None:
-        find_system(known_systems(runs), baseline)
+        find_system(systems(runs), baseline)
+    # What looks at one run after the other looks at those that speak for a system.
+    shown = speaking(runs)
+    scores = task_scores(runs)
     problems = list(runs.problems)
     drawn = [
         part
-        for name, make in _sections(scores, baseline).items()
-        for part in _attempt(name, make, problems, runs, systems)
+        for name, make in _sections(runs, shown, scores, baseline).items()
+        for part in _attempt(name, make, problems, shown, shown.models)
     ]
     return _render(
         drawn,
         title=title or _title(runs),
         subtitle=_subtitle(runs, scores),
-        sampled=sampled_note(scores),
+        sampled=samples_warning(scores),
         problems=problems,
     )
 
@@ -219,31 +222,28 @@ def _render(
     )
 
 
-def _sections(scores: pd.DataFrame, baseline: str | None) -> dict[str, Maker]:
+def _sections(runs: Runs, shown: Runs, scores: pd.DataFrame, baseline: str | None) -> dict[str, Maker]:
     """What makes each part of the page from runs and their names, in order, by what a note calls it."""
 
-    def of_scores(make: Callable[[pd.DataFrame, list[str]], Section]) -> Maker:
-        return lambda _, names: make(scores[scores["system"].isin(names)], names)
+    def of_scores(make: Callable[[pd.DataFrame, list[str], Collection[str]], Section]) -> Maker:
+        return lambda _, names: make(scores[scores["model"].isin(names)], names, runs.models)
+
+    def behind(some: Runs) -> Runs:
+        """What lies behind the runs that speak for systems, where all of them can be used."""
+        return runs if len(some) == len(shown) else some
 
     return {
         "the scores": of_scores(overview),
         "the bars": of_scores(bars),
-        "published values": lambda some, names: published_values(some, scores, names),
-        "the differences": lambda some, _: differences(some, baseline),
+        "published values": published_values,
+        "the differences": lambda some, _: differences(behind(some), some, baseline),
         "the rates of answers": rates_section,
         "calibration": calibration_section,
         "confusions": confusion_section,
         "the documents": documents,
         **ROUTING_SECTIONS,
-        "provenance": lambda some, names: provenance(some, scores[scores["system"].isin(names)], names),
+        "provenance": lambda some, _: provenance(behind(some)),
     }
-
-
-def _with_systems(runs: Runs, systems: list[str]) -> pd.DataFrame:
-    names = {(run.model, run.run): system for run, system in zip(runs, systems, strict=True)}
-    scores = runs.scores()
-    keys = zip(scores["model"].astype(str), scores["run"].astype(str), strict=True)
-    return scores.assign(system=[names[key] for key in keys])
 
 
 def _title(runs: Runs) -> str:
@@ -257,20 +257,6 @@ def _subtitle(runs: Runs, scores: pd.DataFrame) -> str:
     when = "" if not days else f" · {days[0]}" if len(days) == 1 else f" · {days[0]} to {days[-1]}"
     names = ", ".join(runs.models) if len(runs.models) > 1 else ""
     return f"{names}{' · ' if names else ''}{len(runs)} run{'s' * (len(runs) > 1)} · {tasks} tasks{when}"
-
-
-def sampled_note(scores: pd.DataFrame) -> str:
-    """Which scores come from bundled samples, as a warning; empty if none does."""
-    tasks = scores[scores["kind"] == "task"]
-    marked = tasks.loc[tasks["data_source"] == "samples", "task"].astype(str).unique()
-    if not len(marked):
-        return ""
-    if len(marked) == tasks["task"].nunique():
-        return (
-            "Every score here comes from the few hand-written documents that travel with the package. "
-            "They show that everything works, and say nothing about medicine."
-        )
-    return f"The tasks {', '.join(marked)} were run on the few hand-written documents of the package."
 
 
 def _source(name: str) -> str:

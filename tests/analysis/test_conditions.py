@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +11,7 @@ import pytest
 
 from medbench.analysis import load_runs
 from medbench.analysis.conditions import ASKED, COMPUTED, Conditions
+from medbench.runs.settings import RunSettings
 from tests.analysis.factory import FakeTask, write_run
 
 NEW: dict[str, Any] = {
@@ -104,6 +105,7 @@ BASE = Conditions(True, "", "float32", num_fewshot=0, sources=("folder",), engin
         ({"close_thinking": True}, "unfinished thinking left open against unfinished thinking closed"),
         ({"max_gen_toks": 9}, "tokens as the tasks say against at most 9 new tokens"),
         ({"engine": "reference"}, "engine native against engine reference"),
+        ({"others": ("tags 1",)}, "nothing else set against tags 1"),
     ],
 )
 def test_every_setting_that_changes_scores_keeps_runs_apart(change: dict[str, Any], text: str) -> None:
@@ -160,3 +162,30 @@ def test_the_line_says_how_a_model_reasons_where_it_was_said(tmp_path: Path) -> 
     said = {"thinking": "off", "close_thinking": True, "max_gen_toks": 4096}
     line = _of(tmp_path / "said", {"settings": NEW | said}).line()
     assert "thinking off · at most 4096 new tokens · unfinished thinking closed" in line
+
+
+def test_every_setting_of_a_run_is_a_condition_or_known_not_to_matter() -> None:
+    settings = {field.name for field in fields(RunSettings)}
+    conditions = {field.name for field in fields(Conditions)}
+    assert settings - conditions == {"data_dir", "data_source", "routing", "max_batch_tokens"}
+    assert conditions == {*ASKED, *COMPUTED}
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        ("greedy", 'new_setting "greedy"'),
+        (0.5, "new_setting 0.5"),
+        (["a"], 'new_setting ["a"]'),
+        (True, "new_setting true"),
+        (None, ""),
+        (False, ""),
+        ([], ""),
+        ("auto", ""),
+    ],
+)
+def test_a_setting_of_a_later_version_keeps_runs_apart(tmp_path: Path, value: Any, text: str) -> None:
+    plain = _of(tmp_path / "plain", {"settings": NEW})
+    later = _of(tmp_path / "later", {"settings": NEW | {"new_setting": value}})
+    assert later.differences(plain) == ([f"{text} against nothing else set"] if text else [])
+    assert later.line() == plain.line() + (f" · {text}" if text else "")

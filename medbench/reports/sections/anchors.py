@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
-
 from medbench.analysis import Runs
 from medbench.analysis.anchors import anchors_beside, read_anchors
 from medbench.analysis.conditions import Conditions
@@ -15,21 +13,21 @@ from medbench.reports.section import Section
 __all__ = ["published_values"]
 
 
-def published_values(runs: Runs, scores: pd.DataFrame, systems: Sequence[str]) -> Section | None:
+def published_values(runs: Runs, systems: Sequence[str]) -> Section | None:
     """What others published on the tasks of the page, and what differs; ``None`` where nobody did.
 
     Args:
         runs: The runs.
-        scores: ``runs.scores()`` with a column ``system``.
-        systems: Names of the systems.
+        systems: Their names.
     """
+    names = {(run.model, run.run): name for run, name in zip(runs, systems, strict=True)}
+    scores = runs.scores()
     # What the bundled samples give has nothing to do with a benchmark.
-    real = scores[(scores["data_source"] != "samples") & scores["system"].isin(systems)]
+    real = scores[scores["data_source"] != "samples"]
     templates = {run.run: Conditions.of(run).chat_template for run in runs}
     frame = anchors_beside(real, read_anchors(), templates)
     if frame.empty:
         return None
-    names = real.drop_duplicates(["model", "run"]).set_index(["model", "run"])["system"]
     rows = [
         {
             "task": row["task"],

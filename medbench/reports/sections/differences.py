@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-from medbench.analysis import Runs, compare, systems
+from medbench.analysis import Runs, compare
 from medbench.errors import AnalysisError
+from medbench.reports.comparison import TESTS_NOTE, conditions_notes
 from medbench.reports.formats import (
     UNITS_NOTE,
     interval_text,
@@ -17,45 +18,48 @@ from medbench.reports.formats import (
     signed_text,
 )
 from medbench.reports.section import Section
+from medbench.reports.verdicts import verdict_summary
 
 __all__ = ["differences"]
 
-_LEAD = (
-    f"{UNITS_NOTE} Paired on the same documents. Bars are 95% intervals of the difference, of shares only; p "
-    "is adjusted over the tasks of a model (Holm), and so is the verdict. Detectable: the true difference "
-    "that this many documents would show with 80% power. Flips: documents gained and lost."
-)
 
-
-def differences(runs: Runs, baseline: str | None, *, draws: int = 2_000) -> Section | None:
-    """Paired comparison of all systems with one; ``None`` for a single system.
+def differences(runs: Runs, shown: Runs, baseline: str | None, *, draws: int = 2_000) -> Section | None:
+    """Paired comparison of all models with one; of a single model, of its conditions with the usual ones.
 
     Args:
         runs: The runs.
+        shown: Those that speak for a system, of :func:`medbench.analysis.speaking.speaking`.
         baseline: Model to compare with; the first one by default.
         draws: Draws of bootstrap and randomisation.
+
+    Returns:
+        The section; ``None`` for a single system.
     """
-    by = "model" if len(runs.models) == len(runs) else "run"
-    known_systems = systems(runs, by=by)
-    if len(known_systems) < 2:
+    if len(shown) < 2:
         return None
-    data: dict[str, Any] = {"error": "", "blocks": []}
-    base = baseline if baseline is not None else known_systems[0].name
+    compared = runs if len(runs.models) > 1 else shown
+    base = baseline if baseline is not None else shown.models[0]
+    data: dict[str, Any] = {"error": "", "blocks": [], "notes": []}
     try:
-        frame = compare(runs, base, by=by, draws=draws)
+        frame = compare(compared, base, draws=draws)
     except AnalysisError as error:
-        if baseline is not None and baseline not in [system.name for system in known_systems]:
-            raise
         data["error"] = str(error)
     else:
         # One scale for all bars, so that only shares can be drawn.
         shares = frame.loc[frame["unit"] == "share", ["low", "high"]]
         reach = max(0.01, float(shares.abs().max().max()))
         for model, rows in frame.groupby("model", sort=False):
-            shown = [_row(row, reach) for row in rows.to_dict("records")]
-            data["blocks"].append({"model": str(model), "rows": shown})
-        data |= {"baseline": base, "reach": percent_text(reach)}
-    return Section("differences", f"Differences from {base}", _LEAD, "differences.html.j2", data)
+            data["blocks"].append(
+                {
+                    "model": str(model),
+                    "baseline": str(rows["baseline"].iloc[0]),
+                    "summary": verdict_summary(rows),
+                    "rows": [_row(row, reach) for row in rows.to_dict("records")],
+                }
+            )
+        data |= {"reach": percent_text(reach), "notes": conditions_notes(frame)}
+    lead = f"{UNITS_NOTE} {TESTS_NOTE} Bars are the intervals, of shares only. Largest differences first."
+    return Section("differences", f"Differences from {base}", lead, "differences.html.j2", data)
 
 
 def _row(row: dict[Any, Any], reach: float) -> dict[str, Any]:
@@ -67,7 +71,6 @@ def _row(row: dict[Any, Any], reach: float) -> dict[str, Any]:
         "span": round(50 * (row["high"] - row["low"]) / reach, 2) if drawn else 0,
         "point": round(50 + 50 * row["difference"] / reach, 2) if drawn else 50,
     }
-    p = row["p_adjusted"] if known(row["p_adjusted"]) else row["p_value"]
     return {
         **place,
         "drawn": drawn,
@@ -77,8 +80,10 @@ def _row(row: dict[Any, Any], reach: float) -> dict[str, Any]:
         "difference": signed_text(row["difference"], unit),
         "sort": "" if refused else f"{row['difference']:.6f}",
         "interval": interval_text(row["low"], row["high"], unit),
-        "p": p_text(p),
-        "p_sort": f"{p:.6f}" if known(p) else "",
+        "p": p_text(row["p_value"]),
+        "p_sort": f"{row['p_value']:.6f}" if known(row["p_value"]) else "",
+        "adjusted": p_text(row["p_adjusted"]),
+        "adjusted_sort": f"{row['p_adjusted']:.6f}" if known(row["p_adjusted"]) else "",
         "test": str(row["test"]),
         "flips": f"+{row['wins']} −{row['losses']}",
         "detectable": score_text(row["detectable"], unit),

@@ -5,45 +5,53 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import pandas as pd
-
-from medbench.analysis import Run, Runs
-from medbench.reports.section import Section
+from medbench.analysis import Conditions, Run, Runs, systems
+from medbench.analysis.systems import main_scores
+from medbench.reports.section import Section, system_names
 
 __all__ = ["provenance"]
 
 _TASK_COLUMNS = ("task", "version", "protocol", "num_fewshot", "dataset", "data_source", "filter", "n")
 
 
-def provenance(runs: Runs, scores: pd.DataFrame, systems: list[str]) -> Section:
-    """Versions, fingerprints and data sources of every run."""
-    tasks = scores[(scores["kind"] == "task") & scores["main"].fillna(False).astype(bool)]
-    by_system = dict(zip(systems, runs, strict=True))
-    rows = tasks[["system", *_TASK_COLUMNS]].sort_values(["task", "system"], kind="stable")
+def provenance(runs: Runs) -> Section:
+    """Conditions, versions, fingerprints and data sources of every run, and what it answers for."""
+    names = system_names(runs)
+    answers: dict[str, dict[str, int]] = {name: {} for name in names}
+    for system in systems(runs):
+        for run in system.runs.values():
+            told = answers[names[runs.runs.index(run)]]
+            told[system.name] = told.get(system.name, 0) + 1
+    rows = []
+    for run, name in zip(runs, names, strict=True):
+        scores = main_scores(run)
+        tasks = scores[scores["kind"] == "task"].reindex(columns=list(_TASK_COLUMNS))
+        for row in tasks.itertuples(index=False, name=None):
+            rows.append([name, *map(_plain, row), *_data(run, row[4])])
     return Section(
         id="provenance",
         title="Provenance",
         lead="Everything needed to tell whether two scores may be compared, and to run them again.",
         template="provenance.html.j2",
         data={
-            "runs": [_card(run, system) for run, system in zip(runs, systems, strict=True)],
-            "task_columns": ["system", *_TASK_COLUMNS, "data fingerprint", "revision"],
-            "task_rows": [
-                [*map(_plain, row), *_data(by_system[row[0]], row[5])]
-                for row in rows.itertuples(index=False, name=None)
-            ],
+            "runs": [_card(run, name, answers[name]) for run, name in zip(runs, names, strict=True)],
+            "task_columns": ["run", *_TASK_COLUMNS, "data fingerprint", "revision"],
+            "task_rows": sorted(rows, key=lambda row: (row[1], row[0])),
         },
     )
 
 
-def _card(run: Run, system: str) -> dict[str, Any]:
+def _card(run: Run, name: str, answers: dict[str, int]) -> dict[str, Any]:
     manifest = run.manifest
     attempts = manifest.get("attempts") or [{}]
     environment = attempts[-1].get("environment") or {}
     packages = environment.get("packages") or {}
     definition = manifest.get("model_definition") or {}
+    told = [f"{system} ({count} task{'s' * (count != 1)})" for system, count in answers.items()]
     facts = {
         "run": run.run,
+        "answers for": ", ".join(told) or "nothing: newer or larger runs under the same conditions do",
+        "conditions": Conditions.of(run).line(),
         "status": manifest.get("status"),
         "started": manifest.get("started"),
         "seconds": manifest.get("seconds"),
@@ -62,7 +70,7 @@ def _card(run: Run, system: str) -> dict[str, Any]:
         "failures": manifest.get("failures"),
     }
     return {
-        "title": system,
+        "title": name,
         "subtitle": f"{run.format}, {manifest.get('status', 'unknown')}",
         "facts": [(name, _plain(value)) for name, value in facts.items() if value not in (None, "", {}, [])],
     }

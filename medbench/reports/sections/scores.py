@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -15,12 +15,14 @@ __all__ = ["bars", "overview"]
 
 
 class Cell(NamedTuple):
-    """A score in the table."""
+    """A score in the table; ``note`` says what it does not share with its row."""
 
     text: str
     interval: str
     sort: str
     title: str
+    note: str
+    sampled: bool
 
 
 class Bar(NamedTuple):
@@ -37,39 +39,43 @@ class Bar(NamedTuple):
 
 @dataclass(frozen=True)
 class Row:
-    """A task or group in all systems."""
+    """A task or group in all systems; ``n`` is empty where they answered different numbers of documents."""
 
     task: str
     metric: str
     language: str
     family: str
-    n: int
+    n: str
+    sort: int
     group: bool
-    sampled: bool
     cells: list[Cell]
     bars: list[Bar]
 
 
-def overview(scores: pd.DataFrame, systems: list[str]) -> Section:
+def overview(scores: pd.DataFrame, systems: list[str], usual: Collection[str]) -> Section:
     """The table of all scores.
 
     Args:
-        scores: ``runs.scores()`` with a column ``system``.
+        scores: What :func:`medbench.analysis.task_scores.task_scores` gave.
         systems: Names of the systems, in the order of the columns.
+        usual: Those of which a score that is not there is missed; others were asked what they were asked.
     """
+    first = scores.drop_duplicates("model").set_index("model")
+    settings = [(name, first.at[name, "conditions"]) for name in systems if name in first.index]
     return Section(
         id="overview",
         title="Scores",
         lead=f"Main metric of every task with its 95% interval. {UNITS_NOTE} Averages of groups stand on "
-        "top; one that lacks a task is missing rather than averaged over the rest. Click a heading to sort.",
+        "top; one that lacks a task is missing rather than averaged over the rest. Every column is one model "
+        "under one set of conditions. Click a heading to sort.",
         template="overview.html.j2",
-        data={"systems": systems, "rows": list(_rows(scores, systems))},
+        data={"systems": systems, "rows": list(_rows(scores, systems, usual)), "settings": settings},
     )
 
 
-def bars(scores: pd.DataFrame, systems: list[str]) -> Section:
+def bars(scores: pd.DataFrame, systems: list[str], usual: Collection[str]) -> Section:
     """The same scores as bars, all on one scale from 0 to 100."""
-    rows = [row for row in _rows(scores, systems) if any(bar.width is not None for bar in row.bars)]
+    rows = [row for row in _rows(scores, systems, usual) if any(bar.width is not None for bar in row.bars)]
     return Section(
         id="bars",
         title="By task",
@@ -80,42 +86,47 @@ def bars(scores: pd.DataFrame, systems: list[str]) -> Section:
     )
 
 
-def _rows(scores: pd.DataFrame, systems: list[str]) -> Iterator[Row]:
-    main = scores[scores["main"].fillna(False).astype(bool)]
-    grouped = main.groupby(["kind", "task", "metric"], sort=False, observed=True)
+def _rows(scores: pd.DataFrame, systems: list[str], usual: Collection[str]) -> Iterator[Row]:
     mixed = scores["data_source"].nunique(dropna=False) > 1
-    found = []
-    for (kind, task, metric), rows in grouped:
-        by_system = {row["system"]: row for row in rows.to_dict("records")}
+    for (kind, task, metric), rows in scores.groupby(["kind", "task", "metric"], sort=False):
+        by_system = {row["model"]: row for row in rows.to_dict("records")}
         first = next(iter(by_system.values()))
-        found.append(
-            Row(
-                task=str(task),
-                metric=metric_text(str(metric), first["unit"]),
-                language=_text(first["language"]),
-                family=_text(first["family"]),
-                n=max(int(row["n"]) for row in by_system.values()),
-                group=kind == "group",
-                # The banner speaks for all where all are samples; tags tell some from others.
-                sampled=mixed and any(row["data_source"] == "samples" for row in by_system.values()),
-                cells=[_cell(by_system.get(system)) for system in systems],
-                bars=[_bar(i, system, by_system.get(system)) for i, system in enumerate(systems)],
-            )
+        sizes = {int(row["n"]) for row in by_system.values()}
+        named = [(name, by_system.get(name)) for name in systems]
+        yield Row(
+            task=str(task),
+            metric=metric_text(str(metric), first["unit"]),
+            language=_text(first["language"]),
+            family=_text(first["family"]),
+            n=f"{max(sizes):,}" if len(sizes) == 1 else "",
+            sort=max(sizes),
+            group=kind == "group",
+            # The banner speaks for all where all are samples; tags tell some from others.
+            cells=[
+                _NOT_ASKED if row is None and name not in usual else _cell(row, len(sizes) > 1, mixed)
+                for name, row in named
+            ],
+            bars=[
+                _bar(i, name, row) for i, (name, row) in enumerate(named) if row is not None or name in usual
+            ],
         )
-    # Runs list inner groups before those that contain them; readers want the whole suite first.
-    yield from reversed([row for row in found if row.group])
-    yield from (row for row in found if not row.group)
 
 
-def _cell(row: Mapping[Hashable, Any] | None) -> Cell:
+_NOT_ASKED = Cell("–", "", "", "not evaluated under these conditions", "", sampled=False)
+
+
+def _cell(row: Mapping[Hashable, Any] | None, with_n: bool, with_source: bool) -> Cell:
     if row is None or not known(row["value"]):
-        return Cell("", "", "", "")
-    title = f"n = {row['n']:,}; interval: {row['interval']}; filter: {row['filter']}"
+        return Cell("", "", "", "", "", sampled=False)
+    source = row["data_source"]
+    title = f"n = {row['n']:,}; interval: {row['interval']}; filter: {row['filter']}; run: {row['run']}"
     return Cell(
         score_text(row["value"], row["unit"]),
         interval_text(row["low"], row["high"], row["unit"]),
         f"{row['value']:.6f}",
-        title,
+        title + (f"; source: {source}" if isinstance(source, str) else ""),
+        f"n = {row['n']:,}" if with_n else "",
+        with_source and source == "samples",
     )
 
 
