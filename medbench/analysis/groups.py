@@ -28,7 +28,7 @@ class Group:
 
 
 def groups_of(scores: pd.DataFrame) -> dict[str, Group]:
-    """The groups among main scores, each as its first row says.
+    """The groups among main scores, each as its first row says; those that make no sense are left out.
 
     Args:
         scores: Rows with ``task``, ``kind``, ``aggregation`` and ``members``.
@@ -38,7 +38,7 @@ def groups_of(scores: pd.DataFrame) -> dict[str, Group]:
         members = row.get("members")
         names = tuple(map(str, members)) if members is not None and not isinstance(members, float) else ()
         found.setdefault(str(row["task"]), Group(names, row["aggregation"] == "weighted"))
-    return found
+    return {name: group for name, group in found.items() if _sound(found, name)}
 
 
 def group_weights(
@@ -80,6 +80,14 @@ def lower_is_better(score: Any) -> bool:
     """Whether a row of scores says that its metric falls as things improve; silence means it does not."""
     direction = score["higher_is_better"]
     return not pd.isna(direction) and not bool(direction)
+
+
+def _sound(groups: Mapping[str, Group], name: str) -> bool:
+    """Whether a group says what it is made of, and does not contain itself."""
+    try:
+        return bool(_weights(groups, name, {}, ()))
+    except AnalysisError:
+        return False
 
 
 def _weights(

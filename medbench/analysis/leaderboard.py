@@ -17,7 +17,7 @@ from medbench.analysis.standing import Entry, apart, computed_apart, draw_averag
 from medbench.analysis.systems import System, systems
 from medbench.analysis.task_names import leaf_tasks, unknown_name
 from medbench.analysis.units import Unit, shared_unit
-from medbench.errors import AnalysisError
+from medbench.errors import AnalysisError, StatisticsError
 from medbench.statistics import rank_intervals
 
 __all__ = ["Leaderboard", "leaderboard"]
@@ -254,8 +254,13 @@ def _rank(rows: Sequence[dict[str, Any]], entries: Sequence[Entry], *, seed: int
     seats = [i for i in seats if entries[i].answers is not None]
     if not seats:
         return
-    sampled = draw_averages([entries[i] for i in seats], seed=seed, draws=draws)
     values = np.array([rows[i]["value"] for i in seats])
+    try:
+        sampled = draw_averages([entries[i] for i in seats], seed=seed, draws=draws)
+    except StatisticsError:  # nothing is known of a metric's noise; its score stands all the same
+        for i, value in zip(seats, values, strict=True):
+            rows[i]["rank"] = 1 + int((values > value).sum())
+        return
     for i, found in zip(seats, rank_intervals(values, sampled), strict=True):
         rows[i] |= {"rank": found.rank, "rank_low": found.low, "rank_high": found.high}
 

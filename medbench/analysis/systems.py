@@ -174,11 +174,11 @@ def _system(name: str, conditions: Conditions, runs: Sequence[Run]) -> System:
     )
     answering = {task: runs[number] for task, number in chosen.items()}
     rows = [joined]
-    for group in groups:
+    for group in dict.fromkeys(definitions.index[definitions["kind"] == "group"]):
         number = next(i for i in reversed(range(len(tables))) if group in tables[i].index)
         row = tables[number].loc[[group]]
-        leaves = group_weights(groups, group)
-        if {chosen.get(task) for task in leaves} != {number}:
+        leaves = group_weights(groups, group) if group in groups else {}
+        if leaves and {chosen.get(task) for task in leaves} != {number}:
             row = _averaged_anew(row, joined, group_weights(groups, group, dict(joined["n"].astype(float))))
         rows.append(row)
     return System(name, name, replace(conditions, sources=sources), answering, pd.concat(rows), groups)

@@ -80,8 +80,12 @@ def _order(known: Sequence[System]) -> list[str]:
         for name in system.groups:
             size = len(group_weights(system.groups, name))
             sizes[name] = max(size, sizes.get(name, 0))
+    # Rows of groups that do not say what they are made of come last among the groups.
+    groups = dict.fromkeys(
+        name for system in known for name in system.scores.index if name not in system.runs
+    )
     tasks = dict.fromkeys(task for system in known for task in system.runs)
-    return [*sorted(sizes, key=lambda name: -sizes[name]), *tasks]
+    return [*sorted(groups, key=lambda name: -sizes.get(name, 0)), *tasks]
 
 
 def _best(frame: pd.DataFrame) -> pd.Series[bool]:

@@ -52,7 +52,7 @@ def _rank(row: dict[Any, Any]) -> str:
     if pd.isna(row["rank"]):
         return "–"
     low, high = row["rank_low"], row["rank_high"]
-    return str(row["rank"]) if low == high else f"{row['rank']} ({low}–{high})"
+    return str(row["rank"]) if pd.isna(low) or low == high else f"{row['rank']} ({low}–{high})"
 
 
 def _notes(board: Leaderboard) -> list[str]:
@@ -77,6 +77,8 @@ def _notes(board: Leaderboard) -> list[str]:
         for row in rows
         if row["source"]
     ]
+    if any(not pd.isna(row["rank"]) and pd.isna(row["rank_low"]) for row in rows):
+        notes.append("The noise of a metric is not known here: ranks go by the averages alone.")
     notes.append("Runs: " + "; ".join(f"{row['model']} {row['run']}" for row in rows if row["run"]) + ".")
     notes.append(
         f"{UNITS_NOTE} n: documents. In brackets: the ranks that the noise of the documents allows, at 95%."

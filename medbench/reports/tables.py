@@ -20,7 +20,7 @@ __all__ = ["FORMATS", "TextTable", "as_records", "render_table", "said_once"]
 
 # Characters that fit side by side on a page of print (in small type) and on the screen; rows that fit on a
 # page.
-_PRINT_WIDTH = 85
+_PRINT_WIDTH = 105
 _SCREEN_WIDTH = 125
 _PAGE_LINES = 40
 # What separates two columns.
@@ -122,14 +122,25 @@ def _pages(table: TextTable, room: int) -> list[TextTable]:
     table = _columns(table, [i for i, name in enumerate(table.headers) if name not in table.aside])
     columns = zip(table.headers, *table.rows, strict=True)
     widths = [max(map(len, column)) + _GAP for column in columns]
-    named = sum(widths[: table.keys])
-    parts: list[list[int]] = [[]]
-    for i in range(table.keys, len(widths)):
-        if parts[-1] and named + sum(widths[j] for j in parts[-1]) + widths[i] > room:
-            parts.append([])
-        parts[-1].append(i)
     keys = list(range(min(table.keys, len(widths))))
-    return [_columns(table, [*keys, *part]) for part in parts]
+    parts = _cut(widths[len(keys) :], room - sum(widths[: len(keys)]))
+    return [_columns(table, [*keys, *(len(keys) + i for i in part)]) for part in parts]
+
+
+def _cut(widths: Sequence[int], room: int) -> list[list[int]]:
+    """Places of columns in as few parts as fit the room, of about the same width."""
+
+    def greedy(most: int) -> list[list[int]]:
+        parts: list[list[int]] = [[]]
+        for i, width in enumerate(widths):
+            if parts[-1] and sum(widths[j] for j in parts[-1]) + width > most:
+                parts.append([])
+            parts[-1].append(i)
+        return parts
+
+    fewest = len(greedy(room))
+    narrow = next(most for most in range(room + 1) if len(greedy(most)) == fewest) if room > 0 else room
+    return greedy(narrow)
 
 
 def _markdown(table: TextTable) -> str:

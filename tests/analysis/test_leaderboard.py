@@ -14,6 +14,7 @@ import pytest
 
 from medbench.analysis import Published, Runs, leaderboard, load_runs, read_published
 from medbench.errors import AnalysisError
+from medbench.reports.ranking import leaderboard_table
 from tests.analysis.conftest import NAMES, fake_tasks
 from tests.analysis.factory import FakeTask, write_run
 
@@ -244,3 +245,15 @@ def test_a_failed_task_is_missing_from_the_average(tmp_path: Path) -> None:
     ranking = leaderboard(load_runs(tmp_path)).ranking
     assert ranking["missing"].tolist() == [["u"]]
     assert ranking["value"].isna().all()
+
+
+def test_a_metric_of_unknown_noise_costs_the_range_and_not_the_ranking(tmp_path: Path) -> None:
+    for seed, model in enumerate("ab"):
+        tasks = [FakeTask("t", skill=0.9 - seed / 2), FakeTask("u", extra={"aggregation": "own_median"})]
+        write_run(tmp_path, model, tasks, seed=seed)
+    board = leaderboard(load_runs(tmp_path))
+    assert board.ranking["rank"].tolist() == [1, 2]
+    assert board.ranking[["rank_low", "rank_high"]].isna().all(axis=None)
+    table = leaderboard_table(board)
+    assert [row[0] for row in table.rows] == ["1", "2"]
+    assert any("not known" in note for note in table.notes)

@@ -6,10 +6,14 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from medbench.analysis import compare, leaderboard, load_runs, systems
+from medbench.analysis.task_scores import task_scores
 from medbench.errors import AnalysisError
+from medbench.reports import render_report
 from tests.analysis.factory import FakeTask, write_run
 
 FULL: dict[str, Any] = {
@@ -186,3 +190,21 @@ def test_a_results_folder_with_groups_only_has_no_task(tmp_path: Path) -> None:
     frame = pd.read_parquet(path)
     frame[frame["kind"] == "group"].to_parquet(path)
     assert systems(load_runs(tmp_path))[0].runs == {}
+
+
+@pytest.mark.parametrize("members", [["suite"], ["other"], None, []])
+def test_a_group_that_makes_no_sense_is_shown_and_not_ranked_over(tmp_path: Path, members: Any) -> None:
+    _write(tmp_path, "m", 1, _tasks())
+    path = tmp_path / "m" / "20260101-000000-r" / "scores.parquet"
+    table = pq.read_table(path)
+    rows = [row | {"members": members} if row["kind"] == "group" else row for row in table.to_pylist()]
+    # A group that contains itself by way of another.
+    rows += [row | {"task": "other", "members": ["suite"]} for row in rows if row["kind"] == "group"]
+    pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+    loaded = load_runs(tmp_path)
+    system = systems(loaded)[0]
+    assert "suite" in system.scores.index
+    assert "suite" not in system.groups
+    assert leaderboard(loaded, draws=50).suite == "tasks"
+    assert "suite" in set(task_scores(loaded)["task"])
+    assert "<section" in render_report(loaded)

@@ -262,7 +262,10 @@ def test_wide_tables_are_cut_to_the_page() -> None:
     text = render_table(WIDE, "latex")
     heads = [line for line in text.splitlines() if line.startswith("task & ")]
     assert len(heads) > 3
-    assert all(len(line) <= 100 for line in text.splitlines() if " & " in line)
+    # None is left with a column or two.
+    counts = [line.count("&") for line in heads]
+    assert max(counts) - min(counts) <= 1
+    assert all(len(line) <= 120 for line in text.splitlines() if " & " in line)
     assert [name for line in heads for name in line.removesuffix(r" \\").split(" & ")[1:]] == WIDE.headers[1:]
     assert text.count(r"\textbf{1.01}") == text.count(r"\textbf{2.29}") == 1
     assert text.count("textbf") == 2
