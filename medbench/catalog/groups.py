@@ -9,7 +9,7 @@ from typing import Any
 
 from medbench.catalog.inputs import Inputs
 from medbench.catalog.reading import Function
-from medbench.catalog.tasks import Merged, TaskDefinition, define_task, digest_of, number
+from medbench.catalog.tasks import Merged, TaskDefinition, define_task, digest_of, number, require_words
 from medbench.errors import CatalogError
 
 __all__ = ["Aggregate", "GroupDefinition", "Member", "define_group", "with_settings"]
@@ -107,6 +107,7 @@ def define_group(merged: Merged, path: Path, inputs: Inputs, *, shipped: bool) -
     Raises:
         CatalogError: It does not list its members, or not what to average.
     """
+    require_words(merged, "group")
     return _define(merged, merged.values, str(merged.values["group"]), path, inputs, shipped=shipped)
 
 

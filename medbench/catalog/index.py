@@ -107,14 +107,16 @@ class _Names:
         self.taken: dict[str, Definition] = {}
         self.shared: dict[str, list[str]] = {}
         self._owners: dict[str, Path] = {}
+        self._shipped_tags: set[str] = set()
 
     def claim(self, definition: Definition, folder: Path) -> None:
         """Give a definition its name, with that of its folder where another folder has it too.
 
         Raises:
-            NameTakenError: The folder has the name twice.
+            NameTakenError: The folder has the name twice, or it is a shipped tag, or a tag is a shipped name.
         """
         name = definition.name
+        self._keep_tags_apart(definition)
         if name not in self.taken:
             self.taken[name], self._owners[name] = definition, folder
             return
@@ -129,3 +131,19 @@ class _Names:
             )
         self.taken[longer], self._owners[longer] = replace(definition, name=longer), folder
         self.shared.setdefault(name, []).append(longer)
+
+    def _keep_tags_apart(self, definition: Definition) -> None:
+        """Let no name from outside mean what a shipped tag means, and no tag what a shipped name means."""
+        tags = definition.tags if isinstance(definition, TaskDefinition) else ()
+        if definition.shipped:
+            self._shipped_tags.update(tags)
+            return
+        names = {name for name, earlier in self.taken.items() if earlier.shipped}
+        if definition.name in self._shipped_tags:
+            what = f"the name {definition.name!r} is taken: it is a tag of shipped tasks"
+        elif found := names.intersection(tags):
+            what = f"the tag {min(found)!r} is taken: it is the name of a shipped task or group"
+        else:
+            return
+        hint = "choose another word, so that asking for this one means the same as ever"
+        raise NameTakenError(what, where=str(definition.path), hint=hint)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -199,6 +200,27 @@ def _texts(value: Any) -> tuple[str, ...]:
     return tuple(str(item) for item in value) if isinstance(value, list) else (str(value),)
 
 
+def require_words(merged: Merged, *keys: str) -> None:
+    """Refuse values that YAML took for something else than the word that was written.
+
+    Args:
+        merged: The values, and where each came from.
+        keys: Keys whose values, or the items of whose lists, are words.
+
+    Raises:
+        CatalogError: One is a truth value, a number or a date.
+    """
+    for key in keys:
+        value = merged.values.get(key)
+        for one in value if isinstance(value, list) else [value]:
+            if isinstance(one, (bool, int, float, date)):
+                raise CatalogError(
+                    f"{key} is {one!r}, which YAML reads as {type(one).__name__} and not as a word",
+                    where=str(merged.place(key)),
+                    hint="put it in quotes; no, yes, on, off, numbers and dates are more than words to YAML",
+                )
+
+
 def number(value: Any) -> float | None:
     """A version, if it is a number."""
     return float(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
@@ -280,6 +302,7 @@ def define_task(
     values = merged.values
     metadata = values.get("metadata")
     metadata = metadata if isinstance(metadata, dict) else {}
+    require_words(merged, "task", "tag", "test_split", "validation_split", "fewshot_split")
     if not isinstance(values.get("task"), str) or not values["task"]:
         raise CatalogError(
             "the file defines neither a task nor a group",

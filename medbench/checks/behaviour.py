@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from medbench.catalog.tasks import TaskDefinition
+from medbench.checks.exams import check_exam
 from medbench.checks.findings import Finding, from_error
+from medbench.checks.golds import check_golds
+from medbench.checks.leaks import check_leaks
 from medbench.errors import MedbenchError
+from medbench.runs.golds import GoldError, is_exam
 
 __all__ = ["Behaviour", "Rendering", "try_tasks"]
 
 _SHOWN = 3
-_NAMED = 10
 # Metrics of lm-eval's that the gold answer has in full.
 _SHARES = frozenset({"acc", "exact_match"})
 # ROUGE implementations add 1e-8 to denominators, so that a perfect score falls short by about that.
@@ -44,13 +47,13 @@ class Behaviour(NamedTuple):
 
 
 def try_tasks(
-    tasks: Sequence[TaskDefinition], names: Collection[str] = (), *, allow_code: bool = False
+    tasks: Sequence[TaskDefinition], siblings: Mapping[str, str], *, allow_code: bool = False
 ) -> dict[str, Behaviour]:
     """Build tasks through lm-eval on their samples, render prompts, and score gold and empty answers.
 
     Args:
         tasks: The definitions; their functions are imported and run.
-        names: Names of all tasks, among which questions with several right answers may have one of their own.
+        siblings: Who asks questions with several right answers, by dataset.
         allow_code: Whether their templates are rendered without the sandbox.
 
     Returns:
@@ -62,17 +65,18 @@ def try_tasks(
 
     settings = RunSettings(data_source="samples")
     with quiet_harness(allow_code=allow_code):
-        built, failures = load_tasks(tasks, settings, names)
+        built, failures = load_tasks(tasks, settings, siblings)
         return {
             task.name: Behaviour((_failure(task, failures[task.name]),), ())
             if task.name in failures
-            else _try(task, built[task.name], settings, names)
+            else _try(task, built[task.name], settings, siblings)
             for task in tasks
         }
 
 
-def _try(task: TaskDefinition, built: Any, settings: Any, names: Collection[str]) -> Behaviour:
-    findings = [*_ambiguous_gold(task, built), *_left_out(task, built, names)]
+def _try(task: TaskDefinition, built: Any, settings: Any, siblings: Mapping[str, str]) -> Behaviour:
+    findings = [*_ambiguous_gold(task, built), *check_golds(task, built, siblings)]
+    findings += [*check_exam(task, built), *check_leaks(task, built)]
     gold, why = _best_gold(built, settings, task)
     if gold is None:
         place = task.merged.place("process_results")
@@ -82,12 +86,16 @@ def _try(task: TaskDefinition, built: Any, settings: Any, names: Collection[str]
     findings += _below_maximum(task, built, gold)
     empty, found = _empty(task, built, settings)
     findings += found
+    findings += _wrong(task, built, settings, gold)
     findings += _blank(task, gold.samples)
     findings += _without_interval(task, gold, gold if empty is None else empty)
     return Behaviour(tuple(findings), tuple(_rendering(task, sample) for sample in gold.samples[:_SHOWN]))
 
 
 def _failure(task: TaskDefinition, error: Exception) -> Finding:
+    if isinstance(error, GoldError):
+        place = task.merged.place("doc_to_target")
+        return Finding.at(place, "wrong-gold", error.what, error.hint or "", task.name)
     if isinstance(error, MedbenchError):
         return from_error(error, "cannot-build", task.merged.place(), task.name)
     first = str(error).strip().partition("\n")[0] or type(error).__name__
@@ -177,6 +185,30 @@ def _empty(task: TaskDefinition, built: Any, settings: Any) -> tuple[Any | None,
     return result, []
 
 
+def _wrong(task: TaskDefinition, built: Any, settings: Any, gold: Any) -> Iterator[Finding]:
+    """Whether wrong answers to exam questions score as right ones do."""
+    from medbench.checks.oracles import WrongLM
+
+    metric, right = _main_metric(gold), _main_value(gold)
+    if not all(is_exam(doc) for doc in built.eval_docs) or not built.higher_is_better().get(metric, True):
+        return
+    place = task.merged.place("process_results")
+    try:
+        value = _main_value(_evaluate(WrongLM(built), built, settings))
+    except Exception as error:  # noqa: BLE001 - a task's own scoring may raise anything; it is reported
+        message = f"scoring a wrong answer failed: {type(error).__name__}: {error}"
+        yield Finding.at(place, "wrong-answer-crash", message, "mend the scoring", task.name)
+        return
+    if value >= right:
+        yield Finding.at(
+            place,
+            "wrong-answer-scores",
+            f"answers that are all wrong score {value:.6g} in {metric}, the right ones {right:.6g}",
+            "compare what the scoring reads with the document's answer",
+            task.name,
+        )
+
+
 def _without_interval(task: TaskDefinition, gold: Any, empty: Any) -> Iterator[Finding]:
     """Metrics whose scores no run can give an interval, tried on right and empty answers together."""
     from medbench.runs.estimates import ALL_ALIKE, estimate
@@ -224,26 +256,6 @@ def _ambiguous_gold(task: TaskDefinition, built: Any) -> Iterator[Finding]:
                 task.name,
             )
             return
-
-
-def _left_out(task: TaskDefinition, built: Any, names: Collection[str]) -> Iterator[Finding]:
-    """Questions with several right answers that a one-letter protocol sets aside and no other task asks."""
-    from medbench.runs.askable import sibling_of
-    from medbench.runs.golds import asks_for_one_letter, has_several
-
-    if not asks_for_one_letter(built) or sibling_of(task.name) in names:
-        return
-    every = built.dataset[built.config.test_split or built.config.validation_split]
-    several = [str(doc["id"]) for doc in every if has_several(doc)]
-    if several:
-        yield Finding.at(
-            task.merged.place("doc_to_target"),
-            "any-of-gold",
-            f"{len(several)} of {len(every)} documents have several right answers, which one letter cannot "
-            f"give: {', '.join(several[:_NAMED])}",
-            f"they are set aside; a task {sibling_of(task.name)} that generates letters could ask them",
-            task.name,
-        )
 
 
 def _blank(task: TaskDefinition, samples: Sequence[dict[str, Any]]) -> Iterator[Finding]:

@@ -11,9 +11,10 @@ from medbench.catalog.tasks import Place, TaskDefinition
 from medbench.catalog.trust import code_uses
 from medbench.checks.behaviour import Rendering, try_tasks
 from medbench.checks.definitions import check_group, check_task
-from medbench.checks.documents import check_columns, check_documents
+from medbench.checks.documents import check_columns, check_documents, check_registers
 from medbench.checks.findings import LENIENT, Finding, from_error
 from medbench.errors import CatalogError
+from medbench.runs.askable import asking_several
 
 __all__ = ["CheckReport", "Rendering", "check_tasks"]
 
@@ -104,6 +105,7 @@ def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave
         if _chosen(path, wanted)
     ]
     findings += _shared_names(index, wanted)
+    findings += [finding for finding in check_registers(index.folders[1:]) if _chosen(finding.file, wanted)]
     groups = [group for group in index.groups.values() if _chosen(group.path, wanted)]
     tasks = [task for task in index.tasks.values() if _chosen(task.path, wanted)]
     for group in groups:
@@ -112,15 +114,15 @@ def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave
     for task in tasks:
         found = list(check_task(task))
         found += check_documents(task, index.folders[1:])
-        if not any(finding.code == "faulty-register" for finding in found):
-            found += check_columns(task, index.folders[1:])
+        found += check_columns(task, index.folders[1:])
         found += [] if task.shipped or allow_code else _untrusted(task, index.folders[1:])
         found = found if task.shipped else [_lenient(finding, task) for finding in found]
         findings += found
         if all(finding.severity == "warning" or finding.code in _NOT_FATAL for finding in found):
             sound.append(task)
     renderings: list[Rendering] = []
-    tried = try_tasks(sound, index.names, allow_code=allow_code) if behave and sound else {}
+    siblings = asking_several(index.tasks.values())
+    tried = try_tasks(sound, siblings, allow_code=allow_code) if behave and sound else {}
     for task in (task for task in sound if task.name in tried):
         behaviour = tried[task.name]
         findings += [found if task.shipped else _lenient(found, task) for found in behaviour.findings]

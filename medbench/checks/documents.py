@@ -7,17 +7,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from medbench.catalog.tasks import TaskDefinition
+from medbench.catalog.tasks import Place, TaskDefinition
 from medbench.checks.findings import Finding, from_error
 from medbench.data.documents import ANNOTATIONS, EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document
 from medbench.data.duplicates import question_key
-from medbench.data.loading import read
-from medbench.data.registry import DatasetEntry, pinned_files, register
+from medbench.data.loading import faults_in, read
+from medbench.data.registry import DatasetEntry, pinned_files, readable_register
 from medbench.data.sources import resolve
 from medbench.errors import DataError
 from medbench.strict import nearest
 
-__all__ = ["check_columns", "check_documents"]
+__all__ = ["check_columns", "check_documents", "check_registers"]
 
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAMPLES = 3
@@ -29,12 +29,16 @@ def check_documents(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[F
     place = task.merged.place("metadata", "dataset")
     if task.dataset is None or not task.own_data:
         return  # such a task brings its documents itself, and `dataset` is a name for readers
-    try:
-        datasets = register(folders).datasets
-    except DataError as error:
-        yield from_error(error, "faulty-register", place, task.name)
+    known = readable_register(folders)
+    datasets = known.datasets
+    if task.dataset in known.contested:
+        yield from_error(known.contested[task.dataset], "faulty-register", place, task.name)
         return
     entry = datasets.get(task.dataset)
+    if entry is None and known.faults:
+        # It may be one of theirs; their own findings say what is wrong with them.
+        yield from check_registers(folders)
+        return
     if entry is None:
         close = nearest(task.dataset, datasets)
         yield Finding.at(
@@ -55,11 +59,23 @@ def check_documents(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[F
         )
     yield from _terms(task, entry, folders)
     try:
-        documents = read(resolve(entry.key, None, "samples", folders), folders).documents
+        source = resolve(entry.key, None, "samples", folders)
     except DataError as error:
-        code = "no-samples" if not entry.samples.is_file() else "faulty-documents"
-        yield from_error(error, code, place, task.name)
+        yield from_error(error, "no-samples", place, task.name)
         return
+    faults = faults_in(source, folders)
+    yield from (from_error(error, "faulty-documents", place, task.name) for error in faults)
+    if faults:
+        return
+    try:
+        reading = read(source, folders)
+    except DataError as error:
+        yield from_error(error, "faulty-documents", place, task.name)
+        return
+    for aside in reading.set_aside:
+        fault = DataError(aside.reason, where=aside.where, hint="a sample is there to be scored; mend it")
+        yield from_error(fault, "unscored-document", place, task.name)
+    documents = reading.documents
     yield from _leaks(task, entry, documents)
     if len(documents["test"]) < _SAMPLES:
         yield Finding(
@@ -70,6 +86,14 @@ def check_documents(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[F
             "write more",
             task.name,
         )
+
+
+def check_registers(folders: Sequence[Path]) -> Iterator[Finding]:
+    """Check that the registers of datasets in folders from outside can be read, and give no name twice."""
+    known = readable_register(folders)
+    contested = ((Path(error.where or ""), error) for error in known.contested.values())
+    for path, error in (*known.faults, *contested):
+        yield from_error(error, "faulty-register", Place(path))
 
 
 def _terms(task: TaskDefinition, entry: DatasetEntry, folders: Sequence[Path]) -> Iterator[Finding]:
@@ -146,7 +170,7 @@ def check_columns(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Fin
 
     if not task.own_data:
         return
-    entry = register(folders).datasets.get(task.dataset or "")
+    entry = readable_register(folders).datasets.get(task.dataset or "")
     values: Mapping[str, Any] = task.merged.values
     process = values.get("process_docs")
     # Filters leave the columns as they are; any other function may add some.
@@ -155,9 +179,26 @@ def check_columns(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Fin
     known = (*EXAM_COLUMNS, ANNOTATIONS) if entry.schema == "exam" else PROMPTCBLUE_COLUMNS
     for key in ("doc_to_text", "doc_to_target", "doc_to_choice"):
         value = values.get(key)
+        place = task.merged.place(key)
+        odd = [one for one in value if not isinstance(one, str)] if isinstance(value, list) else []
+        if key == "doc_to_choice" and odd:
+            yield Finding.at(
+                place,
+                "truth-value",
+                f"the choice {odd[0]!r:.60} is no word",
+                "put them in quotes; YAML takes no, yes, on, off and numbers for more than words",
+                task.name,
+            )
+        if isinstance(value, (int, float, list)) and key != "doc_to_choice":
+            yield Finding.at(
+                place,
+                "constant-template",
+                f"{key} is {value!r:.40} for every document",
+                "name a column, or use {{column}}",
+                task.name,
+            )
         if not isinstance(value, str) or value in known:
             continue
-        place = task.merged.place(key)
         try:
             names, reads = _columns_of(value)
         except jinja2.TemplateError as error:

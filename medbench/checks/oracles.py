@@ -1,4 +1,4 @@
-"""Models that need no weights: one knows every answer, the other says nothing.
+"""Models that need no weights: one knows every answer, one gets every answer wrong, one says nothing.
 
 They answer through lm-eval's own interface, so that what is checked is what a run does.
 """
@@ -11,7 +11,7 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-__all__ = ["EmptyLM", "GoldLM", "gold_texts"]
+__all__ = ["EmptyLM", "GoldLM", "WrongLM", "gold_texts", "wrong_letters"]
 
 _UNLIKELY = -100.0
 
@@ -30,8 +30,11 @@ def gold_texts(task: Any, doc: dict[str, Any]) -> tuple[str, ...]:
     answer = doc.get("answer")
     if not isinstance(answer, str) or "letters" not in doc:
         return (rendered,)
-    phrase = f"The answer is {answer}." if doc.get("language") == "en" else f"答案为{answer}"
-    return (phrase, rendered)
+    return (_phrase(doc, answer), rendered)
+
+
+def _phrase(doc: dict[str, Any], letters: str) -> str:
+    return f"The answer is {letters}." if doc.get("language") == "en" else f"答案为{letters}"
 
 
 class _OracleLM(LM):  # type: ignore[misc]
@@ -75,6 +78,33 @@ class GoldLM(_OracleLM):
         """The gold answer of each document."""
         texts = [gold_texts(self._task, request.doc) for request in requests]
         return [forms[min(self._form, len(forms) - 1)] for forms in texts]
+
+
+def wrong_letters(doc: dict[str, Any]) -> str:
+    """Letters of an exam document that are not its answer: the others, or the first where all are right."""
+    others = [letter for letter in doc["letters"] if letter not in doc["answer"]]
+    return others[0] if len(doc["answer"]) == 1 else "".join(others) or str(doc["letters"][0])
+
+
+class WrongLM(_OracleLM):
+    """Gives a wrong answer to every exam document, in the form in which the right one scores."""
+
+    def loglikelihood(
+        self, requests: Sequence[Instance], disable_tqdm: bool = False
+    ) -> list[tuple[float, bool]]:
+        """The choice after the gold one is certain, the others unlikely."""
+        return [(0.0, True) if self._is_wrong(request) else (_UNLIKELY, False) for request in requests]
+
+    def _is_wrong(self, request: Instance) -> bool:
+        choices = list(self._task.doc_to_choice(request.doc))
+        target = self._task.doc_to_target(request.doc)
+        gold = target[0] if isinstance(target, list) else target
+        position = choices.index(gold) if isinstance(gold, str) else int(gold)
+        return bool(request.idx == (position + 1) % len(choices))
+
+    def generate_until(self, requests: Sequence[Instance], disable_tqdm: bool = False) -> list[str]:
+        """The phrase that protocols ask for, with letters that are wrong."""
+        return [_phrase(request.doc, wrong_letters(request.doc)) for request in requests]
 
 
 class EmptyLM(_OracleLM):

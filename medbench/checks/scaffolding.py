@@ -14,8 +14,9 @@ from medbench.catalog.index import TaskIndex, build_index
 from medbench.catalog.reading import Function
 from medbench.catalog.tasks import TaskDefinition
 from medbench.checks.keys import PROTOCOLS
-from medbench.data.documents import Document
-from medbench.data.loading import read
+from medbench.data import filters
+from medbench.data.documents import ANNOTATIONS, Document
+from medbench.data.loading import read, to_datasets
 from medbench.data.registry import DatasetEntry, get_entry
 from medbench.data.sources import resolve
 from medbench.errors import CatalogError
@@ -113,6 +114,17 @@ def _yaml(name: str, model: TaskDefinition) -> str:
     return yaml.dump(values, Dumper=_Dumper, allow_unicode=True, sort_keys=False, width=110)
 
 
+def _asked(
+    model: TaskDefinition, schema: str, documents: Mapping[str, tuple[Document, ...]]
+) -> dict[str, tuple[Document, ...]]:
+    """The documents that a task asks, where one of the package's filters chooses among them."""
+    module, _, name = str(getattr(model.merged.values.get("process_docs"), "name", "")).rpartition(".")
+    if module != filters.__name__:
+        return dict(documents)
+    kept = set(getattr(filters, name)(to_datasets(documents, schema)["test"])["id"])
+    return {**documents, "test": tuple(document for document in documents["test"] if document["id"] in kept)}
+
+
 def _samples(name: str, documents: Mapping[str, tuple[Document, ...]]) -> str:
     lines = []
     for split, count in (("test", _TEST_DOCUMENTS), ("dev", _EXAMPLES)):
@@ -120,6 +132,8 @@ def _samples(name: str, documents: Mapping[str, tuple[Document, ...]]) -> str:
             own = f"{name}-{split}-{number}"
             # Clusters keep documents together; theirs are renamed along with the ids.
             changed = {**document, "id": own, "cluster": own, "split": split}
+            if not changed.get(ANNOTATIONS):
+                changed.pop(ANNOTATIONS, None)
             if "sample_id" in changed:
                 changed["sample_id"] = own
             lines.append(json.dumps(changed, ensure_ascii=False))
@@ -154,7 +168,7 @@ def new_task(name: str, like: str, into: str | Path = ".") -> Path:
     if model.dataset is None:
         raise CatalogError(f"the task {model.name!r} names no dataset to follow", where=str(model.path))
     entry: DatasetEntry = get_entry(model.dataset)
-    documents = read(resolve(entry.key, None, "samples")).documents
+    documents = _asked(model, entry.schema, read(resolve(entry.key, None, "samples")).documents)
     folder = Path(into).expanduser() / name
     files = {
         folder / f"{name}.yaml": _yaml(name, model),

@@ -94,7 +94,7 @@ class Register:
 
     datasets: Mapping[str, DatasetEntry]
     files: Mapping[str, PinnedFile]
-    faults: tuple[DataError, ...] = ()
+    faults: tuple[tuple[Path, DataError], ...] = ()
     contested: Mapping[str, DataError] = field(default_factory=dict)
 
 
@@ -269,7 +269,7 @@ def _outside_files(tasks_dirs: Iterable[str | os.PathLike[str]]) -> tuple[Path, 
 def _combined(outside: tuple[tuple[Path, int], ...]) -> Register:
     package = _parse(_PACKAGE_FILE)
     datasets, files = dict(package.datasets), dict(package.files)
-    faults: list[DataError] = []
+    faults: list[tuple[Path, DataError]] = []
     contested: dict[str, DataError] = {}
     for path, _ in outside:
         try:
@@ -277,7 +277,7 @@ def _combined(outside: tuple[tuple[Path, int], ...]) -> Register:
         except DataError as error:
             # One faulty register must not hide the others; whoever asks for its datasets is told.
             _log.warning("a register of datasets is left out: %s", error)
-            faults.append(error)
+            faults.append((path, error))
             continue
         for key, entry in added.datasets.items():
             if key in datasets:
@@ -316,7 +316,7 @@ def register(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Register:
         DataError: If a register is faulty or replaces a dataset.
     """
     found = readable_register(tasks_dirs)
-    for fault in (*found.faults, *found.contested.values()):
+    for fault in (*(error for _, error in found.faults), *found.contested.values()):
         raise fault
     return found
 
@@ -337,7 +337,7 @@ def get_entry(dataset: str, tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -
         raise known.contested[dataset]
     if dataset in known.datasets:
         return known.datasets[dataset]
-    for fault in known.faults:
+    for _, fault in known.faults:
         raise DataError(
             f"there is no dataset {dataset!r}, and a register of datasets cannot be read: {fault.what}",
             where=fault.where,

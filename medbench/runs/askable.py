@@ -3,17 +3,25 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
 
+from medbench.data import filters
 from medbench.runs.golds import GoldError, asks_for_one_letter, gold_fault, has_several, is_exam
 from medbench.runs.settings import RunSettings
 
-__all__ = ["settle_documents", "sibling_of"]
+if TYPE_CHECKING:
+    from medbench.catalog import TaskDefinition
+
+__all__ = ["asking_several", "refuse_first_golds", "settle_documents"]
 
 _LOG = logging.getLogger(__name__)
 
 _SHOWN = 5
+_NONE: Mapping[str, str] = MappingProxyType({})
+_SEVERAL = f"{filters.__name__}.multiple_answer"
 
 
 class _Documents:
@@ -26,7 +34,7 @@ class _Documents:
         return self._documents
 
 
-def settle_documents(task: Any, settings: RunSettings, siblings: Collection[str] = ()) -> None:
+def settle_documents(task: Any, settings: RunSettings, siblings: Mapping[str, str] = _NONE) -> None:
     """See before a model is asked that every document of a task can be answered rightly.
 
     Questions with several right letters are left out where the task asks for one, and it is said how many.
@@ -34,7 +42,7 @@ def settle_documents(task: Any, settings: RunSettings, siblings: Collection[str]
     Args:
         task: An lm-eval task, its number of examples set. Python tasks of their own make are left alone.
         settings: Settings of the run.
-        siblings: Names of all tasks, among which may be one for questions with several right letters.
+        siblings: What :func:`asking_several` gives: who asks the questions that are left out.
 
     Raises:
         GoldError: If a gold cannot be scored, or no document is left; names documents and reasons.
@@ -53,10 +61,38 @@ def settle_documents(task: Any, settings: RunSettings, siblings: Collection[str]
                 hint="generate the answer and compare sets of letters, as the tasks in _multiple do",
             )
         documents = _select(documents, kept)
+    process = task.config.process_docs
+    if several or (process is not None and process.__module__ == filters.__name__):
+        # lm-eval would filter them again whenever it looks at them.
         setattr(task, "test_docs" if task.has_test_docs() else "validation_docs", _Documents(documents))
     _say_left_out(task, several, settings, siblings)
     if task.config.num_fewshot:
         _settle_examples(task, documents)
+
+
+def refuse_first_golds(config: Mapping[str, Any]) -> None:
+    """Say which golds are at fault where lm-eval fails to make a task of them, if golds are at fault.
+
+    Args:
+        config: What the task was to be made of.
+
+    Raises:
+        GoldError: If the golds of its documents cannot be scored.
+    """
+    from lm_eval.api.task import ConfigurableTask
+
+    looked_up = {"doc_to_target": config.get("doc_to_target"), "doc_to_choice": config.get("doc_to_choice")}
+    try:
+        task = ConfigurableTask(config={**config, "doc_to_target": "", "doc_to_choice": None})
+        for settings in (task.config, task.fewshot_cfg):
+            for key, value in looked_up.items():
+                setattr(settings, key, value)
+    except Exception:  # noqa: BLE001 - whatever else is wrong with the task is told by its own error
+        return
+    with suppress(Exception):  # A target that cannot be rendered is told of its document.
+        first = task.doc_to_target(task.eval_docs[0])
+        task.multiple_target = len(first) if isinstance(first, list) else 0
+    _divide(task, task.eval_docs, RunSettings())
 
 
 def _divide(task: Any, documents: Any, settings: RunSettings) -> tuple[list[int], int]:
@@ -103,7 +139,7 @@ def _name(doc: Mapping[str, Any], position: int) -> str:
     return repr(str(doc["id"])) if "id" in doc else f"document {position}"
 
 
-def _say_left_out(task: Any, several: int, settings: RunSettings, siblings: Collection[str]) -> None:
+def _say_left_out(task: Any, several: int, settings: RunSettings, siblings: Mapping[str, str]) -> None:
     """Say how many questions with several right answers the task does not ask, here or by its own filter."""
     name = str(task.config.task)
     split = task.config.test_split or task.config.validation_split
@@ -115,21 +151,31 @@ def _say_left_out(task: Any, several: int, settings: RunSettings, siblings: Coll
     counted = sum(len(answer) > 1 for answer in every["answer"][:])
     if not max(counted, several) or settings.data_source == "samples":
         return
-    sibling = sibling_of(name)
-    known = sibling in siblings
+    sibling = siblings.get(str((task.config.metadata or {}).get("dataset")))
     _LOG.log(
-        logging.INFO if known else logging.WARNING,
+        logging.INFO if sibling else logging.WARNING,
         "%s: %d of %d documents set aside: they have several right answers, which one letter cannot give%s",
         name,
         max(counted, several),
         len(every),
-        f"; {sibling} asks them" if known else "",
+        f"; {sibling} asks them" if sibling else "",
     )
 
 
-def sibling_of(name: str) -> str:
-    """The task that asks the questions with several right answers which a task of one letter leaves out."""
-    return f"{name.removesuffix('_single')}_multiple"
+def asking_several(definitions: Iterable[TaskDefinition]) -> dict[str, str]:
+    """The task of each dataset that asks its questions with several right answers.
+
+    Args:
+        definitions: All tasks there are.
+
+    Returns:
+        Names of tasks that keep these questions and no others, by dataset.
+    """
+    return {
+        task.dataset: task.name
+        for task in definitions
+        if task.dataset and getattr(task.merged.values.get("process_docs"), "name", "") == _SEVERAL
+    }
 
 
 def _settle_examples(task: Any, documents: Any) -> None:

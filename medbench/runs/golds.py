@@ -16,7 +16,15 @@ from typing import Any
 from medbench.data.documents import LETTERS
 from medbench.errors import RunError
 
-__all__ = ["GoldError", "asks_for_one_letter", "gold_fault", "has_several", "is_exam", "letters_of_choices"]
+__all__ = [
+    "GoldError",
+    "asks_for_one_letter",
+    "gold_fault",
+    "has_several",
+    "is_exam",
+    "letters_of_choices",
+    "written_gold_fault",
+]
 
 # "A. ", "(b) ", "C、" before an option.
 _LABEL = re.compile(r"\s*\(?[A-Ja-j][).:、．\s]\s*")
@@ -40,13 +48,10 @@ def has_several(doc: Mapping[str, Any]) -> bool:
 
 
 def asks_for_one_letter(task: Any) -> bool:
-    """Whether a task takes one letter for an answer: as the likeliest choice, or decoded under constraint.
+    """Whether a task takes one of a question's letters for its answer: as the likeliest choice, or decoded.
 
-    A published protocol that asks for one letter and scores all questions says ``several_answers: scored`` in
-    its metadata.
+    Authors' protocols that offer the letters of a prompt, whatever the question's, score all questions.
     """
-    if (task.config.metadata or {}).get("several_answers") == "scored":
-        return False
     if task.OUTPUT_TYPE == "multiple_choice":
         return not _scores_by_itself(task)
     settings = task.config.generation_kwargs or {}
@@ -193,6 +198,31 @@ def _contradictions(doc: Mapping[str, Any], choices: Sequence[str], gold: Any) -
         position = choices.index(one) if isinstance(one, str) else int(one)
         if not set(letters[position]) & set(doc["answer"]):
             yield f"the task takes {choices[position]!r:.60} for right, but the document says {doc['answer']}"
+
+
+def written_gold_fault(task: Any, doc: Mapping[str, Any]) -> str | None:
+    """Why the target of a task that writes its answers is not what an exam question calls right.
+
+    The explanation of an answer is a target as well.
+
+    Args:
+        task: An lm-eval task.
+        doc: An exam question.
+
+    Returns:
+        What is wrong; None where nothing is, or where the task chooses instead of writing.
+    """
+    from medbench.scoring.exams import read_answer
+
+    if task.OUTPUT_TYPE != "generate_until":
+        return None
+    target = task.doc_to_target(doc)
+    explanation = str(doc.get("rationale") or "").strip()
+    for text in map(str, target if isinstance(target, list) else [target]):
+        explains = bool(explanation) and text.strip() == explanation
+        if not explains and read_answer(doc, text) != doc["answer"]:
+            return f"the target is {text!r:.60}, but the document says {doc['answer']}"
+    return None
 
 
 def _misread(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import logging
 import random
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from medbench.catalog.reading import Function
 from medbench.catalog.tasks import TaskDefinition
 from medbench.errors import RunError
 from medbench.models.generation_settings import TOKEN_LIMITS
-from medbench.runs.askable import settle_documents
+from medbench.runs.askable import asking_several, refuse_first_golds, settle_documents
 from medbench.runs.settings import RunSettings
 
 __all__ = ["load_tasks", "rewind", "seed_everything"]
@@ -65,15 +65,15 @@ class _Chance:
 
 
 def load_tasks(
-    definitions: Sequence[TaskDefinition], settings: RunSettings, siblings: Collection[str] = ()
+    definitions: Sequence[TaskDefinition], settings: RunSettings, siblings: Mapping[str, str] | None = None
 ) -> tuple[dict[str, Any], dict[str, Exception]]:
     """Instantiate lm-eval tasks with their documents.
 
     Args:
         definitions: Leaf tasks.
         settings: Settings of the run; data settings reach ``medbench.data.load`` as metadata.
-        siblings: Names of all tasks, among which may be one for questions with several right letters; those
-            that are shipped by default.
+        siblings: Who asks questions with several right answers, by dataset; by default the shipped tasks and
+            those to be instantiated.
 
     Returns:
         The tasks by name, and the failures by name.
@@ -91,7 +91,8 @@ def load_tasks(
         "circular": settings.circular,
     }
     manager = TaskManager(include_defaults=False)
-    known = siblings or build_index().tasks
+    if siblings is None:
+        siblings = asking_several((*build_index().tasks.values(), *definitions))
     tasks: dict[str, Any] = {}
     failures: dict[str, Exception] = {}
     for definition in definitions:
@@ -102,7 +103,7 @@ def load_tasks(
             (task,) = manager.load([_instance(definition, asked)])["tasks"].values()
             task.medbench_chance = _Chance.now()
             _set_fewshot(task, definition, settings)
-            settle_documents(task, settings, known)
+            settle_documents(task, settings, siblings)
             _set_generation(task, settings)
             tasks[name] = task
         except Exception as error:  # noqa: BLE001 - a task's own code may raise anything; it is reported by name
@@ -156,7 +157,12 @@ def _instance(definition: TaskDefinition, asked: Mapping[str, Any]) -> Any:
     config["task"] = definition.name
     made = config.get("class")
     if made is None:
-        return ConfigurableTask(config=config)
+        try:
+            return ConfigurableTask(config=dict(config))
+        except Exception:
+            # lm-eval looks the first document's gold up while it makes a task, and fails without naming it.
+            refuse_first_golds(config)
+            raise
     takes_config = "config" in inspect.signature(made.__init__).parameters
     task = made(config=config) if takes_config else made()
     if hasattr(getattr(task, "config", None), "task"):

@@ -16,7 +16,11 @@ from medbench.errors import CatalogError, DataError
 
 
 @pytest.mark.parametrize(
-    "like", ["medqa", "cmexam_cot", "pubmedqa", "promptcblue_cmeie", "mmedbench_zh_rationale"]
+    "like",
+    [
+        *("medqa", "cmexam_cot", "cmexam_multiple", "ple_tcm_multiple", "ple_pharmacy_single", "pubmedqa"),
+        *("promptcblue_cmeie", "promptcblue_kuake_ir_ll", "mmedbench_zh_rationale"),
+    ],
 )
 def test_new_task_is_sound(like: str, tmp_path: Path) -> None:
     folder = new_task("my_task", like, tmp_path)

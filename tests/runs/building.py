@@ -7,16 +7,17 @@ from typing import Any
 from medbench.runs.askable import settle_documents
 from medbench.runs.settings import RunSettings
 
-__all__ = ["ABCD", "EXAM", "exam", "make", "settle"]
+__all__ = ["ABCD", "EXAM", "config_of", "exam", "make", "settle"]
 
 EXAM: dict[str, Any] = {"doc_to_choice": "letters"}
 ABCD = ["A", "B", "C", "D"]
 
 
-def make(rows: list[dict[str, Any]], dev: list[dict[str, Any]] | None = None, **config: Any) -> Any:
-    """An lm-eval task over rows; of letters, with the column `answer` as target, unless told otherwise."""
+def config_of(
+    rows: list[dict[str, Any]], dev: list[dict[str, Any]] | None = None, **config: Any
+) -> dict[str, Any]:
+    """What a task over rows is made of; it asks for letters, and its target is `answer`, unless told else."""
     from datasets import Dataset
-    from lm_eval.api.task import ConfigurableTask
 
     splits = {"test": Dataset.from_list(rows)} | ({"dev": Dataset.from_list(dev)} if dev else {})
     settings = {
@@ -30,7 +31,14 @@ def make(rows: list[dict[str, Any]], dev: list[dict[str, Any]] | None = None, **
         "metric_list": [{"metric": "acc", "aggregation": "mean", "higher_is_better": True}],
         **({"fewshot_split": "dev"} if dev else {}),
     }
-    return ConfigurableTask(config=settings | config)
+    return settings | config
+
+
+def make(rows: list[dict[str, Any]], dev: list[dict[str, Any]] | None = None, **config: Any) -> Any:
+    """An lm-eval task over rows, made of :func:`config_of`."""
+    from lm_eval.api.task import ConfigurableTask
+
+    return ConfigurableTask(config=config_of(rows, dev, **config))
 
 
 def exam(number: int, answer: str, *options: str) -> dict[str, Any]:

@@ -38,23 +38,24 @@ def test_those_that_the_task_itself_leaves_to_a_sibling_are_mentioned_only(
 ) -> None:
     from medbench.data.filters import single_answer
 
-    task = make([exam(0, "A"), exam(1, "AB")], task="ward_single", process_docs=single_answer, **EXAM)
+    ward: dict[str, Any] = {"metadata": {"dataset": "ward"}, "process_docs": single_answer}
+    task = make([exam(0, "A"), exam(1, "AB")], **ward, **EXAM)
     with caplog.at_level(logging.INFO, logger="medbench.runs"):
-        settle_documents(task, RunSettings(), {"ward_multiple"})
+        settle_documents(task, RunSettings(), {"ward": "ward_several"})
     (record,) = [record for record in caplog.records if record.name.startswith("medbench")]
     assert record.levelname == "INFO"
     assert "1 of 2 documents set aside" in record.getMessage()
-    assert record.getMessage().endswith("; ward_multiple asks them")
+    assert record.getMessage().endswith("; ward_several asks them")
 
 
 @pytest.mark.parametrize(
     "config",
     [
         GENERATE | {"generation_kwargs": {"until": []}},
-        EXAM | {"metadata": {"several_answers": "scored"}, "doc_to_target": "{{letters.index(answer[0])}}"},
+        GENERATE | {"generation_kwargs": {"until": [], "second_pass": {"letters_of": "prompt"}}},
     ],
 )
-def test_where_several_letters_can_be_given_or_are_scored_as_published_all_are_asked(
+def test_where_several_letters_can_be_given_or_the_prompt_says_which_all_are_asked(
     config: dict[str, Any],
 ) -> None:
     task = make([exam(0, "A"), exam(1, "AB")], **config)

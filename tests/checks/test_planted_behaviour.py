@@ -1,0 +1,97 @@
+"""Faults that only show when a task is tried are found; sound tasks give no finding and their prompts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from medbench.checks import check_tasks
+from tests.checks.planting import EXAM, NER, Fault, edit, found, in_document, planted
+
+
+def _longer_target(tasks: Path) -> int | None:
+    return edit(tasks / NER / f"{NER}.yaml", "doc_to_target: target", 'doc_to_target: "{{target[:4]}}"')
+
+
+def _scoring(body: str) -> Callable[[Path], int | None]:
+    def plant(tasks: Path) -> None:
+        (tasks / NER / "own.py").write_text(
+            "from medbench.scoring.promptcblue import score_cmeee_v2\n\n\n"
+            f"def score(doc, results):\n    {body}\n    return score_cmeee_v2(doc, results)\n",
+            encoding="utf-8",
+        )
+        edit(tasks / NER / f"{NER}.yaml", "'medbench.scoring.promptcblue.score_cmeee_v2'", "own.score")
+
+    return plant
+
+
+BEHAVIOUR = [
+    Fault("target unlike the scoring's", "gold-not-maximum", "scores", _longer_target, "my_ner.yaml"),
+    Fault("scoring that raises on gold", "gold-crash", "KeyError", _scoring("doc['gold']"), "my_ner.yaml"),
+    Fault(
+        "scoring that raises on nothing",
+        "empty-answer-crash",
+        "IndexError",
+        _scoring("results[0][0]"),
+        "my_ner.yaml",
+    ),
+    Fault(
+        "prompt that renders nothing",
+        "empty-prompt",
+        "renders nothing",
+        planted(NER, "doc_to_text: input", "doc_to_text: '{{answer_choices[99:] | join}}'"),
+        "my_ner.yaml",
+    ),
+    Fault(
+        "target that renders nothing",
+        "empty-target",
+        "renders nothing",
+        planted(NER, "doc_to_target: target", "doc_to_target: '{{target[:0]}}'"),
+        "my_ner.yaml",
+    ),
+    Fault(
+        "several answers scored any-of",
+        "any-of-gold",
+        "several right",
+        in_document(1, answer="AC"),
+        "my_exam.yaml",
+    ),
+    Fault(
+        "split that does not exist",
+        "cannot-build",
+        "cannot build",
+        planted(EXAM, "test_split: test", "test_split: tset"),
+        "my_exam.yaml",
+    ),
+]
+
+
+@pytest.mark.parametrize("fault", BEHAVIOUR, ids=[fault.name for fault in BEHAVIOUR])
+def test_fault_is_found_by_trying(fault: Fault, tasks: Path) -> None:
+    fault.plant(tasks)
+    report = check_tasks([tasks], allow_code=True)
+    assert found(report, fault, None), "\n".join(map(str, report.findings)) or "nothing was found"
+
+
+def test_sound_tasks_give_no_finding_and_three_prompts_each(tasks: Path) -> None:
+    report = check_tasks([tasks])
+    assert report.ok, "\n".join(map(str, report.findings))
+    assert set(report.checked) == {EXAM, NER}
+    assert [rendering.task for rendering in report.renderings].count(EXAM) == 3
+    assert all(rendering.prompt and rendering.target for rendering in report.renderings)
+
+
+def test_code_from_outside_is_not_run_without_leave(tasks: Path) -> None:
+    _scoring("open('trace.txt', 'w').write('ran')")(tasks)
+    trace = tasks / NER / "trace.txt"
+    (tasks / NER / "own.py").write_text(
+        f"open({str(trace)!r}, 'w').write('ran')\n\ndef score(doc, results):\n    return {{}}\n",
+        encoding="utf-8",
+    )
+    report = check_tasks([tasks])
+    assert any(finding.code == "needs-leave" and "own.py" in finding.message for finding in report.findings)
+    assert not trace.exists()
+    check_tasks([tasks], allow_code=True)
+    assert trace.exists()
