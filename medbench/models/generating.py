@@ -132,7 +132,6 @@ class Generator:
         firsts = {job.index: kept[job.first_key] for job in jobs if job.first_key in kept}
         waiting = [job for job in jobs if job.index not in firsts]
         contexts = self._prompts(jobs)
-        counted = {index: _forwarded(contexts[index], first) for index, first in firsts.items()}
 
         def on_batch(indices: Sequence[int], generations: Sequence[Generation]) -> None:
             done, halves = {}, {}
@@ -145,7 +144,6 @@ class Generator:
                 if self._following(job, answer) is not None:
                     half = replace(answer, tokens=tuple(generation.token_ids))
                     halves[job.index] = half
-                    counted[job.index] = _forwarded(contexts[job.index], half)
                 else:
                     done[job.index] = answer
             firsts.update(halves)
@@ -161,13 +159,13 @@ class Generator:
             skip=[0] * len(waiting),
             on_batch=on_batch,
         )
-        self._second([jobs[index] for index in sorted(firsts)], firsts, counted, ready)
+        self._second([jobs[index] for index in sorted(firsts)], firsts, contexts, ready)
 
     def _second(
         self,
         jobs: Sequence[_Job],
         firsts: Mapping[int, Answer],
-        counted: Mapping[int, list[int]],
+        contexts: Sequence[list[int]],
         ready: Ready,
     ) -> None:
         following = {job.index: self._following(job, firsts[job.index]) for job in jobs}
@@ -185,6 +183,16 @@ class Generator:
             (firsts[job.index].text or "") + second.suffix for job, second in zip(jobs, passes, strict=True)
         ]
         prompts = self._encoder.encode([job.prompt + text for job, text in zip(jobs, before, strict=True)])
+        skip = []
+        for place, job in enumerate(jobs):
+            # What the first pass lost of its prompt is lost to the second, too, which may have more room: so
+            # both answer the same, and every token is counted once.
+            context = contexts[job.index]
+            lost = max(0, len(context) - self._longest(job.settings.max_gen_toks))
+            # Tokens that the first pass counted already.
+            known = _common(prompts[place], _forwarded(context, firsts[job.index]))
+            prompts[place] = prompts[place][min(lost, known) :]
+            skip.append(max(0, known - lost))
 
         def on_batch(indices: Sequence[int], generations: Sequence[Generation]) -> None:
             done = {}
@@ -206,8 +214,7 @@ class Generator:
             limits=[second.max_gen_toks for second in passes],
             letters=[second.letters for second in passes],
             opened=[False] * len(jobs),
-            # Tokens that the first pass counted already.
-            skip=[_common(prompt, counted[job.index]) for job, prompt in zip(jobs, prompts, strict=True)],
+            skip=skip,
             on_batch=on_batch,
         )
 
@@ -268,19 +275,18 @@ class Generator:
         encoded = self._encoder.encode([job.prompt for job in jobs])
         return [tokens or self._eos[:1] for tokens in encoded]
 
+    def _longest(self, limit: int) -> int:
+        """Tokens that a prompt may have: an answer gets its limit or half of the model's length."""
+        return self._max_length - min(limit, self._max_length // 2)
+
     def _fit(
         self, jobs: Sequence[_Job], prompts: Sequence[list[int]], limits: Sequence[int]
     ) -> tuple[list[list[int]], list[int]]:
-        """Make prompts and limits fit the model.
-
-        An answer gets its limit or half of the model's length; what a prompt has beyond that it loses at its
-        start.
-        """
+        """Make prompts and limits fit the model: what a prompt has beyond its room it loses at its start."""
         fitted, rooms = [], []
         cut, short = Counter[str](), Counter[str]()
         for job, prompt, limit in zip(jobs, prompts, limits, strict=True):
-            longest = self._max_length - min(limit, self._max_length // 2)
-            kept = prompt[-longest:]
+            kept = prompt[-self._longest(limit) :]
             room = min(limit, self._max_length - len(kept))
             cut[job.label[0]] += len(kept) < len(prompt)
             short[job.label[0]] += room < limit
@@ -347,7 +353,7 @@ def _end_tokens(engine: Engine, tokenizer: PreTrainedTokenizerBase) -> list[int]
 
 
 def _forwarded(context: Sequence[int], first: Answer) -> list[int]:
-    """The tokens that went through the model in a first pass: its last was read off and went in no more."""
+    """The tokens of a first pass that went through the model: its last was read off and went in no more."""
     return [*context, *(first.tokens or ())[:-1]]
 
 

@@ -47,6 +47,7 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         self._store = store
         self._seed = seed
         self._thinking = thinking
+        self.asked: set[str] = set()  # keys of the requests so far
 
     @property
     def eot_token_id(self) -> int:
@@ -95,6 +96,7 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
     def _answers(self, kind: str, requests: Sequence[Instance]) -> list[Any]:
         keys = request_keys(kind, requests, self._seed)
         known = self._store.get(keys)
+        self.asked.update(keys)
         for key, request in zip(keys, requests, strict=True):
             if key not in known:
                 raise self._refusal(key, request, sum(key not in known for key in keys), len(keys))

@@ -28,7 +28,7 @@ from medbench.runs.opening import settings_used
 from medbench.runs.plan import RunPlan
 from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
-from medbench.runs.rescoring import asked_alike, copy_answers, find_answered
+from medbench.runs.rescoring import asked_alike, copy_answers, find_answered, more_answered
 from medbench.runs.routing import stored_routing
 from medbench.runs.scores import group_rows, score_task
 from medbench.runs.store import ResponseStore, StoreError
@@ -238,10 +238,14 @@ def _evaluate(
             scored.extend(rows)
         model_info = lm.get_model_info()
         routing, vocabulary = None, None
-        if plan.settings.routing != "off":
+        traced = plan.settings.routing
+        if stored and not failures and more_answered(lm, store):
+            _LOG.warning("routing is left out: the stored answers are to more requests than were scored")
+            traced = "off"
+        if traced != "off":
             with extra("routing"):
                 routing = stored_routing(store)
-        if plan.settings.routing == "tokens":
+        if traced == "tokens":
             with extra("the vocabulary of traced tokens"):
                 vocabulary = traced_vocabulary(store, lm.tokenizer, [result.name for result in finished])
     if not finished:

@@ -15,8 +15,9 @@ from medbench.runs.settings import recorded_settings
 
 if TYPE_CHECKING:
     from medbench.runs.plan import RunPlan
+    from medbench.runs.store import ResponseStore
 
-__all__ = ["asked_alike", "copy_answers", "find_answered"]
+__all__ = ["asked_alike", "copy_answers", "find_answered", "more_answered"]
 
 _LOG = logging.getLogger(__name__)
 _FINISHED = ("complete", "partial")
@@ -82,6 +83,16 @@ def asked_alike(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     same_tasks = set(earlier["tasks"]) == set(now["tasks"])
     names = (one.keys() | two.keys()) - set(_OF_COMPUTATION)
     return same_tasks and all(one.get(name) == two.get(name) for name in names)
+
+
+def more_answered(lm: Any, store: ResponseStore) -> bool:
+    """Whether a store answers more than was asked of it: then its router counts are not those of the scores.
+
+    Args:
+        lm: The :class:`~medbench.models.StoredLM` that all tasks asked.
+        store: Where it looked.
+    """
+    return not store.answered() <= lm.asked
 
 
 def _finished(results: Path, model: str) -> Iterator[tuple[RunDirectory, dict[str, Any]]]:

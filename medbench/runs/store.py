@@ -98,6 +98,11 @@ class ResponseStore:
         """Return those of the keys that have an answer."""
         return {key for (key,) in self._rows("key", keys)}
 
+    def answered(self) -> set[str]:
+        """Return the keys of all requests that have an answer; first passes are no requests of their own."""
+        rows = self._connection.execute("SELECT key FROM answers WHERE key NOT LIKE '%/first'")
+        return {key for (key,) in rows}
+
     def _rows(self, columns: str, keys: Sequence[str]) -> Iterator[tuple[Any, ...]]:
         for start in range(0, len(keys), _KEYS_PER_QUERY):
             chunk = keys[start : start + _KEYS_PER_QUERY]

@@ -226,6 +226,34 @@ def test_second_pass_counts_its_own_tokens_only(model: PreTrainedModel) -> None:
     assert total > plain
 
 
+@pytest.mark.parametrize("length", [30, 48, 64])
+@pytest.mark.parametrize(
+    ("limit", "suffix"), [(6, "\n答案为"), (20, "\n答案为"), (20, "!"), (40, "\nThe answer is ")]
+)
+@pytest.mark.parametrize("text", [_TEXTS[3] * 4, "x" * 300, "高血压 drug " * 20])
+def test_two_passes_over_a_prompt_that_is_too_long_count_every_token_once(
+    model: PreTrainedModel, text: str, limit: int, suffix: str, length: int
+) -> None:
+    second_pass = {"suffix": suffix, "when": "always", "letters": "letters"}
+    settings = {**_SECOND, "max_gen_toks": limit, "second_pass": second_pass}
+    store = _Recording()
+    request = _ask("generate_until", [(text, settings)], doc=_DOC)
+    (response,) = _lm(model, store=store, max_length=length).generate_until(request)
+    assert isinstance(response, Response)
+    context = _TOKENIZER.encode(text)
+    assert len(context) > length
+    [first] = [answer for key, answer in store.answers().items() if key.endswith("/first")]
+    lost = len(context) - (length - min(limit, length // 2))
+    seen = [*context[lost:], *(first.tokens or ())[:-1]]
+    # The second pass goes on behind what the first saw, with room for one letter.
+    second = _TOKENIZER.encode(f"{text}{response.first_pass}{suffix}")[lost:]
+    known = next(
+        (i for i, pair in enumerate(zip(second, seen, strict=False)) if len(set(pair)) > 1), len(seen)
+    )
+    cut = max(0, len(second) - (length - 1))
+    assert int(store.routing().tokens.sum()) == len(seen) + len(second) - max(known, cut)
+
+
 def test_constrained_answers_are_one_of_the_letters(model: PreTrainedModel) -> None:
     settings = {"until": ["A"], "constrain": "letters", "max_gen_toks": 1}
     responses = _lm(model).generate_until(

@@ -97,6 +97,22 @@ def test_edited_data_are_scored_and_touched_ones_are_not(setting: Setting) -> No
     assert setting.run(rescore=True).directory != wrong.directory
 
 
+def test_rescoring_fewer_documents_leaves_their_routing_out(setting: Setting) -> None:
+    """The stored counts are of all documents then asked."""
+    first = setting.run()
+    assert (first.directory / "routing.parquet").exists()
+    whole = setting.run(rescore=True)
+    assert pd.read_parquet(whole.directory / "routing.parquet").equals(
+        pd.read_parquet(first.directory / "routing.parquet")
+    )
+    lines = setting.data.read_text(encoding="utf-8").splitlines(keepends=True)
+    setting.data.write_text("".join(lines[:4]), encoding="utf-8")
+    fewer = setting.run(rescore=True)
+    assert len(chosen(fewer)) == 4
+    assert not (fewer.directory / "routing.parquet").exists()
+    assert [text for text in fewer.warnings if "routing is left out" in text]
+
+
 # Python of a task whose rule lies in a helper module or a file: how the rule is written, and own.py.
 SCORE = "def score(doc, results):\n    return {'acc': float(rule(doc, results))}\n"
 CODE = {
