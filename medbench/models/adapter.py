@@ -180,6 +180,8 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             "model_dtype": str(self.engine.model.dtype),
             "device": str(self._device),
             "max_length": self.max_length,
+            "engine": self.engine.kind,
+            **({"engine_why": self.engine.why_reference} if self.engine.why_reference else {}),
             "max_batch_tokens": self.engine.max_batch_tokens,
             "max_rows": self.engine.max_rows,
             "share_prefixes": self.engine.share_prefixes,

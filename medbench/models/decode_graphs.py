@@ -73,10 +73,15 @@ class DecodeGraphs:
         self._capture: Capture | None = capture
         self._store = KeyValues(0, 0)
         self._room = (0, 0)
-        self._graphs: dict[tuple[int, int], _Graph | None] = {}
+        self._graphs: dict[tuple[int, int, int], _Graph | None] = {}
 
     def run(
-        self, store: KeyValues, ids: Sequence[int], lengths: Sequence[int], owned: Iterable[Owned]
+        self,
+        store: KeyValues,
+        ids: Sequence[int],
+        lengths: Sequence[int],
+        owned: Iterable[Owned],
+        stretch: int = 0,
     ) -> Tensor | None:
         """Decode one token of each of the first rows of a store by a graph, if there is one.
 
@@ -85,6 +90,7 @@ class DecodeGraphs:
             ids: Their last tokens.
             lengths: Tokens they hold, which are the positions of those tokens.
             owned: Who counts their router choices.
+            stretch: The stretch of lengths that the rows belong to.
 
         Returns:
             Last hidden states, [rows, hidden], valid until the next call; ``None`` where the step has to be
@@ -96,7 +102,7 @@ class DecodeGraphs:
             # Graphs hold on to the memory that they were recorded with.
             self._graphs.clear()
             self._store, self._room = store, (store.rows, store.capacity)
-        size = _size(len(ids), max(lengths) + 1, store)
+        size = (*_size(len(ids), max(lengths) + 1, store), stretch)
         if size not in self._graphs:
             self._graphs[size] = None
             return None
@@ -123,17 +129,18 @@ class DecodeGraphs:
         self,
         capture: Capture,
         store: KeyValues,
-        size: tuple[int, int],
+        size: tuple[int, int, int],
         ids: Sequence[int],
         lengths: Sequence[int],
     ) -> _Graph | None:
         """Make a graph and hold it against the plain forward; ``None`` where it cannot be had."""
-        rows, reach = size
+        rows, reach, stretch = size
         device = self._model.device
         tokens, held = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(2))
 
         def step() -> Step:
-            pack = Pack([], DecodeBlock.of(store, held, [(0, rows, reach)], dtype=self._model.dtype))
+            block = DecodeBlock.of(store, held, [(0, rows, reach)], dtype=self._model.dtype)
+            pack = Pack([], block, stretch)
             return self._recorder.apart(lambda: self._model.hidden(tokens, held, pack), rows)
 
         counted = self._model.tokens

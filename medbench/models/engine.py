@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, TypeVar, cast
 
@@ -10,11 +11,12 @@ import torch
 
 from medbench.errors import ModelError
 from medbench.models.decode_graphs import Capture, CudaCapture
-from medbench.models.forward import PackedModel
 from medbench.models.generation_pass import GenerationPass
 from medbench.models.generation_rows import Generation, GenerationCallback, GenerationRequest
 from medbench.models.memory import batch_tokens
+from medbench.models.paths import EngineKind, choose_path
 from medbench.models.recorder import Recorder
+from medbench.models.reference_passes import ReferenceGeneration, ReferenceScoring
 from medbench.models.routing_counts import RoutingCounts, RoutingLabel
 from medbench.models.sampling import Sampler, Sampling
 from medbench.models.scoring_pass import Score, ScoreCallback, ScoringPass
@@ -25,6 +27,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 __all__ = ["Engine"]
+
+_LOG = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 
@@ -37,7 +41,8 @@ class Engine:
 
     Sequences lie packed side by side (:mod:`medbench.models.packing`): there is no padding, in memory or in
     the router counts. In float32 a request gets the same tokens, and log-probabilities within rounding, alone
-    as in any company.
+    as in any company. What cannot be packed exactly goes the reference path, one row at a time
+    (:mod:`medbench.models.paths`).
 
     Args:
         model: A transformers causal language model, plain or with mixtures of LoRA experts.
@@ -51,7 +56,11 @@ class Engine:
         decode_graphs: Whether decoding steps run as CUDA graphs, where the whole model lies on one GPU.
 
     Raises:
-        ModelError: The engine cannot run the model, or a setting is out of range.
+        ModelError: The model does not run, or a setting is out of range.
+
+    Attributes:
+        kind: ``packed`` or ``reference``.
+        why_reference: Why the model cannot be packed; empty if it is.
     """
 
     def __init__(
@@ -70,25 +79,29 @@ class Engine:
         self.tokenizer = tokenizer
         self.pad_token_id = pad_token_id
         self.share_prefixes = share_prefixes
-        self._packed = PackedModel(model)
+        path = choose_path(model)
+        self.kind: EngineKind = path.kind
+        self.why_reference = path.why
+        if path.packed is None:
+            _LOG.warning("answered one row at a time by transformers' own forward: %s", path.why)
+        self._packed, self._reference, self._runs = path.packed, path.reference, path.runs
         self.max_batch_tokens = batch_tokens(max_batch_tokens, self._packed)
-        self.max_rows = max_rows or (64 if self._packed.device.type == "cpu" else 256)
+        device = self._runs.device
+        self.max_rows = 1 if self._packed is None else max_rows or (64 if device.type == "cpu" else 256)
         self._recorder = Recorder(model, routing)
         devices = {parameter.device for parameter in model.parameters()}
-        on_one_gpu = len(devices) == 1 and self._packed.device.type == "cuda"
-        self._capture: Capture | None = (
-            CudaCapture(self._packed.device) if decode_graphs and on_one_gpu else None
-        )
+        on_one_gpu = len(devices) == 1 and device.type == "cuda"
+        self._capture: Capture | None = CudaCapture(device) if decode_graphs and on_one_gpu else None
 
     @property
     def max_length(self) -> int | None:
         """Tokens the model takes at most, ``None`` if it does not say."""
-        return self._packed.max_length
+        return self._runs.max_length
 
     @property
     def tokens(self) -> int:
         """Tokens run through the model so far; a shared prefix counts once."""
-        return self._packed.tokens
+        return self._runs.tokens
 
     @torch.inference_mode()
     def score(
@@ -116,9 +129,13 @@ class Engine:
         asked = [(list(context), list(continuation)) for context, continuation in requests]
         for index, (context, continuation) in enumerate(asked):
             self._check(index, context, len(continuation) - 1, continuation)
-        scoring = ScoringPass(
-            self._packed, self._recorder, self.max_batch_tokens, share_prefixes=self.share_prefixes
-        )
+        scoring: ScoringPass | ReferenceScoring
+        if self._packed is None:
+            scoring = ReferenceScoring(self._reference, self._recorder)
+        else:
+            scoring = ScoringPass(
+                self._packed, self._recorder, self.max_batch_tokens, share_prefixes=self.share_prefixes
+            )
         return scoring.run(asked, _labels(labels, len(asked)), on_batch)
 
     @torch.inference_mode()
@@ -185,14 +202,18 @@ class Engine:
             if allowed is not None and not allowed:
                 raise ModelError("no token is allowed", where=f"request {index}")
             self._check(index, prompt, limit - 1, allowed or ())
-        generation = GenerationPass(
-            self._packed,
-            self._recorder,
-            self.max_batch_tokens,
-            self.max_rows,
-            share_prefixes=self.share_prefixes,
-            capture=self._capture,
-        )
+        generation: GenerationPass | ReferenceGeneration
+        if self._packed is None:
+            generation = ReferenceGeneration(self._reference, self._recorder)
+        else:
+            generation = GenerationPass(
+                self._packed,
+                self._recorder,
+                self.max_batch_tokens,
+                self.max_rows,
+                share_prefixes=self.share_prefixes,
+                capture=self._capture,
+            )
         rows = [
             GenerationRequest(
                 prompt,
@@ -222,9 +243,9 @@ class Engine:
                 "a context needs at least one token", where=where, hint="start it with BOS or EOS"
             )
         low, high = min(min(context), min(others, default=0)), max(max(context), max(others, default=0))
-        if low < 0 or high >= self._packed.vocabulary:
+        if low < 0 or high >= self._runs.vocabulary:
             raise ModelError(
-                f"token {low if low < 0 else high} is not in the vocabulary of {self._packed.vocabulary}",
+                f"token {low if low < 0 else high} is not in the vocabulary of {self._runs.vocabulary}",
                 where=where,
                 hint="use the tokenizer that belongs to the model",
             )

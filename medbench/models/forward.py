@@ -8,8 +8,11 @@ import torch
 from torch import Tensor, nn
 
 from medbench.errors import ModelError
-from medbench.models.packing import Pack, Segment, packed_attention
+from medbench.models.attention import packed_attention
+from medbench.models.packing import Pack
 from medbench.models.prepacking import PackedWeights
+from medbench.models.rope import RopeSwitches
+from medbench.models.text_config import max_length_of, vocabulary_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -23,33 +26,31 @@ _HEAD_ELEMENTS = 2**24
 class PackedModel:
     """Runs packs through a model, and its head on the tokens that matter only.
 
+    Whether it computes what the model computes by itself is for :mod:`medbench.models.self_check` to say.
+
     Args:
         model: Any transformers causal language model with rotary or learned absolute positions.
 
     Raises:
-        ModelError: The engine cannot run this architecture: packed, it does not compute what it computes by
-            itself.
+        ModelError: The architecture cannot be packed.
 
     Attributes:
         tokens: Tokens run so far, prompts and generated ones together.
+        rope: Where the model's rotary positions depend on the length of a sequence.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
         self.model = model
         self.body: Any = model.base_model
         self.head: Any = cast("Any", model).get_output_embeddings()
-        config: Any = model.config
-        self.vocabulary = int(config.vocab_size)
-        limit = getattr(config, "max_position_embeddings", None)
-        self.max_length: int | None = int(limit) if limit else None
-        where = type(model).__name__
+        self.vocabulary = vocabulary_of(model)
+        self.max_length = max_length_of(model)
         if self.head is None or self.body is model:
-            raise ModelError("the model has no language model head", where=where)
+            raise ModelError("the model has no language model head", where=type(model).__name__)
         self._head_device = next(self.head.parameters()).device
         self._weights = PackedWeights(model)
+        self.rope = RopeSwitches(model, self.max_length)
         self.tokens = 0
-        self._verify(where)
-        self.tokens = 0  # those of the check do not count
 
     @property
     def device(self) -> torch.device:
@@ -79,9 +80,10 @@ class PackedModel:
         Returns:
             [N, hidden].
         """
-        with packed_attention(self.model), self._weights.at_work():
+        with packed_attention(self.model), self._weights.at_work(), self.rope.at(pack.stretch):
             output = self.body(
                 input_ids=ids[None],
+                attention_mask=torch.ones_like(ids)[None],  # said, lest transformers read packs its own way
                 position_ids=positions[None],
                 use_cache=False,
                 pack=pack,
@@ -113,27 +115,3 @@ class PackedModel:
         else:
             logits = self.head(hidden)[:, only]
         return (logits if logits.dtype == torch.float64 else logits.float()).to(place)
-
-    @torch.inference_mode()
-    def _verify(self, where: str) -> None:
-        """Compare two sequences run packed with the same run by the model itself."""
-        lengths = (3, 2)
-        ids = torch.arange(sum(lengths), device=self.device) % self.vocabulary
-        positions = torch.cat([torch.arange(length, device=self.device) for length in lengths])
-        bounds = ((0, 3), (3, 5))
-        segments = [Segment(start, stop, positions[start:stop]) for start, stop in bounds]
-        wide = self.dtype.itemsize >= 4
-        try:
-            packed = self.logits(self.hidden(ids, positions, Pack(segments)))
-            alone = [self.model(input_ids=ids[None, start:stop]).logits[0].float() for start, stop in bounds]
-        except (TypeError, AttributeError, ValueError) as error:
-            raise ModelError(f"the engine cannot run this architecture: {error}", where=where) from error
-        expected = torch.cat(alone)
-        tolerance = 1e-3 if wide else 0.1
-        scale = expected.abs().max().clamp(min=1.0)
-        if bool(((packed - expected).abs() > tolerance * scale).any()):
-            raise ModelError(
-                "packed, the model does not compute what it computes by itself",
-                where=where,
-                hint="the engine runs models of the Qwen2, Qwen3, Llama and Mistral kind",
-            )

@@ -2,6 +2,9 @@
 
 Every forward takes one new token of each row at work, and with them the prompts of rows that are admitted.
 The rows at work are always the first of the store: when one ends, the last takes its place.
+
+Where the model's rotary positions depend on the length of a sequence, all rows at work lie in one stretch of
+lengths. One that grows out of it waits until the others are done, and is computed anew in the next.
 """
 
 from __future__ import annotations
@@ -61,6 +64,8 @@ class GenerationPass:
         self._graphs = None if capture is None else DecodeGraphs(model, recorder, capture)
         self._failed: list[FailedRequest] = []
         self._labels: Sequence[RoutingLabel] | None = None
+        self._stretch = 0
+        self._later: list[Row] = []
 
     def run(
         self,
@@ -71,9 +76,12 @@ class GenerationPass:
         """Continue all prompts; see :meth:`medbench.models.engine.Engine.generate`."""
         self._labels = labels
         results: list[Generation | None] = [None] * len(requests)
-        queue = self._queue(requests)
+        self._later = [Row(index, request, counted=request.counted) for index, request in enumerate(requests)]
+        queue = deque[Row]()
         try:
-            while queue or self._active:
+            while queue or self._active or self._later:
+                if not queue and not self._active:
+                    queue = self._next_stretch()
                 admitted = self._admit(queue)
                 try:
                     finished = self._step(admitted)
@@ -92,9 +100,17 @@ class GenerationPass:
             raise failure(self._failed, labels)
         return [generation for generation in results if generation is not None]
 
-    def _queue(self, requests: Sequence[GenerationRequest]) -> deque[Row]:
+    def _next_stretch(self) -> deque[Row]:
+        """The waiting rows of the shortest stretch of lengths that has any."""
+        stretch_of = self._model.rope.stretch
+        self._stretch = min(stretch_of(row.size) for row in self._later)
+        now = [row for row in self._later if stretch_of(row.size) == self._stretch]
+        self._later = [row for row in self._later if stretch_of(row.size) != self._stretch]
+        self._store = KeyValues(0, 0)
+        return self._queue(now)
+
+    def _queue(self, rows: list[Row]) -> deque[Row]:
         """Rows in the order of admission: long limits first, lest stragglers decode alone at the end."""
-        rows = [Row(index, request, counted=request.counted) for index, request in enumerate(requests)]
         groups: dict[int, int] = {}
         if self._share:
             for number, shared in enumerate(find_prefixes([row.request.prompt for row in rows])):
@@ -178,7 +194,7 @@ class GenerationPass:
         ids, lengths, owned = self._working()
         states = None
         if self._graphs is not None and not admitted:
-            states = self._graphs.run(self._store, ids, lengths, owned)
+            states = self._graphs.run(self._store, ids, lengths, owned, self._stretch)
         if states is None:
             states = self._forward(ids, lengths, owned, admitted)
         for row in rows:
@@ -232,7 +248,7 @@ class GenerationPass:
                     mask=tree_mask(past, len(ids) - start, (), dtype=self._model.dtype, device=device),
                 )
             )
-        hidden = self._run(ids, positions, Pack(segments, block), owned)
+        hidden = self._run(ids, positions, Pack(segments, block, self._stretch), owned)
         return hidden[torch.tensor(ends, device=device)]
 
     def _decode_block(self, lengths: Sequence[int]) -> DecodeBlock:
@@ -255,7 +271,8 @@ class GenerationPass:
             store = KeyValues(1, length)
             own = torch.arange(length, device=self._model.device)
             segment = Segment(0, length, own, store=store)
-            self._run(prefix.tokens, range(length), Pack([segment]), [Owned(prefix, 0, 0, length)])
+            pack = Pack([segment], stretch=self._stretch)
+            self._run(prefix.tokens, range(length), pack, [Owned(prefix, 0, 0, length)])
             prefix.store = store
 
     def _leave(self, rows: Iterable[Row]) -> None:
@@ -311,6 +328,10 @@ class GenerationPass:
             reason = row.ends_with(token)
             if reason is not None:
                 finished.append((row.index, Generation(row.new, reason)))
+                ended.append(place)
+            elif self._model.rope.stretch(row.size) != self._stretch:
+                row.length = 0
+                self._later.append(row)
                 ended.append(place)
         for place in reversed(ended):
             last = self._active.pop()

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 
 from medbench.errors import ModelError
+from medbench.models.text_config import text_config
 
 if TYPE_CHECKING:
     from medbench.models.forward import PackedModel
@@ -50,18 +51,20 @@ def share_memory(processes: int) -> None:
     _processes = max(1, processes)
 
 
-def batch_tokens(budget: int | str, model: PackedModel) -> int:
+def batch_tokens(budget: int | str, model: PackedModel | None) -> int:
     """Settle a token budget.
 
     Args:
         budget: Tokens per forward, or ``auto``: as many as free memory takes, up to 8,192, or
             2,048 on a CPU.
-        model: The model.
+        model: The model; ``None``: one that runs a row at a time, for which ``auto`` is the least.
 
     Raises:
         ModelError: The budget is neither ``auto`` nor a positive number.
     """
     if budget == "auto":
+        if model is None:
+            return _LEAST_BATCH
         fits = int(free_memory(model.device) * _SHARE / _activation_bytes(model))
         largest = _LARGEST_BATCH_ON_CPU if model.device.type == "cpu" else _LARGEST_BATCH
         return max(_LEAST_BATCH, min(largest, fits))
@@ -90,14 +93,20 @@ def free_memory(device: torch.device) -> int:
 
 def _key_value_bytes(model: PackedModel) -> int:
     """Bytes that one token's keys and values take in all layers."""
-    config: Any = model.model.config
-    heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
-    width = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    config = text_config(model.model)
+    heads = _largest(config, "num_key_value_heads") or config.num_attention_heads
+    width = _largest(config, "head_dim") or config.hidden_size // config.num_attention_heads
     return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
 
 
 def _activation_bytes(model: PackedModel) -> int:
     """Bytes that one token takes at a forward's peak: the MLP's inner states, and its keys and values."""
-    config: Any = model.model.config
-    inner = getattr(config, "intermediate_size", None) or 4 * config.hidden_size
+    config = text_config(model.model)
+    inner = _largest(config, "intermediate_size") or 4 * config.hidden_size
     return int((8 * config.hidden_size + 4 * inner) * model.dtype.itemsize) + _key_value_bytes(model)
+
+
+def _largest(config: Any, name: str) -> int:
+    """A size that a configuration gives once or for each layer; 0 if it does not say."""
+    size = getattr(config, name, None) or 0
+    return max(size, default=0) if isinstance(size, (list, tuple)) else int(size)

@@ -10,30 +10,24 @@ needs to know which token belongs where::
 - *segments*: consecutive tokens of one sequence, or of a context with several continuations, each of which
   attends to the context and itself (its mask says so); a segment may go on from keys already in a store.
 
-Attention comes in through transformers' attention interface and is torch's scaled dot-product attention.
+Attention is torch's scaled dot-product attention; :mod:`medbench.models.attention` brings it into the model.
 """
 
 from __future__ import annotations
 
 import math
 import mmap
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Self
+from typing import Self
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medbench.errors import ModelError
+__all__ = ["DecodeBlock", "KeyValues", "MaskRule", "Pack", "Segment", "decode_spans", "tree_mask"]
 
-if TYPE_CHECKING:
-    from transformers import PreTrainedModel
-
-__all__ = ["DecodeBlock", "KeyValues", "Pack", "Segment", "decode_spans", "packed_attention", "tree_mask"]
-
-_NAME = "medbench_packed"
 _ROUND = 128  # tokens to a multiple of which a store's capacity is rounded up
 _GROWTH = 1.5  # of a store that became too small, so that keys are rarely copied
 # Rows of a decoding step that attend together, as far as the longest of them reaches: on a CPU the keys that
@@ -184,13 +178,40 @@ def decode_spans(lengths: Sequence[int], device: torch.device) -> list[tuple[int
     ]
 
 
+class MaskRule(ABC):
+    """What a token of a sequence may see, beside what a pack says: a window, a chunk."""
+
+    @abstractmethod
+    def causal_up_to(self, tokens: int) -> bool:
+        """Whether in a sequence of so many tokens a token sees all before it."""
+
+    @abstractmethod
+    def hidden(self, query: Tensor, key: Tensor) -> Tensor:
+        """What is not seen.
+
+        Args:
+            query: [Q] positions.
+            key: [K] positions.
+
+        Returns:
+            [Q, K], true where a query does not see a key.
+        """
+
+
 @dataclass
 class Pack:
-    """What attention has to know about the tokens of one forward."""
+    """What attention has to know about the tokens of one forward.
+
+    Attributes:
+        segments: Sequences, or parts of them.
+        decode: Tokens in front of them that go on with rows of a store.
+        stretch: The stretch of lengths (:mod:`medbench.models.rope`) that all sequences belong to.
+    """
 
     segments: Sequence[Segment]
     decode: DecodeBlock | None = None
-    _windows: dict[tuple[int, int], Tensor] = field(default_factory=dict)
+    stretch: int = 0
+    _masks: dict[tuple[int, MaskRule], Tensor] = field(default_factory=dict)
     _elsewhere: dict[torch.device, Pack] = field(default_factory=dict)
 
     def on(self, device: torch.device) -> Pack:
@@ -212,11 +233,18 @@ class Pack:
                 None
                 if block is None
                 else replace(block, lengths=block.lengths.to(device), mask=block.mask.to(device)),
+                self.stretch,
             )
         return self._elsewhere[device]
 
     def attend(
-        self, layer: int, query: Tensor, key: Tensor, value: Tensor, scaling: float | None, window: int | None
+        self,
+        layer: int,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        scaling: float | None,
+        rule: MaskRule | None,
     ) -> Tensor:
         """Attention of one layer.
 
@@ -226,7 +254,7 @@ class Pack:
             key: [1, key heads, N, width].
             value: [1, key heads, N, width].
             scaling: Factor of the scores; ``None``: one over the root of the width.
-            window: Tokens that a token sees, itself included; ``None``: all before it.
+            rule: What a token sees; ``None``: all before it.
 
         Returns:
             [1, N, heads, width].
@@ -234,13 +262,13 @@ class Pack:
         out = query.new_empty(1, query.shape[2], query.shape[1], value.shape[3])
         if self.decode is not None:
             rows = self.decode.rows
-            out[0, :rows] = self._decode(self.decode, layer, query, key, value, scaling, window)
+            out[0, :rows] = self._decode(self.decode, layer, query, key, value, scaling, rule)
         for number, segment in enumerate(self.segments):
             span = slice(segment.start, segment.stop)
             keys, values = key[:, :, span], value[:, :, span]
             if segment.store is not None:
                 keys, values = _append(segment, layer, keys, values)
-            mask = self._mask(number, segment, window, query)
+            mask = self._mask(number, segment, rule, query)
             groups = query.shape[1] // keys.shape[1]
             if groups > 1:
                 keys, values = keys.repeat_interleave(groups, 1), values.repeat_interleave(groups, 1)
@@ -250,24 +278,24 @@ class Pack:
             out[:, span] = result.transpose(1, 2)
         return out
 
-    def _mask(self, number: int, segment: Segment, window: int | None, like: Tensor) -> Tensor | None:
-        """The segment's mask, with a sliding window laid over it where that is shorter than its reach."""
+    def _mask(self, number: int, segment: Segment, rule: MaskRule | None, like: Tensor) -> Tensor | None:
+        """The segment's mask, with the model's rule laid over it where that hides more."""
         total = segment.past + segment.stop - segment.start
-        if window is None or total <= window:
+        if rule is None or rule.causal_up_to(total):
             if segment.mask is None and segment.past:
                 raise AssertionError("a segment with a past needs a mask")
             return segment.mask
-        found = self._windows.get((number, window))
+        found = self._masks.get((number, rule))
         if found is None:
             own = segment.positions
-            reach = own[:, None] - torch.cat([torch.arange(segment.past, device=own.device), own])[None, :]
-            hidden = reach >= window
+            keys = torch.cat([torch.arange(segment.past, device=own.device), own])
+            hidden = rule.hidden(own, keys)
             if segment.mask is None:
-                hidden |= reach < 0
+                hidden = hidden | (keys[None, :] > own[:, None])
                 base = like.new_zeros(hidden.shape)
             else:
                 base = segment.mask
-            found = self._windows[number, window] = base.masked_fill(hidden, float("-inf"))
+            found = self._masks[number, rule] = base.masked_fill(hidden, float("-inf"))
         return found
 
     def _decode(
@@ -278,7 +306,7 @@ class Pack:
         key: Tensor,
         value: Tensor,
         scaling: float | None,
-        window: int | None,
+        rule: MaskRule | None,
     ) -> Tensor:
         rows, longest = block.rows, block.mask.shape[3]
         keys, values = block.store.layer(layer, key)
@@ -286,10 +314,13 @@ class Pack:
         keys[which, :, block.lengths] = key[0, :, :rows].transpose(0, 1)
         values[which, :, block.lengths] = value[0, :, :rows].transpose(0, 1)
         mask = block.mask
-        if window is not None and longest > window:
-            places = torch.arange(longest, device=query.device)
-            far = places[None, :] <= (block.lengths - window)[:, None]
-            mask = mask.masked_fill(far[:, None, None, :], float("-inf"))
+        if rule is not None and not rule.causal_up_to(longest):
+            found = self._masks.get((-1, rule))
+            if found is None:
+                hidden = rule.hidden(block.lengths, torch.arange(longest, device=query.device))
+                found = mask.masked_fill(hidden[:, None, None, :], float("-inf"))
+                self._masks[-1, rule] = found
+            mask = found
         # The query heads that share a key head stand as tokens of one head: no key is repeated.
         heads = key.shape[1]
         grouped = query[0, :, :rows].transpose(0, 1).reshape(rows, heads, -1, query.shape[3])
@@ -349,40 +380,3 @@ def tree_mask(
         hidden[start:, past + start - length : past + start] = True
     mask = torch.zeros(total, past + total, dtype=dtype)
     return mask.masked_fill_(hidden, float("-inf")).to(device)
-
-
-@contextmanager
-def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model's forwards attend as the ``pack`` they are given says; afterwards it is as it was."""
-    from transformers import AttentionInterface
-
-    AttentionInterface.register(_NAME, _packed_attention_forward)
-    config = model.config
-    earlier = config._attn_implementation
-    config._attn_implementation = _NAME
-    try:
-        yield
-    finally:
-        config._attn_implementation = earlier
-
-
-def _packed_attention_forward(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    pack: Pack | None = None,
-    **kwargs: Any,
-) -> tuple[Tensor, None]:
-    unknown = [name for name in ("softcap", "s_aux", "position_bias") if kwargs.get(name) is not None]
-    if pack is None or unknown:
-        raise ModelError(
-            f"the engine cannot run the attention of {type(module).__name__}"
-            + (f" ({', '.join(unknown)})" if unknown else ""),
-            hint="it runs causal models whose attention goes through transformers' attention interface",
-        )
-    here = pack.on(query.device)
-    return here.attend(module.layer_idx, query, key, value, scaling, sliding_window), None

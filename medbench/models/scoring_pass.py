@@ -7,24 +7,21 @@ but for its last token. Families with a long common prefix go on from keys compu
 from __future__ import annotations
 
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from medbench.models.failures import FailedRequest, failure
+from medbench.models.families import Family, ScoringPrefix, group_requests
 from medbench.models.forward import PackedModel
 from medbench.models.memory import is_out_of_memory, release_memory
 from medbench.models.packing import KeyValues, Pack, Segment, tree_mask
-from medbench.models.prefixes import find_prefixes
 from medbench.models.recorder import Owned, Recorder
 from medbench.models.routing_counts import RoutingLabel
 
-__all__ = ["Score", "ScoreCallback", "ScoringPass"]
-
-Tokens = tuple[int, ...]
+__all__ = ["Score", "ScoreCallback", "ScoringPass", "count_owners"]
 
 
 class Score(NamedTuple):
@@ -41,50 +38,6 @@ class Score(NamedTuple):
 
 # (indices of the requests that a batch answered, their scores)
 ScoreCallback = Callable[[Sequence[int], Sequence[Score]], None]
-
-# Continuations of one context behind each other need a mask of this many tokens squared at most.
-_MAX_BRANCHES = 1024
-
-
-@dataclass
-class _Family:
-    """A context with its distinct continuations, and who asked for them."""
-
-    context: Tokens
-    options: dict[Tokens, list[int]] = field(default_factory=dict)
-    prefix: _Prefix | None = None
-
-    @property
-    def past(self) -> int:
-        return self.prefix.length if self.prefix else 0
-
-    @property
-    def branches(self) -> list[int]:
-        """Tokens to feed of each continuation."""
-        return [len(option) - 1 for option in self.options]
-
-    @property
-    def tokens(self) -> int:
-        """Tokens to feed, but for the prefix."""
-        return len(self.context) - self.past + sum(self.branches)
-
-    def indices(self) -> Iterator[int]:
-        for asked in self.options.values():
-            yield from asked
-
-
-@dataclass(eq=False)
-class _Prefix:
-    """A prefix of the contexts of several families; its store is filled when first needed."""
-
-    tokens: Tokens
-    waiting: int
-    room: int
-    store: KeyValues | None = None
-
-    @property
-    def length(self) -> int:
-        return len(self.tokens)
 
 
 class _Target(NamedTuple):
@@ -127,7 +80,7 @@ class ScoringPass:
             results[index] = Score(0.0, True)
         if empty and on_batch is not None:
             on_batch(empty, [Score(0.0, True)] * len(empty))
-        queue = deque(self._families(requests))
+        queue = deque(group_requests(requests, self._model.rope.stretch, share_prefixes=self._share))
         try:
             while queue:
                 batch = self._take(queue)
@@ -144,7 +97,7 @@ class ScoringPass:
         return [score for score in results if score is not None]
 
     def _try(
-        self, batch: Sequence[_Family], queue: deque[_Family], labels: Sequence[RoutingLabel] | None
+        self, batch: Sequence[Family], queue: deque[Family], labels: Sequence[RoutingLabel] | None
     ) -> dict[int, Score | None]:
         """Score a batch; where memory runs out it goes back to the queue, and nothing is scored."""
         try:
@@ -157,45 +110,15 @@ class ScoringPass:
         self._failed += [FailedRequest.not_finite(index) for index, score in scores.items() if score is None]
         return scores
 
-    def _families(self, requests: Sequence[tuple[Sequence[int], Sequence[int]]]) -> list[_Family]:
-        """Group requests by context, families with the same prefix next to each other."""
-        by_context: dict[Tokens, list[_Family]] = {}
-        for index, (context, continuation) in enumerate(requests):
-            if not continuation:
-                continue
-            option = tuple(continuation)
-            families = by_context.setdefault(tuple(context), [])
-            known = next((family for family in families if option in family.options), None)
-            if known is None:
-                if not families or sum(families[-1].branches) + len(option) > _MAX_BRANCHES:
-                    families.append(_Family(tuple(context)))
-                known = families[-1]
-            known.options.setdefault(option, []).append(index)
-        ordered = [family for families in by_context.values() for family in families]
-        if not self._share:
-            return ordered
-        groups: dict[int, _Prefix] = {}
-        for shared in find_prefixes([family.context for family in ordered]):
-            members = [ordered[member] for member in shared.members]
-            prefix = _Prefix(members[0].context[: shared.length], len(members), 0)
-            for member, family in zip(shared.members, members, strict=True):
-                family.prefix = prefix
-                groups[member] = prefix
-            prefix.room = max(family.tokens for family in members)
-        first: dict[int, int] = {}
-        for place, family in enumerate(ordered):
-            first.setdefault(id(family.prefix), place)
-        return sorted(ordered, key=lambda family: first[id(family.prefix)] if family.prefix else 0)
-
-    def _take(self, queue: deque[_Family]) -> list[_Family]:
+    def _take(self, queue: deque[Family]) -> list[Family]:
         batch = [queue.popleft()]
         tokens = batch[0].tokens
-        while queue and tokens + queue[0].tokens <= self._budget:
+        while queue and queue[0].stretch == batch[0].stretch and tokens + queue[0].tokens <= self._budget:
             batch.append(queue.popleft())
             tokens += batch[-1].tokens
         return batch
 
-    def _retreat(self, batch: Sequence[_Family], queue: deque[_Family]) -> None:
+    def _retreat(self, batch: Sequence[Family], queue: deque[Family]) -> None:
         """Halve the budget; a family that was alone in its batch is given up."""
         release_memory(self._model.device)
         if len(batch) == 1:
@@ -208,7 +131,7 @@ class ScoringPass:
         queue.extendleft(reversed(batch))
 
     def _batch(
-        self, batch: Sequence[_Family], labels: Sequence[RoutingLabel] | None
+        self, batch: Sequence[Family], labels: Sequence[RoutingLabel] | None
     ) -> dict[int, Score | None]:
         prefixes = dict.fromkeys(family.prefix for family in batch if family.prefix)
         missing = [prefix for prefix in prefixes if prefix.store is None]
@@ -216,7 +139,7 @@ class ScoringPass:
             taken = [missing.pop(0)]
             while missing and sum(p.length for p in taken) + missing[0].length <= self._budget:
                 taken.append(missing.pop(0))
-            self._fill(taken)
+            self._fill(taken, batch[0].stretch)
         owners: dict[object, RoutingLabel] = {}
         owned: list[Owned] = []
         segments: list[Segment] = []
@@ -224,13 +147,13 @@ class ScoringPass:
         options: list[list[int]] = []
         ids: list[int] = []
         positions: list[int] = []
-        shares: dict[_Prefix, Counter[object]] = {}
+        shares: dict[ScoringPrefix, Counter[object]] = {}
         for family in batch:
             start, past = len(ids), family.past
             context = len(family.context) - past
             ids += family.context[past:]
             positions += range(past, past + context)
-            asking = self._owners(family.indices(), labels, owners)
+            asking = count_owners(self._recorder, family.indices(), labels, owners)
             owned += [
                 Owned(owner, 0, start, start + context, times, family.prefix)
                 for owner, times in asking.items()
@@ -241,7 +164,7 @@ class ScoringPass:
                 place = len(ids)
                 ids += option[:-1]
                 positions += range(past + context, past + context + len(option) - 1)
-                for owner, times in self._owners(asked, labels, owners).items():
+                for owner, times in count_owners(self._recorder, asked, labels, owners).items():
                     owned.append(Owned(owner, 1, place, len(ids), times))
                 before = [start + context - 1, *range(place, len(ids))]
                 targets += [
@@ -250,7 +173,8 @@ class ScoringPass:
                 options.append(asked)
             segments.append(self._segment(family, start, len(ids), positions[start:]))
         try:
-            outcome = self._score(ids, positions, segments, owned, targets, len(options))
+            pack = Pack(segments, stretch=batch[0].stretch)
+            outcome = self._score(ids, positions, pack, owned, targets, len(options))
             for prefix, counter in shares.items():
                 self._recorder.share(prefix, dict(counter))
         except BaseException:
@@ -260,24 +184,7 @@ class ScoringPass:
         self._leave(batch)
         return {index: score for asked, score in zip(options, outcome, strict=True) for index in asked}
 
-    def _owners(
-        self,
-        indices: Iterator[int] | Sequence[int],
-        labels: Sequence[RoutingLabel] | None,
-        owners: dict[object, RoutingLabel],
-    ) -> Counter[object]:
-        """Who counts tokens, and how often: each document that asked, once."""
-        if labels is None:
-            owners[_NOBODY] = _NOBODY
-            return Counter({_NOBODY: 1})
-        counted: Counter[object] = Counter()
-        for document in dict.fromkeys(labels[index] for index in indices):
-            label = self._recorder.label(document)
-            owners[label] = label
-            counted[label] += 1
-        return counted
-
-    def _segment(self, family: _Family, start: int, stop: int, positions: Sequence[int]) -> Segment:
+    def _segment(self, family: Family, start: int, stop: int, positions: Sequence[int]) -> Segment:
         device = self._model.device
         past = family.past
         mask = tree_mask(
@@ -292,7 +199,7 @@ class ScoringPass:
             mask=mask,
         )
 
-    def _fill(self, prefixes: Sequence[_Prefix]) -> None:
+    def _fill(self, prefixes: Sequence[ScoringPrefix], stretch: int) -> None:
         """Compute the keys of prefixes, all in one forward."""
         device = self._model.device
         ids: list[int] = []
@@ -306,11 +213,11 @@ class ScoringPass:
             own = torch.arange(prefix.length, device=device)
             segments.append(Segment(start, len(ids), own, store=store))
             owned.append(Owned(prefix, 0, start, len(ids)))
-        self._hidden(ids, positions, segments, owned)
+        self._hidden(ids, positions, Pack(segments, stretch=stretch), owned)
         for prefix, store in zip(prefixes, stores, strict=True):
             prefix.store = store
 
-    def _leave(self, batch: Sequence[_Family]) -> None:
+    def _leave(self, batch: Sequence[Family]) -> None:
         """Let go of prefixes that no family needs any more."""
         for family in batch:
             prefix = family.prefix
@@ -325,26 +232,25 @@ class ScoringPass:
         self,
         ids: Sequence[int],
         positions: Sequence[int],
-        segments: Sequence[Segment],
+        pack: Pack,
         owned: Sequence[Owned],
     ) -> Tensor:
         device = self._model.device
         tokens = torch.tensor(ids, device=device)
         places = torch.tensor(positions, device=device)
-        pack = Pack(segments)
         return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, ids, positions)
 
     def _score(
         self,
         ids: Sequence[int],
         positions: Sequence[int],
-        segments: Sequence[Segment],
+        pack: Pack,
         owned: Sequence[Owned],
         targets: Sequence[_Target],
         options: int,
     ) -> list[Score | None]:
         """One score per option; ``None`` where the logits are not finite."""
-        hidden = self._hidden(ids, positions, segments, owned)
+        hidden = self._hidden(ids, positions, pack, owned)
         ordered = sorted(targets)
         places = sorted({target.place for target in targets})
         row_of = {place: row for row, place in enumerate(places)}
@@ -380,6 +286,31 @@ class ScoringPass:
 
 
 _NOBODY: RoutingLabel = ("", -1)
+
+
+def count_owners(
+    recorder: Recorder,
+    indices: Iterable[int],
+    labels: Sequence[RoutingLabel] | None,
+    owners: dict[object, RoutingLabel],
+) -> Counter[object]:
+    """Who counts tokens, and how often: each document that asked, once.
+
+    Args:
+        recorder: Knows under which label a document is counted.
+        indices: The requests that the tokens belong to.
+        labels: The documents of all requests.
+        owners: Gathers owner -> label.
+    """
+    if labels is None:
+        owners[_NOBODY] = _NOBODY
+        return Counter({_NOBODY: 1})
+    counted: Counter[object] = Counter()
+    for document in dict.fromkeys(labels[index] for index in indices):
+        label = recorder.label(document)
+        owners[label] = label
+        counted[label] += 1
+    return counted
 
 
 def _bounds(rows: Sequence[int], count: int, step: int) -> Iterator[tuple[int, int, int, int]]:

@@ -1,0 +1,64 @@
+"""Which way a model runs: packed where that is exact, by transformers' own forward where it is not."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from medbench.errors import ModelError
+from medbench.models.forward import PackedModel
+from medbench.models.memory import is_out_of_memory
+from medbench.models.reference import ReferenceModel
+from medbench.models.self_check import check_packed
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["EngineKind", "ModelPath", "choose_path"]
+
+EngineKind = Literal["packed", "reference"]
+
+
+@dataclass(frozen=True)
+class ModelPath:
+    """How a model is run.
+
+    Attributes:
+        reference: The model's own forward.
+        packed: The packed model, or ``None`` if the model goes the reference path.
+        why: Why it cannot be packed; empty if it is.
+    """
+
+    reference: ReferenceModel
+    packed: PackedModel | None
+    why: str = ""
+
+    @property
+    def kind(self) -> EngineKind:
+        """Which of the two runs it."""
+        return "reference" if self.packed is None else "packed"
+
+    @property
+    def runs(self) -> PackedModel | ReferenceModel:
+        """What runs it."""
+        return self.reference if self.packed is None else self.packed
+
+
+def choose_path(model: PreTrainedModel) -> ModelPath:
+    """Find out how a model runs, by trying.
+
+    Raises:
+        ModelError: It does not run at all, or is no causal language model.
+    """
+    reference = ReferenceModel(model)
+    try:
+        packed = PackedModel(model)
+        check_packed(packed, reference)
+    except ModelError as error:
+        return ModelPath(reference, None, error.what)
+    except Exception as error:  # the packed engine reaches into foreign code, which may raise anything
+        if is_out_of_memory(error):
+            raise
+        lines = str(error).strip().splitlines()
+        return ModelPath(reference, None, f"it cannot be packed: {lines[0] if lines else repr(error)}")
+    return ModelPath(reference, packed)

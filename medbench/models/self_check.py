@@ -1,0 +1,270 @@
+"""Whether the packed engine computes what a model computes by itself, tried before anything is scored.
+
+Requests are scored and continued as in a run, by the same passes, with shared prefixes, branches, a store of
+keys and values and many rows; the model's own forward answers them one row at a time. Some are longer than
+every window and rope switch that the configuration names, as far as the machine affords it.
+
+A model in 16 bit is tried twice: a copy in a wide format has to agree to within rounding, which no fault of
+the architecture's outlives; in its own format the packed engine may err no more than the model itself does.
+"""
+
+from __future__ import annotations
+
+import copy
+import logging
+from bisect import bisect_left
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor, nn
+
+from medbench.errors import ModelError
+from medbench.models.forward import PackedModel
+from medbench.models.generation_pass import GenerationPass
+from medbench.models.generation_rows import GenerationRequest
+from medbench.models.memory import free_memory, is_out_of_memory
+from medbench.models.molora import set_impl
+from medbench.models.recorder import Recorder
+from medbench.models.reference import ReferenceModel, Tape, usable_tokens
+from medbench.models.rope import named_lengths
+from medbench.models.scoring_pass import ScoringPass
+from medbench.models.text_config import text_config
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+__all__ = ["check_packed"]
+
+_LOG = logging.getLogger(__name__)
+
+Tokens = tuple[int, ...]
+
+_WINDOW_KEYS = ("window", "chunk_size")
+_PREFIX = 18  # tokens that several requests share, as many as are worth sharing
+_FAMILIES = 5
+_SAVING = 64  # tokens that sharing a prefix has to save
+_STEPS = 3  # tokens that are generated
+_BUDGET = 48  # tokens of a batch, so that there are several
+# Largest difference in a wide format, relative to the largest logit.
+_WIDE_TOLERANCE = 2e-4
+# In 16 bit the median error may be so many times the model's own, and so large a part of the median logit.
+_TIMES, _PART = 3.0, 0.02
+# Multiplications that trying long sequences may take, on a CPU and on a GPU.
+_COST = {"cpu": 2e11, "cuda": 1e15}
+_COPY_SHARE = 0.3  # of the free memory that a wide copy may take
+_LARGEST_COPY_ON_CPU = 500_000_000  # parameters
+_SMALL = 50_000_000  # parameters of a model that is copied in float64
+
+
+@dataclass
+class _Trial:
+    """What the packed engine is asked.
+
+    Attributes:
+        requests: Contexts and continuations to score.
+        prompts: Prompts to continue, each with the tokens that it is made to take.
+        untried: Lengths that the configuration names and that would cost too much.
+    """
+
+    requests: list[tuple[Tokens, Tokens]] = field(default_factory=list)
+    prompts: list[tuple[Tokens, Tokens]] = field(default_factory=list)
+    untried: list[int] = field(default_factory=list)
+
+
+@torch.inference_mode()
+def check_packed(packed: PackedModel, reference: ReferenceModel) -> None:
+    """Compare a packed model with the model itself.
+
+    Args:
+        packed: The packed model.
+        reference: The same model's own forward.
+
+    Raises:
+        ModelError: They differ, or the packed model does not run.
+    """
+    trial = _trial(packed)
+    if trial.untried:
+        named = ", ".join(map(str, trial.untried))
+        _LOG.info("the engine was not tried on sequences of more than %s tokens, which takes too long", named)
+    own = _Own(reference)
+    wide = packed if packed.dtype.itemsize >= 4 else _wide(packed.model)
+    if wide is not None:
+        exact = own if wide is packed else _Own(ReferenceModel(wide.model))
+        _compare_exactly(wide, exact, trial)
+    if wide is not packed:
+        _compare_roughly(packed, own, own if wide is None else exact, trial)
+    packed.tokens = reference.tokens = 0  # those of the check do not count
+
+
+def _trial(packed: PackedModel) -> _Trial:
+    limit = packed.max_length or 2**20
+    draw = torch.Generator().manual_seed(0)
+    usable = usable_tokens(packed.model, packed.vocabulary)
+
+    def some(count: int) -> Tokens:
+        drawn = torch.randint(len(usable), (max(1, count),), generator=draw).tolist()
+        return tuple(usable[place] for place in drawn)
+
+    prefix = some(min(_PREFIX, limit - 8))
+    tail = min(3, max(1, limit - len(prefix) - 4))
+    contexts = [prefix + some(tail - place % 2) for place in range(_FAMILIES)] + [some(2)]
+    trial = _Trial()
+    for place, context in enumerate(contexts):
+        room = max(1, min(_STEPS, limit - len(context)))
+        forced = some(room)
+        trial.requests += [(context, forced), (context, some(1 if place else room))]
+        trial.prompts.append((context, forced))
+    lengths = named_lengths(cast("Any", packed.model.config).to_dict(), _WINDOW_KEYS)
+    for length in sorted({*lengths, *packed.rope.switches}):
+        far = min(length + max(4, length // 2), limit - 4)
+        if far <= length:
+            continue
+        if _cost(packed.model, far) > _COST.get(packed.device.type, _COST["cpu"]):
+            trial.untried.append(length)
+            continue
+        around = some(far + _STEPS)
+        # Beyond it, sequences that share a prefix which ends before it.
+        shared = around[: max(1, length - 1)]
+        for _ in range(1 + -(-_SAVING // len(shared))):
+            trial.requests.append((shared + some(far - len(shared)), some(1)))
+        for end in (far, max(1, length - 1)):  # beyond it, and across it
+            forced = around[end : end + _STEPS]
+            trial.requests += [(around[:end], forced), (around[:end], some(1))]
+            trial.prompts.append((around[:end], forced))
+    return trial
+
+
+def _cost(model: PreTrainedModel, tokens: int) -> float:
+    """Multiplications that trying sequences of so many tokens takes."""
+    config = text_config(model)
+    attention = 2.0 * tokens * config.hidden_size * config.num_hidden_layers
+    weights = sum(parameter.numel() for parameter in model.parameters())
+    return float(12 * tokens * (weights + attention))
+
+
+class _Own:
+    """Logits by the model's own forward; sequences that another begins with are read off that one's.
+
+    A longer one tells nothing where a length that the configuration names lies between the two.
+
+    Args:
+        reference: The model.
+    """
+
+    def __init__(self, reference: ReferenceModel) -> None:
+        self._reference = reference
+        self._named = named_lengths(cast("Any", reference.model.config).to_dict())
+        self._known: list[tuple[Tokens, Tensor]] = []
+
+    def logits(self, ids: Tokens, last: int) -> Tensor:
+        """Those of the last tokens of a sequence, [last, V]."""
+        for known, logits in self._known:
+            behind = len(known) - len(ids)
+            alike = bisect_left(self._named, len(known)) == bisect_left(self._named, len(ids))
+            if behind >= 0 and alike and known[: len(ids)] == ids and behind + last <= len(logits):
+                end = len(logits) - behind
+                return logits[end - last : end]
+        logits = self._reference.logits(ids, min(len(ids), 2 * _STEPS))
+        self._known.append((ids, logits))
+        return logits[-last:]
+
+
+def _compare_exactly(packed: PackedModel, exact: _Own, trial: _Trial) -> None:
+    for kind, ours, own in (
+        ("scored", _scores(packed, trial), _own_scores(exact, trial)),
+        ("continued", _steps(packed, trial), _own_steps(exact, trial)),
+    ):
+        off = float((ours - own).abs().max())
+        scale = max(1.0, float(own.abs().max()))
+        if not off <= _WIDE_TOLERANCE * scale:
+            raise _differs(kind, off)
+
+
+def _compare_roughly(packed: PackedModel, same: _Own, exact: _Own, trial: _Trial) -> None:
+    """Compare in 16 bit: by the median, since a router that flips moves single tokens far.
+
+    Args:
+        packed: The packed model.
+        same: The model itself, in its number format.
+        exact: In a wide one, if there is a copy; else again in its own.
+        trial: What they are asked.
+    """
+    for kind, asked, answered in (
+        ("scored", _scores, _own_scores),
+        ("continued", _steps, _own_steps),
+    ):
+        ours, own, truth = asked(packed, trial), answered(same, trial), answered(exact, trial).float()
+        size = float(truth.abs().median())
+        allowed = _PART * size + _TIMES * float((own - truth).abs().median())
+        off = float((ours - truth).abs().median())
+        if not off <= allowed:
+            raise _differs(kind, off)
+
+
+def _differs(kind: str, off: float) -> ModelError:
+    return ModelError(
+        f"packed, the model does not compute what it computes by itself ({kind}: {off:.2g} off)"
+    )
+
+
+def _scores(packed: PackedModel, trial: _Trial) -> Tensor:
+    scoring = ScoringPass(packed, Recorder(packed.model, "off"), _BUDGET)
+    return torch.tensor([score.logprob for score in scoring.run(trial.requests, None, None)])
+
+
+def _own_scores(own: _Own, trial: _Trial) -> Tensor:
+    found = []
+    for context, continuation in trial.requests:
+        logits = own.logits(context + continuation[:-1], len(continuation))
+        tokens = torch.tensor(continuation, device=logits.device)[:, None]
+        found.append(float(logits.double().log_softmax(-1).gather(1, tokens).sum()))
+    return torch.tensor(found)
+
+
+def _steps(packed: PackedModel, trial: _Trial) -> Tensor:
+    """Logits [steps of all prompts, V] of generation that is made to take given tokens."""
+    tapes = [Tape(forced) for _, forced in trial.prompts]
+    requests = [
+        GenerationRequest(prompt, len(forced), frozenset(), sampler=cast("Any", tape))
+        for (prompt, forced), tape in zip(trial.prompts, tapes, strict=True)
+    ]
+    GenerationPass(packed, Recorder(packed.model, "off"), _BUDGET, len(requests)).run(requests, None, None)
+    return torch.stack([logits for tape in tapes for logits in tape.logits]).cpu()
+
+
+def _own_steps(own: _Own, trial: _Trial) -> Tensor:
+    """The same by the model's own forward."""
+    return torch.stack(
+        [
+            own.logits(prompt + forced[:step], 1)[0]
+            for prompt, forced in trial.prompts
+            for step in range(len(forced))
+        ]
+    ).cpu()
+
+
+def _wide(model: PreTrainedModel) -> PackedModel | None:
+    """A model in a wide number format; ``None`` where it cannot be had."""
+    size = sum(parameter.numel() for parameter in model.parameters())
+    dtype = torch.float64 if size <= _SMALL else torch.float32
+    on_cpu = model.device.type == "cpu"
+    if size * dtype.itemsize > _COPY_SHARE * free_memory(model.device) or (
+        on_cpu and size > _LARGEST_COPY_ON_CPU
+    ):
+        return None
+    if getattr(model, "hf_device_map", None) or getattr(model, "is_quantized", False):
+        return None
+    try:
+        twin = copy.deepcopy(model)
+        set_impl(twin, "stacked")
+        nn.Module.to(twin, dtype)
+        twin.config.dtype = dtype
+        packed = PackedModel(twin)
+        ReferenceModel(twin)
+    except (RuntimeError, TypeError, ValueError, MemoryError, ModelError) as error:
+        if is_out_of_memory(error):
+            return None
+        _LOG.info("the engine is tried in %s alone: %s", model.dtype, error)
+        return None
+    return packed
