@@ -26,7 +26,7 @@ __all__ = [
     "read_model",
 ]
 
-LAYOUTS = ("auto", "adapter", "merged", "converted", "plain")
+LAYOUTS = ("auto", "adapter", "merged", "converted", "peft", "plain")
 DTYPES = ("auto", "float32", "bfloat16", "float16")
 QUANTIZATIONS = ("none", "int8", "nf4")
 THINKING = ("auto", "on", "off")

@@ -29,7 +29,7 @@ class CheckReport:
     Attributes:
         path: What was checked.
         base: The base model given with it.
-        layout: ``adapter``, ``merged``, ``converted`` or ``plain``.
+        layout: ``adapter``, ``merged``, ``converted``, ``peft`` or ``plain``.
         architecture: The base architecture, transformers' ``model_type``.
         layers: Decoder layers.
         hidden_size: Width of the residual stream.

@@ -67,7 +67,9 @@ def convert(
     checkpoint = open_checkpoint(source, base, revision=revision, base_revision=base_revision)
     if checkpoint.molora is None:
         raise ModelError(
-            "a plain model has no experts to convert", where=str(source), hint="evaluate it as it is"
+            f"a checkpoint of layout {checkpoint.layout} has no experts to convert",
+            where=str(source),
+            hint="evaluate it as it is",
         )
     where = str(checkpoint.model_folder / "config.json")
     skeleton = build_skeleton(checkpoint.config, torch.float32, where=where)

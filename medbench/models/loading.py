@@ -16,7 +16,7 @@ from medbench.models.folder import read_json
 from medbench.models.fused import require_fused
 from medbench.models.impl_choice import choose_impl
 from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
-from medbench.models.layouts.foreign import load_by_transformers
+from medbench.models.layouts.foreign import load_by_transformers, require_finite
 from medbench.models.molora import Impl, add_molora
 from medbench.models.quantising import quantise, require_quantization
 from medbench.models.skeleton import Skeleton, build_skeleton, foreign_failures
@@ -63,7 +63,7 @@ def load_model(
             configuration names.
         device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` for a GPU if there is one.
         layout: ``auto``, or the layout that the checkpoint must have: ``adapter``, ``merged``, ``converted``,
-            ``plain``.
+            ``peft``, ``plain``.
         impl: Form of the MoLoRA arithmetic: ``stacked``, ``fused`` (CUDA with triton), ``loop``, or ``auto``
             for the faster of the first two (:func:`~medbench.models.impl_choice.choose_impl`).
         revision: Revision of ``path`` on the hub.
@@ -97,21 +97,33 @@ def load_model(
         )
     if impl == "fused" and checkpoint.molora is not None:
         require_fused(place, element, checkpoint.molora.num_experts)
-    skeleton = build_skeleton(checkpoint.config, element, where=str(checkpoint.model_folder / "config.json"))
+    # What PEFT merges is rounded once, afterwards.
+    merge = checkpoint.merge
+    loaded_as = torch.promote_types(element, torch.float32) if merge else element
+    skeleton = build_skeleton(
+        checkpoint.config, loaded_as, where=str(checkpoint.model_folder / "config.json")
+    )
     quantised = quantization != "none"
     places = {
         "": torch.device("cpu") if quantised else place
     }  # they are quantised on the way to their device
     if spread and place.type == "cuda":
         places = device_map(skeleton.model, element, str(checkpoint.folder))
+    final = places
+    if merge:
+        places = {"": torch.device("cpu")}
     if skeleton.converts and checkpoint.molora is None:
         where = str(checkpoint.folder)
-        model = load_by_transformers(checkpoint.plan(skeleton), skeleton, element, where=where)
+        model = load_by_transformers(checkpoint.plan(skeleton), skeleton, loaded_as, where=where)
         _settle(model, places)
         _take_generation_config(model, checkpoint.model_folder)
     else:
         form = cast("Impl", "stacked" if impl == "auto" else impl)
-        model = _fill(checkpoint, skeleton, element, places, form, mapped=mapped)
+        model = _fill(checkpoint, skeleton, loaded_as, places, form, mapped=mapped)
+    if merge:
+        model = merge(model)
+        _round(model, element, str(checkpoint.folder))
+        _settle(model, final)
     if quantised:
         quantise(model, quantization, place)
         nn.Module.to(model, place)
@@ -160,6 +172,18 @@ def _fill(
     return model
 
 
+def _round(model: PreTrainedModel, dtype: torch.dtype, where: str) -> None:
+    """Round the parameters to an element type, but for those that the architecture keeps in float32."""
+    kept = {*(model._keep_in_fp32_modules_strict or ())}
+    if dtype == torch.float16:
+        kept |= {*(model._keep_in_fp32_modules or ())}
+    for name, parameter in model.named_parameters():
+        if not kept & set(name.split(".")):
+            parameter.data = parameter.data.to(dtype)
+        require_finite(name, parameter, where)
+    model.config.dtype = dtype
+
+
 def _settle(model: PreTrainedModel, places: Mapping[str, Any]) -> None:
     """Move what is not there yet (buffers) to its device."""
     if len(places) == 1:
@@ -173,12 +197,7 @@ def _materialise(
 ) -> Tensor:
     """Read a tensor in the model's element type, into memory of its own unless it may stay mapped."""
     value = tensor.read().to(device=device, dtype=dtype, copy=not mapped)
-    if not bool(torch.isfinite(value).all()):
-        raise ModelError(
-            f"{name} has values that are not finite in {dtype}",
-            where=where,
-            hint="load it in float32 or bfloat16" if dtype == torch.float16 else "the file is damaged",
-        )
+    require_finite(name, value, where)
     return value
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from medbench.errors import ModelError
 from medbench.models.folder import TOKENIZER_FILES, read_json, resolve
-from medbench.models.layouts import detect_layout
+from medbench.models.layouts import base_of, detect_layout
 from medbench.models.skeleton import foreign_failures
 
 if TYPE_CHECKING:
@@ -37,12 +37,8 @@ def load_tokenizer(
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     folder = resolve(path, revision)
-    if detect_layout(folder) == "adapter":
-        if base is None:
-            raise ModelError(
-                "an adapter's tokenizer is that of its base model", where=str(path), hint="give the base"
-            )
-        folder = resolve(base, base_revision)
+    if (layout := detect_layout(folder)) in ("adapter", "peft"):
+        folder = base_of(folder, layout, base, base_revision)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(
             "no tokenizer in the checkpoint",

@@ -20,8 +20,12 @@ def test_an_adapter_uses_its_bases(adapter: Source) -> None:
     tokenizer: Any = load_tokenizer(*adapter)
     assert tokenizer.chat_template == CHAT_TEMPLATE
     assert tokenizer.convert_ids_to_tokens(tokenizer.encode("a bc")) == ["▁", "a", "▁", "b", "c"]
-    with pytest.raises(ModelError, match="that of its base"):
+    with pytest.raises(ModelError, match="an adapter needs its base model"):
         load_tokenizer(adapter.path)
+    # Without experts it is an adapter of PEFT, and its base is no other.
+    (adapter.path / "non_lora_trainables.bin").unlink()
+    (adapter.path / "config.json").unlink()
+    assert load_tokenizer(*adapter).get_vocab() == tokenizer.get_vocab()
 
 
 @pytest.mark.parametrize("layout", ["merged", "plain", "converted"])

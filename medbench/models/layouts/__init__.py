@@ -6,23 +6,38 @@ from pathlib import Path
 from typing import get_args
 
 from medbench.errors import ModelError
+from medbench.models.config import AUTHORS_KEYS
 from medbench.models.folder import read_json, resolve
 from medbench.models.layouts import authors
 from medbench.models.layouts.adapter import EXPERTS_FILE, read_adapter
 from medbench.models.layouts.checkpoint import Checkpoint, LayoutName, Linears
 from medbench.models.layouts.converted import MODEL_TYPE, names_authors, read_converted
 from medbench.models.layouts.merged import read_merged
+from medbench.models.layouts.peft import read_peft
 from medbench.models.layouts.plain import read_plain
 from medbench.models.tensors import open_tensors, stem_files
 
-__all__ = ["Checkpoint", "LayoutName", "Linears", "detect_layout", "is_of_authors", "open_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "LayoutName",
+    "Linears",
+    "base_of",
+    "detect_layout",
+    "is_of_authors",
+    "open_checkpoint",
+]
 
 _EXPLAINED: dict[LayoutName, str] = {
     "adapter": "an adapter, which needs its base model",
     "merged": "a merged MoLoRA checkpoint; read as a plain model it would lose its experts without a word",
     "converted": "a converted MoLoRA checkpoint",
+    "peft": "an adapter of PEFT without experts, which needs its base model",
     "plain": "a plain model without experts",
 }
+
+# Any of these in the config.json beside an adapter tells the authors' from PEFT's. The one left out is in the
+# configurations of transformers' own mixtures too.
+_OF_AUTHORS = AUTHORS_KEYS - {"num_experts"}
 
 
 def detect_layout(folder: Path) -> LayoutName:
@@ -31,8 +46,12 @@ def detect_layout(folder: Path) -> LayoutName:
     Raises:
         ModelError: The folder holds no checkpoint, or a file that decides is damaged.
     """
-    if (folder / "adapter_config.json").is_file() or (folder / EXPERTS_FILE).is_file():
+    if (folder / EXPERTS_FILE).is_file():
         return "adapter"
+    if (folder / "adapter_config.json").is_file():
+        # One whose configuration speaks of experts has lost their file: `adapter` says so.
+        own = folder / "config.json"
+        return "adapter" if own.is_file() and _OF_AUTHORS & read_json(own).keys() else "peft"
     config = read_json(folder / "config.json")
     if config.get("model_type") == MODEL_TYPE:
         return "converted"
@@ -90,8 +109,9 @@ def open_checkpoint(
             where=str(path),
             hint=f"use layout {found} or auto",
         )
-    if found == "adapter":
-        return _open_adapter(folder, base, base_revision)
+    if found in ("adapter", "peft"):
+        base_folder = base_of(folder, found, base, base_revision)
+        return (read_adapter if found == "adapter" else read_peft)(folder, base_folder)
     if base is not None:
         raise ModelError(
             f"a base model was given, but this is {_EXPLAINED[found]}",
@@ -102,9 +122,24 @@ def open_checkpoint(
     return readers[found](folder)
 
 
-def _open_adapter(folder: Path, base: str | Path | None, base_revision: str | None) -> Checkpoint:
+def base_of(
+    folder: Path, layout: LayoutName, base: str | Path | None, base_revision: str | None = None
+) -> Path:
+    """Find the folder of an adapter's base model.
+
+    Args:
+        folder: The adapter.
+        layout: ``adapter`` or ``peft``; one of PEFT may name a folder for its base itself.
+        base: Folder or hub id.
+        base_revision: Its revision on the hub.
+
+    Raises:
+        ModelError: It is not given, cannot be found, or is no plain model.
+    """
+    named = read_json(folder / "adapter_config.json").get("base_model_name_or_path") if base is None else None
+    if layout == "peft" and isinstance(named, str) and Path(named).is_dir():
+        base = named
     if base is None:
-        named = read_json(folder / "adapter_config.json").get("base_model_name_or_path")
         raise ModelError(
             "an adapter needs its base model",
             where=str(folder),
@@ -115,4 +150,4 @@ def _open_adapter(folder: Path, base: str | Path | None, base_revision: str | No
         raise ModelError(
             f"the base must be a plain model, but this is {_EXPLAINED[found]}", where=str(base_folder)
         )
-    return read_adapter(folder, base_folder)
+    return base_folder

@@ -13,16 +13,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from medbench.errors import ModelError
 from medbench.models.config import MoLoRAConfig
 from medbench.models.skeleton import Skeleton
 from medbench.models.tensors import LazyTensor
 
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
 __all__ = ["Checkpoint", "LayoutName", "Linears", "molora_shapes"]
 
-LayoutName = Literal["adapter", "merged", "converted", "plain"]
+LayoutName = Literal["adapter", "merged", "converted", "peft", "plain"]
 
 
 class Linears(NamedTuple):
@@ -52,6 +55,8 @@ class Checkpoint:
         layout: How it lies on disk.
         folder: Where it lies.
         base_folder: Where the base model lies, of an adapter.
+        merge: Merges the rest of the checkpoint into the model that holds the planned tensors in float32 at
+            least, where PEFT does that.
         config: Configuration of the base architecture, without the keys of the experts.
         molora: Shape of the mixtures; ``None`` for a plain model.
         files: The tensor files.
@@ -65,6 +70,7 @@ class Checkpoint:
     files: tuple[Path, ...]
     plan: Callable[[Skeleton], dict[str, LazyTensor]] = field(repr=False)
     base_folder: Path | None = None
+    merge: Callable[[PreTrainedModel], PreTrainedModel] | None = field(default=None, repr=False)
 
     @property
     def model_folder(self) -> Path:

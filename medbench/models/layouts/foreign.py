@@ -19,7 +19,7 @@ from medbench.models.tensors import LazyTensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["fitted_by_transformers", "load_by_transformers"]
+__all__ = ["fitted_by_transformers", "load_by_transformers", "require_finite"]
 
 _HINT = "the files and the configuration do not belong together"
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
@@ -65,13 +65,22 @@ def load_by_transformers(
     for name, parameter in model.named_parameters():
         # Memory of its own: what transformers did not have to convert is the mapped file still.
         parameter.data = parameter.data.clone()
-        if not bool(torch.isfinite(parameter).all()):
-            raise ModelError(
-                f"{name} has values that are not finite in {parameter.dtype}",
-                where=where,
-                hint="load it in float32 or bfloat16" if dtype == torch.float16 else "the file is damaged",
-            )
+        require_finite(name, parameter, where)
     return model
+
+
+def require_finite(name: str, value: Tensor, where: str) -> None:
+    """Demand that a loaded tensor has no infinities and no NaN.
+
+    Raises:
+        ModelError: It has.
+    """
+    if not bool(torch.isfinite(value).all()):
+        raise ModelError(
+            f"{name} has values that are not finite in {value.dtype}",
+            where=where,
+            hint="load it in float32 or bfloat16" if value.dtype == torch.float16 else "the file is damaged",
+        )
 
 
 def _converted(
