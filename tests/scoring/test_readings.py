@@ -146,9 +146,10 @@ def test_every_nasty_option_is_read_as_itself(name: str, language: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize("dataset", [name for name in dataset_names() if not name.startswith("promptcblue_")])
 def test_every_real_option_is_read_as_itself(dataset: str, shared: Any) -> None:
-    source = resolve(dataset, shared / "data")
+    source = resolve(dataset, shared / "data", "folder-or-samples")
     if source.kind != "folder":
         pytest.skip("the reference data has no file of it")
     wrong, excused = [], []
