@@ -119,7 +119,8 @@ def load_model(
         _take_generation_config(model, checkpoint.model_folder)
     else:
         form = cast("Impl", "stacked" if impl == "auto" else impl)
-        model = _fill(checkpoint, skeleton, loaded_as, places, form, mapped=mapped)
+        # PEFT writes into the weights that it merges: those must not be the files that others have mapped.
+        model = _fill(checkpoint, skeleton, loaded_as, places, form, mapped=mapped and merge is None)
     if merge:
         model = merge(model)
         _round(model, element, str(checkpoint.folder))

@@ -116,6 +116,17 @@ def test_it_is_rounded_once(tmp_path: Path) -> None:
         assert torch.equal(parameter, exact[name].to(torch.bfloat16))
 
 
+def test_merging_leaves_mapped_files_alone(tmp_path: Path) -> None:
+    source = _write(tmp_path, _lora(), BASES["qwen2"])
+    assert source.base is not None
+    bare = load_model(source.base, mapped=True)
+    before = {name: parameter.clone() for name, parameter in bare.named_parameters()}
+    content = (source.base / "model.safetensors").read_bytes()
+    assert torch.equal(_ours(source, mapped=True), _ours(source))
+    assert all(torch.equal(parameter, before[name]) for name, parameter in bare.named_parameters())
+    assert (source.base / "model.safetensors").read_bytes() == content
+
+
 def test_the_base_may_be_named_by_the_adapter(tmp_path: Path) -> None:
     source = _write(tmp_path, _lora(), BASES["qwen2"])
     expected = _ours(source)
