@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from medbench.catalog.tasks import TaskDefinition
@@ -47,13 +48,18 @@ class Behaviour(NamedTuple):
 
 
 def try_tasks(
-    tasks: Sequence[TaskDefinition], siblings: Mapping[str, str], *, allow_code: bool = False
+    tasks: Sequence[TaskDefinition],
+    siblings: Mapping[str, str],
+    data_dir: Path | None = None,
+    *,
+    allow_code: bool = False,
 ) -> dict[str, Behaviour]:
     """Build tasks through lm-eval on their samples, render prompts, and score gold and empty answers.
 
     Args:
         tasks: The definitions; their functions are imported and run.
         siblings: Who asks questions with several right answers, by dataset.
+        data_dir: A folder with benchmark files, whose documents are tried in place of the samples.
         allow_code: Whether their templates are rendered without the sandbox.
 
     Returns:
@@ -63,7 +69,8 @@ def try_tasks(
     from medbench.runs.loading import load_tasks
     from medbench.runs.settings import RunSettings
 
-    settings = RunSettings(data_source="samples")
+    source = "samples" if data_dir is None else "folder-or-samples"
+    settings = RunSettings(data_source=source, data_dir=None if data_dir is None else str(data_dir))
     with quiet_harness(allow_code=allow_code):
         built, failures = load_tasks(tasks, settings, siblings)
         return {

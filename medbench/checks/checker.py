@@ -54,6 +54,7 @@ def check_tasks(
     *,
     allow_code: bool = False,
     behave: bool = True,
+    data_dir: Path | None = None,
 ) -> CheckReport:
     """Check task and group definitions.
 
@@ -62,6 +63,7 @@ def check_tasks(
         extra_dirs: Further folders with definitions.
         allow_code: Whether definitions from outside may run Python of their own while being checked.
         behave: Whether tasks are also built, rendered and scored on their samples, which imports lm-eval.
+        data_dir: A folder with benchmark files, whose documents are looked at in place of the samples.
 
     Raises:
         CatalogError: If a path does not exist.
@@ -73,7 +75,7 @@ def check_tasks(
     folders = [Path(folder) for folder in extra_dirs]
     folders += [folder for folder in map(_folder_of, wanted) if folder not in folders]
     index = build_index(_outside(folders))
-    return _check(index, wanted, allow_code=allow_code, behave=behave)
+    return _check(index, wanted, data_dir, allow_code=allow_code, behave=behave)
 
 
 def _folder_of(path: Path) -> Path:
@@ -98,7 +100,9 @@ def _chosen(path: Path, wanted: Sequence[Path]) -> bool:
     )
 
 
-def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave: bool) -> CheckReport:
+def _check(
+    index: TaskIndex, wanted: Sequence[Path], data_dir: Path | None, *, allow_code: bool, behave: bool
+) -> CheckReport:
     findings = [
         from_error(error, "name-taken" if isinstance(error, NameTakenError) else "unreadable", Place(path))
         for path, error in index.faults
@@ -113,7 +117,7 @@ def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave
     sound: list[TaskDefinition] = []
     for task in tasks:
         found = list(check_task(task))
-        found += check_documents(task, index.folders[1:])
+        found += check_documents(task, index.folders[1:], data_dir)
         found += check_columns(task, index.folders[1:])
         found += [] if task.shipped or allow_code else _untrusted(task, index.folders[1:])
         found = found if task.shipped else [_lenient(finding, task) for finding in found]
@@ -122,7 +126,7 @@ def _check(index: TaskIndex, wanted: Sequence[Path], *, allow_code: bool, behave
             sound.append(task)
     renderings: list[Rendering] = []
     siblings = asking_several(index.tasks.values())
-    tried = try_tasks(sound, siblings, allow_code=allow_code) if behave and sound else {}
+    tried = try_tasks(sound, siblings, data_dir, allow_code=allow_code) if behave and sound else {}
     for task in (task for task in sound if task.name in tried):
         behaviour = tried[task.name]
         findings += [found if task.shipped else _lenient(found, task) for found in behaviour.findings]

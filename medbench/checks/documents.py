@@ -24,8 +24,16 @@ _SAMPLES = 3
 _FILTERS = "medbench.data.filters."
 
 
-def check_documents(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Finding]:
-    """Check the dataset that a task names and its sample documents."""
+def check_documents(
+    task: TaskDefinition, folders: Sequence[Path], data_dir: Path | None = None
+) -> Iterator[Finding]:
+    """Check the dataset that a task names and its documents.
+
+    Args:
+        task: The definition.
+        folders: Folders from outside whose registers add datasets.
+        data_dir: A folder with benchmark files; the samples are looked at where it has none of the dataset.
+    """
     place = task.merged.place("metadata", "dataset")
     if task.dataset is None or not task.own_data:
         return  # such a task brings its documents itself, and `dataset` is a name for readers
@@ -59,7 +67,7 @@ def check_documents(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[F
         )
     yield from _terms(task, entry, folders)
     try:
-        source = resolve(entry.key, None, "samples", folders)
+        source = resolve(entry.key, data_dir, "folder-or-samples" if data_dir else "samples", folders)
     except DataError as error:
         yield from_error(error, "no-samples", place, task.name)
         return
@@ -72,7 +80,7 @@ def check_documents(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[F
     except DataError as error:
         yield from_error(error, "faulty-documents", place, task.name)
         return
-    for aside in reading.set_aside:
+    for aside in reading.set_aside if source.is_samples else ():
         fault = DataError(aside.reason, where=aside.where, hint="a sample is there to be scored; mend it")
         yield from_error(fault, "unscored-document", place, task.name)
     documents = reading.documents

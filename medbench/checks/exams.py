@@ -18,8 +18,6 @@ __all__ = ["check_exam"]
 
 _NAMED = 10
 _LONGEST_LABEL = 3
-# Scores of answers that are letters.
-_LETTER_SCORES = frozenset({"score_direct", "score_generated"})
 _CUE = r"(?:answers?|ans\.?|答案)\s*(?:is|为|是|[:：])?\s*[(（\[]?"
 
 
@@ -148,11 +146,9 @@ def _labels(built: Any, doc: Mapping[str, Any]) -> list[str] | None:
 
 
 def _asks_for_letters(built: Any, doc: Mapping[str, Any]) -> bool:
-    scores = built.config.process_results
-    own = str(getattr(scores, "__module__", "")) == "medbench.scoring.exams"
-    if own and getattr(scores, "__name__", "") in _LETTER_SCORES:
-        return True
-    return str(built.doc_to_target(doc)).strip() == str(doc["answer"])
+    """Whether answers that are written are letters: by what reads them, or by the target."""
+    scores = getattr(built.config.process_results, "__name__", "")
+    return scores == "score_generated" or str(built.doc_to_target(doc)).strip() == str(doc["answer"])
 
 
 def _option_faults(labels: Sequence[str], options: Sequence[str], shown: str) -> Iterator[_Fault]:

@@ -111,6 +111,10 @@ def check_command(
         list[Path] | None, typer.Argument(help="YAML files or folders; all shipped tasks by default.")
     ] = None,
     tasks_dir: TasksDir = None,
+    data_dir: Annotated[
+        Path | None,
+        typer.Option("--data-dir", help="Look at the documents of this folder in place of the samples."),
+    ] = None,
     allow_code: Annotated[
         bool, typer.Option("--allow-code", help="Let definitions from outside run their own Python.")
     ] = False,
@@ -129,7 +133,9 @@ def check_command(
     """Check definitions, documents, prompts and scoring. Exit status 1 if there is an error."""
     from medbench.checks import check_tasks
 
-    report = check_tasks(paths or (), tasks_dir or (), allow_code=allow_code, behave=not static)
+    report = check_tasks(
+        paths or (), tasks_dir or (), allow_code=allow_code, behave=not static, data_dir=data_dir
+    )
     if as_json:
         print_json(
             {

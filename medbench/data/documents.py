@@ -90,11 +90,13 @@ def exam_document(
         annotations: What else the file says about the question, by name; empty values are left out.
 
     Raises:
-        DataError: If the question is empty or a bare number, an option is empty, there are fewer than two
-            options or more than there are letters, the gold names an option that is not there or names one
-            twice, the explanation begins by announcing another answer, the language or the name of an
-            annotation is unknown, or a text holds half a character.
+        DataError: If the id or the question is empty, or the question a bare number; an option is empty;
+            there are fewer than two options or more than there are letters; the gold names an option that
+            is not there or names one twice, or the explanation begins by announcing another; the language or
+            the name of an annotation is unknown; or a text holds half a character.
     """
+    if not doc_id:
+        raise DataError("the id is empty", where=row.where, hint="give every document an id of its own")
     letters = _letters(row, question, options)
     document = {
         "id": doc_id,

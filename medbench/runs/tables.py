@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
+from medbench.data.documents import ANNOTATIONS
 from medbench.runs.extras import extra
 from medbench.runs.metrics import ABSENT, aggregation_names, as_number, main_metric
 from medbench.runs.values import as_json, column_of, storable
@@ -23,11 +24,13 @@ __all__ = ["ScoreRow", "TaskSamples", "collect_samples", "samples_table", "score
 
 _LOG = logging.getLogger(__name__)
 
+_ANNOTATION = "annotation."
 _SAMPLE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
     ("task", pa.dictionary(pa.int32(), pa.string())),
     ("doc_id", pa.int32()),
     ("document", pa.string()),
     ("cluster", pa.string()),
+    ("subject", pa.string()),
     ("doc_hash", pa.string()),
     ("prompt_hash", pa.string()),
     ("target_hash", pa.string()),
@@ -149,6 +152,8 @@ def _task_table(samples: TaskSamples) -> pa.Table:
         name: pa.array([_cell(row.get(name)) for row in samples.rows], type=kind)
         for name, kind in _SAMPLE_FIELDS
     }
+    for name in sorted({key for row in samples.rows for key in row if key.startswith(_ANNOTATION)}):
+        columns[name] = pa.array([_cell(row.get(name)) for row in samples.rows], pa.string())
     for pipeline, metrics in (("", samples.metrics), *samples.further.items()):
         for metric, values in metrics.items():
             kind, column = column_of(values, samples.aggregations.get(metric, "mean"))
@@ -273,9 +278,20 @@ def _text_columns(sample: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
+def _said_of_the_document(task: Any, sample: Mapping[str, Any]) -> dict[str, Any]:
+    """What the document's file says about it beside the question: empty texts are nothing."""
+    del task
+    doc = sample["doc"] if isinstance(sample["doc"], Mapping) else {}
+    subject, annotations = doc.get("subject"), doc.get(ANNOTATIONS)
+    found = dict(annotations) if isinstance(annotations, Mapping) else {}
+    texts = {"subject": subject, **{f"{_ANNOTATION}{name}": text for name, text in found.items()}}
+    return {name: text for name, text in texts.items() if isinstance(text, str) and text}
+
+
 # What makes the columns that depend on what documents hold, by what a warning calls it.
 _MAKERS: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = {
     "prompt": _prompt,
     "target": _target,
     "answer": _answer,
+    "annotations": _said_of_the_document,
 }

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from medbench.checks import check_tasks
-from tests.checks.planting import EXAM, NER, Fault, edit, found, in_document, planted
+from medbench.checks import check_tasks, new_task
+from tests.checks.planting import EXAM, NER, Fault, edit, found, in_document, planted, rows, write_rows
 
 
 def _longer_target(tasks: Path) -> int | None:
@@ -95,3 +95,43 @@ def test_code_from_outside_is_not_run_without_leave(tasks: Path) -> None:
     assert not trace.exists()
     check_tasks([tasks], allow_code=True)
     assert trace.exists()
+
+
+def test_documents_of_a_folder_are_looked_at_in_place_of_the_samples(tasks: Path, tmp_path: Path) -> None:
+    documents = rows(tasks / EXAM / "samples" / f"{EXAM}.jsonl")
+    documents[2]["answer"] = "AB"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_rows(folder / f"{EXAM}.jsonl", documents)
+    assert check_tasks([tasks]).ok
+    (finding,) = check_tasks([tasks], data_dir=folder).findings
+    assert finding.code == "any-of-gold"
+    assert finding.message.startswith("1 of 8 documents have several right answers")
+    documents[4]["answer"] = "Z"
+    write_rows(folder / f"{EXAM}.jsonl", documents)
+    (finding,) = check_tasks([tasks], behave=False, data_dir=folder).findings
+    assert (finding.file.name, finding.line, finding.code) == (f"{EXAM}.jsonl", 5, "faulty-documents")
+
+
+SCORINGS = [
+    ("{'acc': 1.0}", "wrong-answer-scores"),
+    ("{'acc': float(bool(results[0]))}", "wrong-answer-scores"),
+    ("{'acc': float(results[0].strip('.')[-1] in 'ABCD')}", "wrong-answer-scores"),
+    ("{'acc': float(results[0].strip('.')[-1] == 'A')}", "gold-not-maximum"),
+    ("{'acc': float(results[0].strip('.')[-1] != doc['answer'])}", "wrong-answer-scores"),
+    ("{'acc': {doc['answer']: 1.0}[results[0].strip('.')[-1:] or doc['answer']]}", "wrong-answer-crash"),
+]
+
+
+@pytest.mark.parametrize(("body", "code"), SCORINGS)
+def test_scoring_tells_right_from_wrong(body: str, code: str, tmp_path: Path) -> None:
+    folder = new_task("my_direct", "medqa_us_direct", tmp_path)
+    path = folder / "my_direct.yaml"
+    text = path.read_text(encoding="utf-8").replace("'medbench.scoring.exams.score_generated'", "own.score")
+    head, _, tail = text.partition("metric_list:\n")
+    kept = tail[tail.index("tag:") :]
+    metric = "- {metric: acc, aggregation: mean, higher_is_better: true}\n"
+    path.write_text(f"{head}metric_list:\n{metric}{kept}", encoding="utf-8")
+    (folder / "own.py").write_text(f"def score(doc, results):\n    return {body}\n", encoding="utf-8")
+    codes = {finding.code for finding in check_tasks([folder], allow_code=True).findings}
+    assert code in codes

@@ -205,3 +205,15 @@ def test_reasoning_is_kept_and_counted_but_not_scored() -> None:
     assert table["answered"] == [True, False, True, False, True, False]
     assert table["thinking_closed"] == [False, False, True, None, None, None]
     assert table["thinking_tokens"][0] == 3
+
+
+def test_what_a_file_says_of_its_questions_is_kept() -> None:
+    logged = [_sample(number, [(-2.0, False), (-0.5, True)], acc=1.0) for number in range(4)]
+    logged[0]["doc"] |= {"subject": "内科", "annotations": {"question_type": "A1", "difficulty": ""}}
+    logged[1]["doc"] |= {"subject": "", "annotations": {"question_type": None, "difficulty": "3"}}
+    logged[2]["doc"] |= {"subject": 7, "annotations": ["A1"]}
+    other = collect_samples(_task("multiple_choice"), [_sample(0, [(-2.0, False), (-0.5, True)], acc=1.0)])
+    table = samples_table([collect_samples(_task("multiple_choice"), logged), other]).to_pydict()
+    assert table["subject"] == ["内科", None, None, None, None]
+    assert table["annotation.question_type"] == ["A1", None, None, None, None]
+    assert table["annotation.difficulty"] == [None, "3", None, None, None]
