@@ -106,6 +106,15 @@ def test_ranks_tie_within_noise_and_part_beyond() -> None:
     assert third == (3, 2, 3)
 
 
+def test_the_ranks_of_many_systems_hold_together() -> None:
+    rng = np.random.default_rng(1)
+    # Twenty others lie 2.5 standard errors below: too far for one, not for the farthest of twenty.
+    scores = np.array([0.0, *[-2.5] * 20])
+    draws = scores + np.column_stack([np.zeros(4_000), rng.normal(size=(4_000, 20))])
+    assert rank_intervals(scores, draws)[0] == (1, 1, 21)
+    assert rank_intervals(scores[:2], draws[:, :2])[0] == (1, 1, 1)
+
+
 def test_equal_systems_share_a_rank() -> None:
     draws = np.random.default_rng(0).normal(size=(500, 1)) + np.zeros((1, 2))
     assert rank_intervals(np.array([0.4, 0.4]), draws) == [(1, 1, 2), (1, 1, 2)]
