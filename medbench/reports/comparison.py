@@ -69,7 +69,8 @@ def conditions_notes(frame: pd.DataFrame) -> list[str]:
     for (model, baseline, text), rows in frame.groupby(["model", "baseline", "differing"], sort=False):
         if text:
             tasks = rows.loc[rows["kind"] == "task", "task"]
-            where = f" in {', '.join(map(str, tasks))}" if 0 < len(tasks) < 4 else ""
+            every = ((frame["model"] == model) & (frame["kind"] == "task")).sum()
+            where = f" in {', '.join(map(str, tasks))}" if 0 < len(tasks) < every else ""
             notes.append(f"{model} and {baseline} were not evaluated alike{where}: {text}.")
     return notes
 

@@ -27,6 +27,7 @@ class FakeTask:
     Attributes:
         kind: ``choice`` (acc), ``extraction`` (micro-F1) or ``labels`` (macro-F1).
         skill: Chance that a document is right.
+        verdicts: Which documents are right, instead of chance.
     """
 
     name: str
@@ -40,6 +41,7 @@ class FakeTask:
     clusters: int | None = None
     data_source: str = "folder"
     labels: tuple[str, ...] = ("相关", "不相关", "其他")
+    verdicts: tuple[bool, ...] | None = None
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -169,7 +171,7 @@ _SCORES = pa.schema(
 
 
 def _task(task: FakeTask, rng: np.random.Generator) -> tuple[pa.Table, list[dict[str, Any]]]:
-    right = rng.random(task.n) < task.skill
+    right = rng.random(task.n) < task.skill if task.verdicts is None else np.array(task.verdicts)
     rows = [_sample(task, i, bool(right[i]), rng) for i in range(task.n)]
     clusters = [row["cluster"] for row in rows]
     if task.kind == "choice":
