@@ -22,7 +22,7 @@ def verdict_summary(rows: pd.DataFrame) -> str:
     refused = len(tasks) - len(judged)
     said = [
         f"{_found(judged, 'unadjusted')} by p alone",
-        f"{_found(judged, 'verdict')} after adjustment for {_count(len(judged), "test")}",
+        f"{_found(judged, 'verdict')} after adjustment for {_count(len(judged), 'test')}",
         f"{int((judged['verdict'] == 'undecided').sum())} undecided",
     ]
     if refused:
