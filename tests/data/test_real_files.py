@@ -63,7 +63,8 @@ def test_counts(dataset: str, shared: Path) -> None:
 
 def test_sums_over_subjects(shared: Path) -> None:
     def total(prefix: str) -> int:
-        names = [name for name in dataset_names() if name.startswith(prefix)]
+        # Those with pinned files; agronomy has none here.
+        names = [name for name in dataset_names() if name.startswith(prefix) and get_entry(name).n]
         return sum(len(read(resolve(name, shared / "data")).documents["test"]) for name in names)
 
     core = ("anatomy", "clinical_knowledge", "college_biology", "college_medicine", "medical_genetics")

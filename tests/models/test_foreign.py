@@ -55,10 +55,23 @@ _PACKED_WRONG: dict[str, Callable[[], Any]] = {
 }
 
 
+_REQUESTS = [([3, 1, 4], [1, 5]), ([3, 1, 4], [9]), ([2, 6, 5, 3, 5], [8, 9, 7]), ([9], [3])]
+
+
+def _answers_by_itself(model: Any) -> None:
+    """The model is not packed, and scores what it scores alone."""
+    engine = Engine(model)
+    assert engine.kind == "reference"
+    assert engine.why_reference
+    for (context, option), found in zip(_REQUESTS, engine.score(_REQUESTS), strict=True):
+        expected, greedy = alone_score(model, context, option)
+        assert found.logprob == pytest.approx(expected, abs=1e-4)
+        assert found.is_greedy is greedy
+
+
 @pytest.mark.parametrize("name", _PACKED_WRONG)
-def test_what_packing_would_change_is_refused(name: str) -> None:
-    with pytest.raises(ModelError, match="does not compute what it computes by itself"):
-        Engine(_PACKED_WRONG[name]())
+def test_what_packing_would_change_is_answered_by_the_model_itself(name: str) -> None:
+    _answers_by_itself(_PACKED_WRONG[name]())
 
 
 def _scaled(factor: float) -> Callable[[nn.Module, Any, Any], Any]:
@@ -70,12 +83,11 @@ def _scaled(factor: float) -> Callable[[nn.Module, Any, Any], Any]:
 
 
 @pytest.mark.parametrize("factor", [0.5, 0.99, 1.5, -1.0])
-def test_a_model_that_does_something_to_its_logits_is_refused(factor: float) -> None:
+def test_a_model_that_does_something_to_its_logits_is_not_packed(factor: float) -> None:
     model = tiny_model()
-    Engine(model)
+    assert Engine(model).kind == "packed"
     model.register_forward_hook(_scaled(factor))
-    with pytest.raises(ModelError, match="does not compute what it computes by itself"):
-        Engine(model)
+    _answers_by_itself(model)
 
 
 def _mixing(_module: nn.Module, _arguments: Any, output: Tensor) -> Tensor:
@@ -86,23 +98,28 @@ def _from_the_first(_module: nn.Module, _arguments: Any, output: Tensor) -> Tens
     return output + output[:, :1]
 
 
-@pytest.mark.parametrize("hook", [_mixing, _from_the_first])
 @pytest.mark.parametrize("layer", [0, 1])
-def test_tokens_that_see_others_than_by_attention_are_refused(
-    hook: Callable[..., Tensor], layer: int
-) -> None:
+def test_tokens_that_see_later_ones_are_refused(layer: int) -> None:
     model = tiny_model()
-    model.model.layers[layer].mlp.register_forward_hook(hook)
-    with pytest.raises(ModelError, match="does not compute what it computes by itself"):
+    model.model.layers[layer].mlp.register_forward_hook(_mixing)
+    with pytest.raises(ModelError, match="it is not causal"):
         Engine(model)
+
+
+@pytest.mark.parametrize("layer", [0, 1])
+def test_tokens_that_see_others_than_by_attention_are_not_packed(layer: int) -> None:
+    model = tiny_model()
+    model.model.layers[layer].mlp.register_forward_hook(_from_the_first)
+    engine = Engine(model)
+    assert engine.kind == "reference"
+    assert "does not compute what it computes by itself" in engine.why_reference
 
 
 def test_the_check_holds_in_sixteen_bits() -> None:
-    Engine(tiny_model(dtype=torch.bfloat16))
+    assert Engine(tiny_model(dtype=torch.bfloat16)).kind == "packed"
     model = tiny_model(dtype=torch.bfloat16)
     model.register_forward_hook(_scaled(1.5))
-    with pytest.raises(ModelError, match="does not compute what it computes by itself"):
-        Engine(model)
+    assert Engine(model).kind == "reference"
 
 
 _RUN_RIGHT: dict[str, Callable[[], Any]] = {
@@ -123,8 +140,9 @@ _RUN_RIGHT: dict[str, Callable[[], Any]] = {
 @pytest.mark.parametrize("name", _RUN_RIGHT)
 def test_what_is_accepted_is_scored_as_it_would_by_itself(name: str) -> None:
     model = _RUN_RIGHT[name]()
-    requests = [([3, 1, 4], [1, 5]), ([3, 1, 4], [9]), ([2, 6, 5, 3, 5], [8, 9, 7]), ([9], [3])]
-    for (context, option), found in zip(requests, Engine(model).score(requests), strict=True):
+    engine = Engine(model)
+    assert engine.kind == "packed", engine.why_reference
+    for (context, option), found in zip(_REQUESTS, engine.score(_REQUESTS), strict=True):
         expected, greedy = alone_score(model, context, option)
         assert found.logprob == pytest.approx(expected, abs=1e-4)
         assert found.is_greedy is greedy
