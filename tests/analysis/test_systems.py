@@ -98,6 +98,18 @@ def test_a_run_under_other_conditions_changes_no_score(
 
 
 @pytest.mark.parametrize(("tasks", "settings", "called"), PROBES, ids=IDS)
+def test_the_plain_name_goes_to_the_largest_evaluation_whenever_it_was_made(
+    tmp_path: Path, tasks: list[FakeTask], settings: dict[str, Any], called: str
+) -> None:
+    _write(tmp_path, "m", 1, tasks, **settings)
+    _write(tmp_path, "m", 2, _tasks(70))
+    found = systems(load_runs(tmp_path))
+    assert [system.name for system in found] == ["m", f"m · {called}"]
+    assert {run.run for run in found[0].runs.values()} == {"20260102-000000-r"}
+    assert [system.usual for system in found] == [True, False]
+
+
+@pytest.mark.parametrize(("tasks", "settings", "called"), PROBES, ids=IDS)
 def test_runs_under_other_conditions_are_not_joined(
     tmp_path: Path, tasks: list[FakeTask], settings: dict[str, Any], called: str
 ) -> None:
