@@ -81,7 +81,7 @@ class Inputs:
         return parts
 
     def modules(self, folder: Path, functions: Sequence[Function]) -> list[Path]:
-        """The modules of functions and what they import, but for installed packages' and medbench's own."""
+        """The modules of functions and what they import or name, but for packages installed and medbench."""
         waiting = [file for function in functions if (file := _module_of(function))]
         found: dict[Path, None] = {}
         while waiting:
@@ -93,6 +93,9 @@ class Inputs:
                 continue  # its version is recorded with the run
             for level, name in sorted(self._reads(module).imports):
                 waiting += _imported(level, name, module, folder)
+            for named in self._reads(module).paths:
+                if named.pattern.endswith(".py"):  # to be loaded from its path
+                    waiting += [file.absolute() for file in self._found(named, _bases(folder, module))]
         return list(found)
 
     def _reads(self, module: Path) -> CodeReads:
@@ -112,21 +115,23 @@ class Inputs:
         inner = [base / text for base in bases for text in named if _is(base / text, "dir")]
         for text in named:
             for pattern in dict.fromkeys([glob.escape(text), text]):
-                yield from self._found(Named(pattern, whole=True), [*bases, *inner], folder)
+                for file in self._found(Named(pattern, whole=True), [*bases, *inner]):
+                    yield _part(file, folder)
         if isinstance(path, str) and path not in _BUILDERS:
             yield from _hub_state(path, arguments if isinstance(arguments, dict) else {})
 
     def _read_by(self, reads: CodeReads, module: Path, folder: Path) -> Iterator[Part]:
-        """What a module reads; relative paths may start where medbench was, the YAML or the module is."""
+        """What a module reads."""
         for name in reads.variables:
             yield f"${name}", hashlib.sha256(os.environ.get(name, "").encode()).hexdigest()
         if reads.clock:
             yield "date", datetime.now().astimezone().date().isoformat()
-        bases = list(dict.fromkeys([Path.cwd(), folder, module.parent]))
         for named in reads.paths:
-            yield from self._found(named, bases, folder)
+            for file in self._found(named, _bases(folder, module)):
+                yield _part(file, folder)
 
-    def _found(self, named: Named, bases: Sequence[Path], folder: Path) -> Iterator[Part]:
+    def _found(self, named: Named, bases: Sequence[Path]) -> Iterator[Path]:
+        """The files that a path means; relative ones may start at any of the bases."""
         pattern = named.pattern.removeprefix("file://")
         if not pattern.strip("./") or len(pattern) > 4096 or "\0" in pattern or "\n" in pattern:
             return
@@ -135,14 +140,19 @@ class Inputs:
             for match in glob.iglob(place, recursive=True):  # noqa: PTH207 - patterns may be absolute
                 path = Path(match)
                 if path.is_file():
-                    yield _part(path, folder)
+                    yield path
                 elif named.whole and path.is_dir():
-                    yield from (_part(file, folder) for file in self._below(path))
+                    yield from self._below(path)
 
     def _below(self, folder: Path) -> list[Path]:
         if folder not in self._folders:
             self._folders[folder] = sorted(_files_below(folder, set()))
         return self._folders[folder]
+
+
+def _bases(folder: Path, module: Path) -> list[Path]:
+    """Where relative paths in a module may start: here, or where the YAML or the module lies."""
+    return list(dict.fromkeys([Path.cwd(), folder, module.parent]))
 
 
 def _files_below(folder: Path, seen: set[Path]) -> Iterator[Path]:

@@ -151,6 +151,11 @@ IMPORTS = {
     "on the path": ("import helper", "P/helper.py"),
     "within a function": ("def score(d, r):\n    from helper import f\n    return f(d)", "P/helper.py"),
     "by its name": ("import importlib\nH = importlib.import_module('helper')", "P/helper.py"),
+    "from its path": (
+        "import importlib.util as u\nfrom pathlib import Path\n"
+        "S = u.spec_from_file_location('loaded', Path(__file__).parents[1] / 'lib' / 'loaded.py')",
+        "E/helper_of_loaded.py",
+    ),
     "from a folder that is added": (
         "import sys\nsys.path.insert(0, '../lib')\nimport helper",
         "E/lib/helper.py",
@@ -167,6 +172,7 @@ def test_modules_that_code_imports(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     if "pkg" in place:
         write(folder / "pkg" / "__init__.py", "")
         write(folder / "pkg" / "inner.py", "")
+    write(tmp_path / "lib" / "loaded.py", "G = open('../helper_of_loaded.py')\n")
     if case == "two steps":
         write(folder / "first.py", "from helper import f")
     file = write(bases[place[0]] / place[2:], "def f(x): ...\n")
