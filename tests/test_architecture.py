@@ -82,7 +82,6 @@ def test_help_imports_nothing_heavy() -> None:
         "lm_eval",
         "pandas",
         "datasets",
-        "plotly",
         "scipy",
         "sklearn",
         "pyarrow",
