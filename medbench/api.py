@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medbench.runs.settings import RunSettings
+from medbench.runs.settings import RunSettings, known_settings
 
 if TYPE_CHECKING:
     from medbench.analysis import Runs
@@ -44,18 +44,24 @@ class Evaluation:
     report: Path | None
 
 
-def evaluate(model: str = "demo", tasks: Sequence[str] = DEFAULT_TASKS, **options: Any) -> Runs:
+def evaluate(
+    model: str = "demo",
+    tasks: Sequence[str] = DEFAULT_TASKS,
+    settings: RunSettings | None = None,
+    **options: Any,
+) -> Runs:
     """Evaluate a model and return its run.
 
     Args:
         model: Name of a model definition, a YAML file, or the folder or hub id of a checkpoint.
         tasks: Tasks, groups or tags.
-        **options: As for :func:`evaluate_with_outcome`.
+        settings: How it is evaluated.
+        **options: As for :func:`evaluate_each`; single settings too, such as ``limit=20``.
 
     Returns:
         The run, loaded: ``scores()``, ``samples()``, ``routing()``.
     """
-    return evaluate_with_outcome(model=model, tasks=tasks, **options).runs
+    return evaluate_with_outcome(model=model, tasks=tasks, settings=settings, **options).runs
 
 
 def evaluate_with_outcome(*, model: str = "demo", name: str | None = None, **options: Any) -> Evaluation:
@@ -80,27 +86,10 @@ def evaluate_each(
     names: Sequence[str] = (),
     tasks: Sequence[str] = (),
     base: str | None = None,
-    limit: int | None = None,
-    num_fewshot: int | None = None,
-    data_dir: str | Path | None = None,
-    data_source: str = "auto",
+    settings: RunSettings | None = None,
     results: str | Path = "results",
     task_folders: Sequence[str | Path] = (),
     allow_code: bool = False,
-    dtype: str | None = None,
-    device: str | None = None,
-    quantization: str | None = None,
-    deterministic: bool | None = None,
-    max_batch_tokens: int | str | None = None,
-    chat_template: bool | None = None,
-    system_prompt: str | None = None,
-    thinking: str | None = None,
-    close_thinking: bool = False,
-    max_gen_toks: int | None = None,
-    routing: str = "documents",
-    shuffle_options: int | None = None,
-    circular: bool = False,
-    seed: int = 1234,
     fresh: bool = False,
     rescore: bool = False,
     report: bool = True,
@@ -110,6 +99,7 @@ def evaluate_each(
     ray_address: str | None = None,
     gpus_per_worker: int = 1,
     tell: Callable[[str], None] | None = None,
+    **changes: Any,
 ) -> Iterator[Evaluation]:
     """Evaluate models on tasks, one after the other, and say of each how it went.
 
@@ -121,29 +111,10 @@ def evaluate_each(
             the same name are told apart (:func:`medbench.runs.naming.name_plans`).
         tasks: Tasks, groups or tags; every bundled task by default.
         base: Base model of an adapter checkpoint.
-        limit: Documents per task.
-        num_fewshot: Examples before each document.
-        data_dir: Folder with real benchmark files.
-        data_source: ``auto``, ``folder``, ``hub`` or ``samples``.
+        settings: How they are evaluated.
         results: Folder for runs.
         task_folders: More folders with task YAMLs.
         allow_code: Let those folders run their own Python functions.
-        dtype: Overrides the definition's number format.
-        device: Overrides the definition's device.
-        quantization: Overrides the definition's: ``none``, ``int8`` or ``nf4`` base weights.
-        deterministic: Overrides the definition's: whether arithmetic is to be reproducible.
-        max_batch_tokens: Token budget of a batch, or ``auto``.
-        chat_template: Whether prompts go through the chat template, instead of what the definition says and
-            the tokenizer has.
-        system_prompt: Overrides the system prompt of the definition or of the authors; empty for none.
-        thinking: Whether the chat template has the model reason first, ``on``, ``off`` or ``auto``, instead
-            of what the definition says.
-        close_thinking: Close reasoning that was left unfinished, and ask for the answer.
-        max_gen_toks: New tokens of a written answer, reasoning included, instead of what tasks say.
-        routing: ``off``, ``tasks``, ``documents`` or ``tokens``.
-        shuffle_options: Seed that permutes the options of exam questions.
-        circular: Ask exam questions in every rotation of their options.
-        seed: Seeds few-shot sampling and the harness.
         fresh: Start over instead of going on with an earlier run.
         rescore: Score the stored answers of an earlier run anew, without the model.
         report: Write ``report.html`` into the run folder.
@@ -155,6 +126,7 @@ def evaluate_each(
             machine.
         gpus_per_worker: GPUs that each copy of the model is spread over.
         tell: Hears what models are called, where that is not plain; by default it is shown with the progress.
+        **changes: Fields of :class:`~medbench.runs.settings.RunSettings` that differ from ``settings``.
 
     Yields:
         An outcome per model.
@@ -176,35 +148,10 @@ def evaluate_each(
     from medbench.runs.naming import check_names, name_plans
 
     check_names(names, len(models))
-    settings = RunSettings(
-        limit=limit,
-        num_fewshot=num_fewshot,
-        seed=seed,
-        data_dir=str(data_dir) if data_dir is not None else None,
-        data_source=data_source,
-        shuffle_options=shuffle_options,
-        circular=circular,
-        chat_template=chat_template,
-        system_prompt=system_prompt,
-        thinking=thinking,
-        close_thinking=close_thinking,
-        max_gen_toks=max_gen_toks,
-        routing=routing,
-        max_batch_tokens=max_batch_tokens,
-    )
-    definitions = [
-        find_model(
-            model,
-            base=base,
-            dtype=dtype,
-            device=device,
-            quantization=quantization,
-            deterministic=deterministic,
-        )
-        for model in models
-    ]
+    asked = _settled(settings, changes)
+    definitions = [find_model(model, base=base, **asked.of_model()) for model in models]
     plans = [
-        _plan(settings, definition, tasks, task_folders, allow_code=allow_code) for definition in definitions
+        _plan(asked, definition, tasks, task_folders, allow_code=allow_code) for definition in definitions
     ]
     plans, notes = name_plans(plans, Path(results), names)
     say = tell or (_silent if quiet else _progress().message)
@@ -258,40 +205,30 @@ def ablate(
     variants: Sequence[str] | None = None,
     sweep: str = "everywhere",
     base: str | None = None,
-    limit: int | None = None,
-    num_fewshot: int | None = None,
-    data_dir: str | Path | None = None,
-    data_source: str = "auto",
+    settings: RunSettings | None = None,
     results: str | Path = "results",
     task_folders: Sequence[str | Path] = (),
     allow_code: bool = False,
-    dtype: str | None = None,
-    device: str | None = None,
-    seed: int = 1234,
     quiet: bool = False,
+    **changes: Any,
 ) -> AblationOutcome:
     """Score tasks with the model intact and with experts taken away.
 
     :func:`medbench.analysis.ablation.read_ablation` reads what it leaves behind.
 
     Args:
-        model: As for :func:`evaluate_with_outcome`; what is not named here is as for :func:`evaluate_each`.
+        model: Name of a model definition, a YAML file, or the folder or hub id of a checkpoint.
         tasks: Tasks, groups or tags; every bundled task by default.
         variants: What to change, such as ``expert:3``, ``expert:0+1@2.gate``, ``top1``, ``off``
             (:func:`medbench.models.parse_ablation`); by default every expert in turn, and the other forms.
         sweep: Where that default knocks experts out: ``everywhere``, ``layers`` or ``linears``.
-        base: See there.
-        limit: See there.
-        num_fewshot: See there.
-        data_dir: See there.
-        data_source: See there.
+        base: Base model of an adapter checkpoint.
+        settings: How it is evaluated; routing is not recorded.
         results: Folder for results.
-        task_folders: See there.
-        allow_code: See there.
-        dtype: See there.
-        device: See there.
-        seed: See there.
-        quiet: See there.
+        task_folders: More folders with task YAMLs.
+        allow_code: Let those folders run their own Python functions.
+        quiet: Show no progress.
+        **changes: Fields of :class:`~medbench.runs.settings.RunSettings` that differ from ``settings``.
 
     Raises:
         MedbenchError: The input is at fault; the message says what to do.
@@ -302,16 +239,9 @@ def ablate(
     from medbench.runs.naming import name_plans
 
     chosen = None if variants is None else [parse_ablation(text) for text in variants]
-    settings = RunSettings(
-        limit=limit,
-        num_fewshot=num_fewshot,
-        seed=seed,
-        data_dir=str(data_dir) if data_dir is not None else None,
-        data_source=data_source,
-        routing="off",
-    )
-    definition = find_model(model, base=base, dtype=dtype, device=device)
-    plan = _plan(settings, definition, tasks, task_folders, allow_code=allow_code)
+    asked = replace(_settled(settings, changes), routing="off")
+    definition = find_model(model, base=base, **asked.of_model())
+    plan = _plan(asked, definition, tasks, task_folders, allow_code=allow_code)
     [plan], notes = name_plans([plan], Path(results))
     progress = None if quiet else _progress()
     if progress is not None:
@@ -325,23 +255,23 @@ def trace(
     model: str = "demo",
     tasks: Sequence[str] = (),
     base: str | None = None,
-    limit: int | None = None,
-    data_dir: str | Path | None = None,
-    data_source: str = "auto",
-    seed: int = 1234,
+    settings: RunSettings | None = None,
+    task_folders: Sequence[str | Path] = (),
+    allow_code: bool = False,
     quiet: bool = False,
+    **changes: Any,
 ) -> Traces:
     """Record what every router chooses for every token of the prompts of some tasks.
 
     Args:
-        model: As for :func:`evaluate_with_outcome`; what is not named here is as for :func:`evaluate_each`.
+        model: Name of a model definition, a YAML file, or the folder or hub id of a checkpoint.
         tasks: Tasks, groups or tags; every bundled task by default.
-        base: See there.
-        limit: See there.
-        data_dir: See there.
-        data_source: See there.
-        seed: See there.
-        quiet: See there.
+        base: Base model of an adapter checkpoint.
+        settings: How prompts are made.
+        task_folders: More folders with task YAMLs.
+        allow_code: Let those folders run their own Python functions.
+        quiet: Show no progress.
+        **changes: Fields of :class:`~medbench.runs.settings.RunSettings` that differ from ``settings``.
 
     Raises:
         MedbenchError: The input is at fault; the message says what to do.
@@ -349,15 +279,25 @@ def trace(
     from medbench.catalog import find_model
     from medbench.runs.traces import trace as run_trace
 
-    settings = RunSettings(
-        limit=limit,
-        seed=seed,
-        data_dir=str(data_dir) if data_dir is not None else None,
-        data_source=data_source,
-        routing="off",
-    )
-    plan = _plan(settings, find_model(model, base=base), tasks)
+    asked = replace(_settled(settings, changes), routing="off")
+    definition = find_model(model, base=base, **asked.of_model())
+    plan = _plan(asked, definition, tasks, task_folders, allow_code=allow_code)
     return run_trace(plan, **({} if quiet else {"message": _progress().message}))
+
+
+def _settled(settings: RunSettings | None, changes: Mapping[str, Any]) -> RunSettings:
+    """The settings with single fields changed."""
+    from medbench.errors import RunError
+    from medbench.strict import suggestion
+
+    known = known_settings()
+    for name in changes:
+        if name not in known:
+            raise RunError(f"there is no setting {name!r}", hint=suggestion(name, known))
+    plain: dict[str, Any] = {
+        name: str(value) if isinstance(value, Path) else value for name, value in changes.items()
+    }
+    return replace(settings or RunSettings(), **plain)
 
 
 def _plan(

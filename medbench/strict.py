@@ -39,11 +39,13 @@ class Kind(NamedTuple):
         expected: In words.
         accepts: Whether a value is one.
         hint: What to do about one that is not.
+        choices: The words it may be, where it must be one of a few.
     """
 
     expected: str
     accepts: Callable[[Any], bool]
     hint: str | None = None
+    choices: tuple[str, ...] = ()
 
 
 def _is_number(value: Any) -> bool:
@@ -64,7 +66,7 @@ MAPPING = Kind("keys with values", lambda value: isinstance(value, Mapping), "in
 def choice(*known: str) -> Kind:
     """One of a few words."""
     words = ", ".join(known)
-    return Kind(f"one of {words}", lambda value: isinstance(value, str) and value in known)
+    return Kind(f"one of {words}", lambda value: isinstance(value, str) and value in known, choices=known)
 
 
 def either(*kinds: Kind) -> Kind:

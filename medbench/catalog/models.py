@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import filecmp
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -62,6 +63,7 @@ _KEYS = {
     "engine": MAPPING,
 }
 _PACKAGE_PATHS = "medbench/"
+_HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -279,8 +281,7 @@ def hub_id(path: str) -> str | None:
 
 def _may_be_on_the_hub(name: str) -> bool:
     """Whether a name can be ``owner/name`` of the hub, and not a path that was misspelt."""
-    owner, _, rest = name.partition("/")
-    return bool(rest) and "/" not in rest and owner not in ("", ".", "..", "~") and not Path(owner).exists()
+    return _HUB_ID.fullmatch(name) is not None and not Path(name.partition("/")[0]).exists()
 
 
 def _same_files(one: Path, two: Path) -> bool:

@@ -10,19 +10,15 @@ import typer
 from medbench.cli.options import (
     AllowCode,
     Base,
-    DataDir,
-    Device,
-    Dtype,
     Format,
-    Limit,
     Model,
-    NumFewshot,
-    Source,
     Tasks,
     TasksDir,
     split_names,
 )
 from medbench.cli.output import print_json, say
+from medbench.cli.settings import with_settings
+from medbench.runs.settings import RunSettings
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["ablate"]
 
 
+@with_settings(without=["routing"])
 def ablate(
     model: Model = "demo",
     tasks: Tasks = None,
@@ -51,15 +48,11 @@ def ablate(
         str, typer.Option(help="What makes a kind of task, with commas: language, family, task.")
     ] = "language,family",
     base: Base = None,
-    limit: Limit = None,
-    num_fewshot: NumFewshot = None,
-    data_dir: DataDir = None,
-    source: Source = "auto",
+    *,
+    settings: RunSettings,
     results: Annotated[Path, typer.Option(help="Folder for results.")] = Path("results"),
     tasks_dir: TasksDir = None,
     allow_code: AllowCode = False,
-    dtype: Dtype = None,
-    device: Device = None,
     form: Format = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
@@ -81,15 +74,10 @@ def ablate(
         variants=variant or None,
         sweep=sweep,
         base=base,
-        limit=limit,
-        num_fewshot=num_fewshot,
-        data_dir=data_dir,
-        data_source=source,
+        settings=settings,
         results=results,
         task_folders=tasks_dir or (),
         allow_code=allow_code,
-        dtype=dtype,
-        device=device,
         quiet=as_json,
     )
     documents = read_ablation(outcome.path)

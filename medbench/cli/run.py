@@ -13,19 +13,15 @@ import typer
 from medbench.cli.options import (
     AllowCode,
     Base,
-    DataDir,
-    Device,
-    Dtype,
-    Limit,
-    NumFewshot,
     Results,
-    Source,
     Tasks,
     TasksDir,
     split_names,
 )
 from medbench.cli.output import print_json, say, wide_console
+from medbench.cli.settings import Config, number_or_word, with_settings
 from medbench.errors import MedbenchError
+from medbench.runs.settings import RunSettings
 
 if TYPE_CHECKING:
     from medbench.api import Evaluation
@@ -41,6 +37,7 @@ def register(app: typer.Typer) -> None:
     app.command("demo")(demo)
 
 
+@with_settings()
 def run(
     model: Annotated[
         list[str] | None,
@@ -59,64 +56,11 @@ def run(
     ] = None,
     tasks: Tasks = None,
     base: Base = None,
-    limit: Limit = None,
-    num_fewshot: NumFewshot = None,
-    data_dir: DataDir = None,
-    source: Source = "auto",
+    *,
+    settings: RunSettings,
     results: Results = Path("results"),
     tasks_dir: TasksDir = None,
     allow_code: AllowCode = False,
-    dtype: Dtype = None,
-    device: Device = None,
-    quantization: Annotated[
-        str | None,
-        typer.Option(help="Base weights in fewer bits: none, int8 or nf4 (needs the extra `quantization`)."),
-    ] = None,
-    deterministic: Annotated[
-        bool | None,
-        typer.Option(
-            "--deterministic/--not-deterministic", help="Reproducible arithmetic, where there is a choice."
-        ),
-    ] = None,
-    max_batch_tokens: Annotated[
-        str | None, typer.Option(help="Token budget of a batch, or auto. Changes speed, not answers.")
-    ] = None,
-    chat_template: Annotated[
-        bool | None,
-        typer.Option(
-            "--chat-template/--no-chat-template",
-            help="Whether prompts go through the chat template. By default as the model definition says, "
-            "else where the tokenizer has one.",
-        ),
-    ] = None,
-    system_prompt: Annotated[
-        str | None,
-        typer.Option(help="Replaces the system prompt of the model definition or the authors; '' for none."),
-    ] = None,
-    thinking: Annotated[
-        str | None,
-        typer.Option(help="Whether the chat template has the model reason first: on, off or auto."),
-    ] = None,
-    close_thinking: Annotated[
-        bool,
-        typer.Option(
-            "--close-thinking", help="Close reasoning that was left unfinished, and ask for the answer."
-        ),
-    ] = False,
-    max_gen_toks: Annotated[
-        int | None,
-        typer.Option(help="New tokens of a written answer, reasoning included, instead of what tasks say."),
-    ] = None,
-    routing: Annotated[
-        str, typer.Option(help="Router statistics to record: off, tasks, documents or tokens.")
-    ] = "documents",
-    shuffle_options: Annotated[
-        int | None, typer.Option(metavar="SEED", help="Permute the options of exam questions.")
-    ] = None,
-    circular: Annotated[
-        bool, typer.Option("--circular", help="Ask exam questions in every rotation of their options.")
-    ] = False,
-    seed: Annotated[int, typer.Option(help="Seeds few-shot sampling and the harness.")] = 1234,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over instead of going on with an earlier run.")
     ] = False,
@@ -124,7 +68,7 @@ def run(
         bool,
         typer.Option("--rescore", help="Score the stored answers of an earlier run anew, without the model."),
     ] = False,
-    html: Annotated[
+    report: Annotated[
         bool, typer.Option("--report/--no-report", help="Write an HTML report into the run folder.")
     ] = True,
     log_file: Annotated[Path | None, typer.Option(help="Write the log there, as JSON lines.")] = None,
@@ -141,6 +85,7 @@ def run(
     gpus_per_worker: Annotated[
         int, typer.Option(help="GPUs that one copy of the model is spread over, if it does not fit on one.")
     ] = 1,
+    config: Config = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print settings and scores as JSON.")] = False,
 ) -> None:
     """Evaluate a model on tasks; without arguments, the bundled demo on the bundled samples."""
@@ -154,33 +99,16 @@ def run(
             names=name or (),
             tasks=split_names(*tasks or ()),
             base=base,
-            limit=limit,
-            num_fewshot=num_fewshot,
-            data_dir=data_dir,
-            data_source=source,
+            settings=settings,
             results=results,
             task_folders=tasks_dir or (),
             allow_code=allow_code,
-            dtype=dtype,
-            device=device,
-            quantization=quantization,
-            deterministic=deterministic,
-            max_batch_tokens=_number(max_batch_tokens),
-            chat_template=chat_template,
-            system_prompt=system_prompt,
-            thinking=thinking,
-            close_thinking=close_thinking,
-            max_gen_toks=max_gen_toks,
-            routing=routing,
-            shuffle_options=shuffle_options,
-            circular=circular,
-            seed=seed,
             fresh=fresh,
             rescore=rescore,
-            report=html,
+            report=report,
             log_file=log_file,
             quiet=as_json,
-            workers=_number(workers),
+            workers=number_or_word(workers),
             ray_address=ray_address,
             gpus_per_worker=gpus_per_worker,
             tell=_tell,
@@ -192,7 +120,7 @@ def run(
         contents = [_as_json(outcome) for outcome in outcomes]
         print_json(contents[0] if len(contents) == 1 else contents)
     elif len(outcomes) > 1:
-        _compare(outcomes, results / "comparison.html" if html else None)
+        _compare(outcomes, results / "comparison.html" if report else None)
     if any(outcome.failures for outcome in outcomes):
         raise typer.Exit(1)
 
@@ -200,12 +128,6 @@ def run(
 def demo(results: Results = Path("results")) -> None:
     """Evaluate the bundled demo checkpoint on the bundled samples."""
     run(results=results)
-
-
-def _number(value: str | None) -> int | str | None:
-    return (
-        int(value) if value is not None and value.isascii() and value.removeprefix("-").isdigit() else value
-    )
 
 
 def _tell(note: str) -> None:

@@ -8,19 +8,22 @@ from typing import Annotated
 import typer
 
 from medbench.cli.options import (
-    DataDir,
+    AllowCode,
+    Base,
     Format,
     Model,
     Output,
     RoutedRunPaths,
     RowsAsJson,
-    Source,
     TaskNames,
     Tasks,
+    TasksDir,
     split_names,
 )
 from medbench.cli.output import print_json, say
 from medbench.cli.routed import routing_of, runs_among
+from medbench.cli.settings import with_settings
+from medbench.runs.settings import RunSettings
 
 __all__ = ["agree", "kinds", "trace"]
 
@@ -65,13 +68,16 @@ def kinds(
     show_table(specialisation_table(frame), form, output)
 
 
+@with_settings(without=["routing"])
 def trace(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write, such as demo.npz.")],
     model: Model = "demo",
     tasks: Tasks = None,
-    limit: Annotated[int | None, typer.Option(help="Only the first N documents of each task.")] = None,
-    data_dir: DataDir = None,
-    source: Source = "auto",
+    base: Base = None,
+    tasks_dir: TasksDir = None,
+    allow_code: AllowCode = False,
+    *,
+    settings: RunSettings,
     as_json: Annotated[bool, typer.Option("--json", help="Print the repetition as JSON.")] = False,
 ) -> None:
     """Record what every router chooses for every token of the prompts, and print how choices repeat."""
@@ -84,9 +90,10 @@ def trace(
     traces = run_trace(
         model=model,
         tasks=split_names(*tasks or ()),
-        limit=limit,
-        data_dir=data_dir,
-        data_source=source,
+        base=base,
+        settings=settings,
+        task_folders=tasks_dir or (),
+        allow_code=allow_code,
         quiet=as_json,
     )
     save_traces(traces, output)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import logging
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import RunError
 from medbench.runs.directory import RunDirectory, safe_name
 from medbench.runs.files import read_json, replacing
+from medbench.runs.opening import settings_used
 from medbench.runs.settings import recorded_settings
 
 if TYPE_CHECKING:
@@ -23,22 +24,32 @@ _LOG = logging.getLogger(__name__)
 _FINISHED = ("complete", "partial")
 # Settings that change neither the prompts nor what is recorded of the answers.
 _OF_COMPUTATION = ("device", "dtype", "quantization", "deterministic", "max_batch_tokens", "engine")
+# Settings that decide which documents are asked of and what is kept of the routers, and not how is asked.
+_OF_EXTENT = ("limit", "data_source", "routing")
 
 
 def find_answered(plan: RunPlan, results: Path) -> tuple[RunDirectory, dict[str, Any]]:
-    """Find the newest finished run whose answers are this model's to these data, with its manifest.
+    """Find the finished run whose answers are this model's to these data, with its manifest.
+
+    The newest of those that were asked in the same form, if there is any, else the newest of all.
 
     Raises:
         RunError: There is none.
     """
     data = {name: source.fingerprint for name, source in plan.sources.items()}
+    now = settings_used(plan)
+    found = []
     for directory, manifest in _finished(results, plan.model.model):
         earlier = manifest.get("data") or {}
         if manifest.get("answer_identity") == plan.answer_identity and all(
             name not in earlier or earlier[name].get("fingerprint") == fingerprint
             for name, fingerprint in data.items()
         ):
-            return directory, manifest
+            if _same_settings(recorded_settings(manifest), now, except_for=(*_OF_COMPUTATION, *_OF_EXTENT)):
+                return directory, manifest
+            found.append((directory, manifest))
+    if found:
+        return found[0]
     raise RunError(
         f"no finished run holds answers of this very {plan.model.model} in {plan.model.dtype} to these data",
         where=str(results / safe_name(plan.model.model)),
@@ -79,10 +90,15 @@ def copy_answers(source: RunDirectory, target: RunDirectory) -> None:
 
 def asked_alike(earlier: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
     """Whether two manifests tell of the same questions: then router counts of one are those of the other."""
-    one, two = recorded_settings(earlier), recorded_settings(now)
-    same_tasks = set(earlier["tasks"]) == set(now["tasks"])
-    names = (one.keys() | two.keys()) - set(_OF_COMPUTATION)
-    return same_tasks and all(one.get(name) == two.get(name) for name in names)
+    return set(earlier["tasks"]) == set(now["tasks"]) and _same_settings(
+        recorded_settings(earlier), recorded_settings(now), except_for=_OF_COMPUTATION
+    )
+
+
+def _same_settings(one: Mapping[str, Any], two: Mapping[str, Any], *, except_for: Sequence[str]) -> bool:
+    """Whether two runs had the same settings."""
+    names = (one.keys() | two.keys()) - set(except_for)
+    return all(one.get(name) == two.get(name) for name in names)
 
 
 def more_answered(lm: Any, store: ResponseStore) -> bool:

@@ -5,85 +5,154 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any, NamedTuple, TypeVar
 
+from medbench.catalog.models import DTYPES, QUANTIZATIONS
 from medbench.errors import RunError
 from medbench.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either
 
-__all__ = ["RunSettings", "canonical_hash", "recorded_settings"]
+__all__ = ["RunSettings", "Setting", "canonical_hash", "known_settings", "recorded_settings"]
 
 ROUTING_LEVELS = ("off", "tasks", "documents", "tokens")
+SOURCES = ("auto", "folder", "hub", "samples")
 THINKING = ("auto", "on", "off")
 _WHOLE = Kind("a whole number", lambda value: type(value) is int)
-_KINDS = {
-    "limit": COUNT._replace(hint="leave --limit away to evaluate every document"),
-    "num_fewshot": Kind("a number of examples, 0 or more", lambda value: type(value) is int and value >= 0),
-    "seed": _WHOLE,
-    "data_dir": TEXT,
-    "data_source": TEXT,
-    "shuffle_options": _WHOLE,
-    "circular": FLAG,
-    "chat_template": FLAG,
-    "system_prompt": TEXT,
-    "thinking": choice(*THINKING),
-    "close_thinking": FLAG,
-    "max_gen_toks": COUNT,
-    "routing": choice(*ROUTING_LEVELS),
-    "max_batch_tokens": either(COUNT, choice("auto"))._replace(hint="give a number such as 8192, or auto"),
-}
+_T = TypeVar("_T")
 
 
-def _option(setting: str | None) -> str:
-    """How a setting is called on the command line."""
-    return "--source" if setting == "data_source" else f"--{str(setting).replace('_', '-')}"
+class Setting(NamedTuple):
+    """What is known of a field of :class:`RunSettings`: its meaning, its values, its name for a person.
+
+    Attributes:
+        help: One line for people.
+        kind: What a value may be.
+        option: How it is called on the command line; by default as the field, with dashes.
+        switch_off: What turns a flag off on the command line, where it can be left undecided.
+        metavar: What the command line shows in place of a value.
+        envvar: Environment variable that gives the value.
+        in_identity: Whether :meth:`RunSettings.identity` holds it: not where it changes no answer, or stands
+            in the plan as what it comes to (the fingerprint of the data, the model as it is run).
+    """
+
+    help: str
+    kind: Kind
+    option: str = ""
+    switch_off: str = ""
+    metavar: str | None = None
+    envvar: str | None = None
+    in_identity: bool = True
+
+
+def _setting(default: _T, text: str, kind: Kind, **known: Any) -> _T:
+    """A field with its :class:`Setting`; typed as its default, as :func:`dataclasses.field` is."""
+    value: _T = field(default=default, metadata={"setting": Setting(text, kind, **known)})
+    return value
 
 
 @dataclass(frozen=True)
 class RunSettings:
     """Choices of one run that are neither the model nor the tasks.
 
-    Attributes:
-        limit: Documents per task, from the first on; ``None`` for all.
-        num_fewshot: Examples before each document; ``None`` leaves what the task says (usually 0).
-        seed: Seeds few-shot sampling and every generator the harness uses.
-        data_dir: Folder with real benchmark files, or ``None``.
-        data_source: ``auto``, ``folder``, ``hub`` or ``samples``.
-        shuffle_options: Seed that permutes the options of exam questions, or ``None``.
-        circular: Whether exam questions are asked in every rotation of their options.
-        chat_template: Whether prompts go through the model's chat template; ``None`` leaves it to the model
-            (:func:`medbench.runs.protocol.settle_protocol`).
-        system_prompt: Overrides the model's system prompt; an empty string means none.
-        thinking: Whether the model is told to reason before it answers: ``on``, ``off``, or ``auto`` for what
-            its template does; ``None`` leaves it to the model's definition.
-        close_thinking: Whether reasoning that was left unfinished is closed, and the answer asked for.
-        max_gen_toks: New tokens of an answer, instead of what the tasks say; ``None`` for what they say.
-        routing: What is recorded of the routers: ``off``, ``tasks``, ``documents`` or ``tokens``.
-        max_batch_tokens: Token budget of a batch, or ``auto``; changes the speed, not the answers.
+    A field is written here and nowhere else: the command line makes its options of them, ``run.json``
+    records them, and what changes answers is part of the run's identity. ``medbench run --help`` says what
+    each means.
     """
 
-    limit: int | None = None
-    num_fewshot: int | None = None
-    seed: int = 1234
-    data_dir: str | None = None
-    data_source: str = "auto"
-    shuffle_options: int | None = None
-    circular: bool = False
-    chat_template: bool | None = None
-    system_prompt: str | None = None
-    thinking: str | None = None
-    close_thinking: bool = False
-    max_gen_toks: int | None = None
-    routing: str = "documents"
-    max_batch_tokens: int | str | None = None
+    limit: int | None = _setting(
+        None,
+        "Evaluate only the first N documents of each task.",
+        COUNT._replace(hint="leave --limit away to evaluate every document"),
+    )
+    num_fewshot: int | None = _setting(
+        None,
+        "Examples before each document; by default as the task says.",
+        Kind("a number of examples, 0 or more", lambda value: type(value) is int and value >= 0),
+    )
+    seed: int = _setting(1234, "Seeds few-shot sampling and the harness.", _WHOLE)
+    data_dir: str | None = _setting(
+        None, "Folder with the real benchmark files.", TEXT, envvar="MEDBENCH_DATA", in_identity=False
+    )
+    data_source: str = _setting(
+        "auto", "Where documents come from.", choice(*SOURCES), option="--source", in_identity=False
+    )
+    shuffle_options: int | None = _setting(
+        None, "Permute the options of exam questions.", _WHOLE, metavar="SEED"
+    )
+    circular: bool = _setting(False, "Ask exam questions in every rotation of their options.", FLAG)
+    chat_template: bool | None = _setting(
+        None,
+        "Whether prompts go through the chat template. By default as the model definition says, else where "
+        "the tokenizer has one.",
+        FLAG,
+        switch_off="--no-chat-template",
+    )
+    system_prompt: str | None = _setting(
+        None, "Replaces the system prompt of the model definition or the authors; '' for none.", TEXT
+    )
+    thinking: str | None = _setting(
+        None, "Whether the chat template has the model reason first.", choice(*THINKING)
+    )
+    close_thinking: bool = _setting(
+        False, "Close reasoning that was left unfinished, and ask for the answer.", FLAG
+    )
+    max_gen_toks: int | None = _setting(
+        None, "New tokens of a written answer, reasoning included, instead of what tasks say.", COUNT
+    )
+    routing: str = _setting("documents", "Router statistics to record.", choice(*ROUTING_LEVELS))
+    max_batch_tokens: int | str | None = _setting(
+        None,
+        "Token budget of a batch, or auto. Changes speed, not answers.",
+        either(COUNT, choice("auto"))._replace(hint="give a number such as 8192, or auto"),
+        in_identity=False,
+    )
+    dtype: str | None = _setting(
+        None, "Number format, in place of the definition's.", choice(*DTYPES), in_identity=False
+    )
+    device: str | None = _setting(
+        None,
+        "Where to compute, in place of the definition's: auto, cpu, cuda, cuda:1, …",
+        TEXT,
+        in_identity=False,
+    )
+    quantization: str | None = _setting(
+        None,
+        "Base weights in fewer bits (needs the extra `quantization`), in place of the definition's.",
+        choice(*QUANTIZATIONS),
+        in_identity=False,
+    )
+    deterministic: bool | None = _setting(
+        None,
+        "Reproducible arithmetic, where there is a choice.",
+        FLAG,
+        switch_off="--not-deterministic",
+        in_identity=False,
+    )
 
     def __post_init__(self) -> None:
-        check_mapping(asdict(self), _KINDS, where=_option, error=RunError)
+        kinds = {name: setting.kind for name, setting in known_settings().items()}
+        check_mapping(asdict(self), kinds, where=_option, error=RunError)
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change an answer or a score; speed and place are left out."""
-        elsewhere = ("data_dir", "data_source", "max_batch_tokens")  # for the first two stands a fingerprint
-        return {name: value for name, value in asdict(self).items() if name not in elsewhere}
+        known = known_settings()
+        return {name: value for name, value in asdict(self).items() if known[name].in_identity}
+
+    def of_model(self) -> dict[str, Any]:
+        """What replaces parts of a model's definition (:func:`medbench.catalog.find_model`)."""
+        names = ("dtype", "device", "quantization", "deterministic")
+        return {name: getattr(self, name) for name in names}
+
+
+def known_settings() -> dict[str, Setting]:
+    """What is known of each field of :class:`RunSettings`, in their order."""
+    return {each.name: each.metadata["setting"] for each in fields(RunSettings)}
+
+
+def _option(setting: str | None) -> str:
+    """How a setting is called on the command line."""
+    known = known_settings().get(str(setting))
+    return (known.option if known else "") or f"--{str(setting).replace('_', '-')}"
 
 
 def recorded_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:

@@ -25,7 +25,7 @@ metadata:
         (["--limit", "0"], ["'limit' is 0, expected a positive whole number", "--limit"]),
         (["--limit", "many"], ["--limit"]),
         (["--limt", "3"], ["--limt", "--limit"]),
-        (["--routing", "everything"], ["everything", "tasks, documents"]),
+        (["--routing", "everything"], ["everything", "'tasks', 'documents'"]),
         (["--max-batch-tokens", "lots"], ["lots", "auto"]),
         (["--tasks", "pubmedqa", "--data-dir", "/nowhere/at/all"], ["/nowhere/at/all"]),
         (["--tasks", "pubmedqa", "--source", "cloud"], ["cloud", "samples"]),

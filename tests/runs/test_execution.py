@@ -75,6 +75,18 @@ def test_rescoring_asks_nothing_and_scores_the_same(tmp_path: Path, tasks: Path,
     assert manifest["rescored_from"] == first.directory.name
 
 
+@pytest.mark.parametrize("other", [{"chat_template": False}, {"system_prompt": "?"}, {"seed": 5}])
+def test_rescoring_takes_the_answers_to_the_same_form(
+    tmp_path: Path, tasks: Path, other: dict[str, Any]
+) -> None:
+    first = run(tmp_path, tasks)
+    for _ in range(2):  # whichever of equal times is the newest by name
+        run(tmp_path, tasks, **other, fresh=True)
+    rescored = run(tmp_path, tasks, rescore=True)
+    manifest = json.loads((rescored.directory / "run.json").read_text(encoding="utf-8"))
+    assert manifest["rescored_from"] == first.directory.name
+
+
 def test_rescoring_takes_up_a_changed_metric(tmp_path: Path, tasks: Path) -> None:
     first = run(tmp_path / "results", tasks)
     edited = tmp_path / "tasks"

@@ -1,0 +1,119 @@
+"""The settings of a run as options of a command, and a file that gives them.
+
+A command takes one parameter ``settings``; :func:`with_settings` puts an option for each field in its place.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Collection
+from enum import StrEnum
+from functools import wraps
+from pathlib import Path
+from typing import Annotated, Any, get_args, get_type_hints
+
+import typer
+
+from medbench.errors import MedbenchError
+from medbench.runs.settings import RunSettings, Setting, known_settings
+
+__all__ = ["Config", "number_or_word", "with_settings"]
+
+
+def with_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command, in place of its parameter ``settings``, an option for each setting.
+
+    Args:
+        without: Settings that the command has no use for; they keep their defaults.
+    """
+    names = [name for name in known_settings() if name not in without]
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command, eval_str=True)
+        parameters: list[inspect.Parameter] = []
+        for parameter in signature.parameters.values():
+            parameters += map(_parameter, names) if parameter.name == "settings" else [parameter]
+
+        @wraps(command)
+        def expanded(**given: Any) -> None:
+            asked = {name: _value(name, given.pop(name)) for name in names if name in given}
+            command(settings=RunSettings(**asked), **given)
+
+        keyword = inspect.Parameter.KEYWORD_ONLY
+        expanded.__signature__ = signature.replace(  # type: ignore[attr-defined] # typer reads it
+            parameters=[parameter.replace(kind=keyword) for parameter in parameters]
+        )
+        expanded.__annotations__ = {}
+        return expanded
+
+    return decorate
+
+
+def _parameter(name: str) -> inspect.Parameter:
+    setting = known_settings()[name]
+    default = getattr(RunSettings, name)
+    names = [setting.option or f"--{name.replace('_', '-')}"]
+    if setting.switch_off:
+        names = [f"{names[0]}/{setting.switch_off}"]
+    option = typer.Option(*names, help=setting.help, metavar=setting.metavar, envvar=setting.envvar)
+    kind = _annotation(name, setting)
+    if default is None:
+        kind = kind | None
+    elif setting.kind.choices:
+        default = kind(default)
+    return inspect.Parameter(
+        name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
+    )
+
+
+def _kinds(name: str) -> list[type]:
+    """The types that a setting may have, None left out."""
+    hint = get_type_hints(RunSettings)[name]
+    return [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
+
+
+def _annotation(name: str, setting: Setting) -> Any:
+    """What the command line makes of a word: one of the choices, a number, a flag or text."""
+    if setting.kind.choices:
+        return StrEnum(name, {choice: choice for choice in setting.kind.choices})
+    kinds = _kinds(name)
+    return kinds[0] if len(kinds) == 1 else str
+
+
+def _value(name: str, given: Any) -> Any:
+    if isinstance(given, StrEnum):
+        return given.value
+    return number_or_word(given) if len(_kinds(name)) > 1 else given
+
+
+def number_or_word(value: str | None) -> int | str | None:
+    """The whole number that a word spells, or else the word."""
+    if value is not None and value.isascii() and value.removeprefix("-").isdigit():
+        return int(value)
+    return value
+
+
+def _take_over(context: typer.Context, path: Path | None) -> Path | None:
+    """Make what a file says the defaults of a command; what the command line says goes before."""
+    if path is None:
+        return None
+    from medbench.runs.config import read_config
+
+    said = read_config(path)
+    known = {parameter.name for parameter in context.command.params}
+    for key in said:
+        if key not in known:
+            raise MedbenchError(f"{context.info_name} does not take {key!r}", where=str(path))
+    context.default_map = {**(context.default_map or {}), **said}
+    return path
+
+
+Config = Annotated[
+    Path | None,
+    typer.Option(
+        "--config",
+        is_eager=True,
+        callback=_take_over,
+        help="YAML with settings by their names, or the run.json of a run; options given here go before.",
+    ),
+]
