@@ -15,6 +15,7 @@ import pandas as pd
 from medbench.analysis.runs import Run
 from medbench.analysis.systems import System
 from medbench.errors import AnalysisError, StatisticsError
+from medbench.runs.schema import value_columns
 from medbench.statistics import AGGREGATIONS, sufficient
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 
@@ -22,9 +23,6 @@ __all__ = ["HASHES", "SystemDocuments", "TaskDocuments", "differences"]
 
 # How far a score made of its documents may be from the one stated, relative to its size.
 _AGREEMENT = 1e-6
-
-# Kinds of columns that hold a metric's values; a task fills one of them.
-_VALUES = ("metric", "counts", "labels", "items")
 
 #: What must agree for two results to be of the same question.
 HASHES = {"document": "doc_hash", "prompt": "prompt_hash", "target": "target_hash"}
@@ -89,8 +87,8 @@ class SystemDocuments:
         if task not in self._frames:
             self._read_run(run)
         frame = self._frames.get(task)
-        names = [f"{kind}.{metric}" for kind in _VALUES]
-        column = next((name for name in names if frame is not None and name in frame), None)
+        named = (name for name in value_columns(metric) if frame is not None and name in frame)
+        column = next(named, None)
         if frame is None or column is None:
             raise AnalysisError(f"the samples hold no results of {metric!r}", where=where)
         if frame[column].isna().any():
@@ -105,7 +103,7 @@ class SystemDocuments:
     def _read_run(self, run: Run) -> None:
         mine = [task for task in self._tasks if self._system.runs[task] is run]
         metrics = {str(self._system.scores.at[task, "metric"]) for task in mine}
-        wanted = [f"{kind}.{metric}" for kind in _VALUES for metric in sorted(metrics)]
+        wanted = [column for metric in sorted(metrics) for column in value_columns(metric)]
         frame = run.samples(["task", "document", "cluster", *HASHES.values(), *wanted], tasks=mine)
         for task, part in frame.groupby("task", sort=False):
             # A dataset may repeat an id; the nth on one side then answers to the nth on the other.

@@ -19,6 +19,7 @@ from pyarrow import compute
 from scipy import special
 
 from medbench.analysis.runs import Problem, Run
+from medbench.runs.schema import SAMPLES, SCORES, value_column
 from medbench.runs.values import column_of
 from medbench.statistics import wilson_interval
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
@@ -43,51 +44,6 @@ _REGISTERED = {
     "word_perplexity": "weighted_perplexity",
 }
 
-_TEXT = pa.string()
-_SAMPLES = {
-    "task": _TEXT,
-    "doc_id": pa.int32(),
-    "document": _TEXT,
-    "cluster": _TEXT,
-    "doc_hash": _TEXT,
-    "prompt_hash": _TEXT,
-    "target_hash": _TEXT,
-    "prompt": _TEXT,
-    "target": _TEXT,
-    "response": _TEXT,
-    "answer": _TEXT,
-    "choices": pa.list_(_TEXT),
-    "choice_logprobs": pa.list_(pa.float64()),
-    "first_pass": _TEXT,
-    "second_pass": _TEXT,
-    "truncated": pa.bool_(),
-    "score": pa.float64(),
-    "filter": _TEXT,
-}
-_SCORES = pa.schema(
-    {
-        "task": _TEXT,
-        "kind": _TEXT,
-        "metric": _TEXT,
-        "main": pa.bool_(),
-        "value": pa.float64(),
-        "low": pa.float64(),
-        "high": pa.float64(),
-        "interval": _TEXT,
-        "n": pa.int64(),
-        "aggregation": _TEXT,
-        "higher_is_better": pa.bool_(),
-        "filter": _TEXT,
-        "num_fewshot": pa.int64(),
-        "protocol": _TEXT,
-        "language": _TEXT,
-        "family": _TEXT,
-        "version": _TEXT,
-        "dataset": _TEXT,
-        "data_source": _TEXT,
-        "members": pa.list_(_TEXT),
-    }
-)
 # How far a number of right answers may lie from a whole one for rounding.
 _WHOLE = 1e-6
 _FUNCTION = re.compile(r"\s*def (\w+)\(")
@@ -152,7 +108,7 @@ class HarnessTables:
                 if not chain or metric.endswith("_stderr") or not isinstance(value, Real):
                     continue
                 rows.append(self._score_row(task, task in groups, metric, chain, float(value), key == main))
-        return pa.Table.from_pylist(rows, schema=_SCORES)
+        return pa.Table.from_pylist(rows, schema=SCORES)
 
     def sample_columns(self) -> list[str]:
         """All columns that medbench's own runs have, and those of the metrics."""
@@ -162,7 +118,7 @@ class HarnessTables:
         """A row per task and document, of each task's first filter."""
         table = self._documents
         if tasks is not None:
-            table = table.filter(compute.is_in(table.column("task"), pa.array(tasks, _TEXT)))
+            table = table.filter(compute.is_in(table.column("task"), pa.array(tasks, pa.string())))
         return table if columns is None else table.select([c for c in columns if c in table.column_names])
 
     @cached_property
@@ -177,8 +133,7 @@ class HarnessTables:
             )
             for name, path in self.sample_files.items()
         ]
-        empty = pa.schema(list(_SAMPLES.items())).empty_table()
-        return pa.concat_tables([empty, *parts], promote_options="permissive")
+        return pa.concat_tables([SAMPLES.empty_table(), *parts], promote_options="permissive")
 
     def routing(self, tasks: Sequence[str] | None, most: int | None = None) -> None:
         """lm-eval records no routing."""
@@ -252,10 +207,10 @@ def _samples_table(task: str, path: Path, main: str | None, config: Mapping[str,
     # What only all documents together are scored by says nothing of how right one of them is.
     plain = main is not None and _aggregation(config, main.partition(",")[0]) not in CORPUS_AGGREGATIONS
     rows = [_sample_row(task, sample, main if plain else None) for sample in samples]
-    columns = {name: pa.array([row[name] for row in rows], kind) for name, kind in _SAMPLES.items()}
+    columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in SAMPLES}
     for metric in samples[0].get("metrics", ()) if samples else ():
         kind, column = column_of([sample.get(metric) for sample in samples], _aggregation(config, metric))
-        columns[f"{kind}.{metric}"] = column
+        columns[value_column(kind, metric)] = column
     return pa.table(columns)
 
 
@@ -270,7 +225,7 @@ def _sample_row(task: str, sample: Mapping[str, Any], main: str | None) -> dict[
     responses = sample.get("filtered_resps") or []
     scored = [r for r in responses if isinstance(r, list) and len(r) == 2 and _number(r[0]) is not None]
     target = sample.get("target")
-    row: dict[str, Any] = dict.fromkeys(_SAMPLES)
+    row: dict[str, Any] = dict.fromkeys(SAMPLES.names)
     row |= {
         "task": task,
         "doc_id": sample.get("doc_id"),

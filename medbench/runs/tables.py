@@ -13,6 +13,7 @@ import pyarrow as pa
 from medbench.data.documents import ANNOTATIONS
 from medbench.runs.extras import extra
 from medbench.runs.metrics import ABSENT, aggregation_names, as_number, main_metric
+from medbench.runs.schema import ANNOTATION, SAMPLES, SCORES, value_column
 from medbench.runs.values import as_json, column_of, storable
 from medbench.scoring.reasoning import parts
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
@@ -23,32 +24,6 @@ if TYPE_CHECKING:
 __all__ = ["ScoreRow", "TaskSamples", "collect_samples", "samples_table", "scores_table"]
 
 _LOG = logging.getLogger(__name__)
-
-_ANNOTATION = "annotation."
-_SAMPLE_FIELDS: tuple[tuple[str, pa.DataType], ...] = (
-    ("task", pa.dictionary(pa.int32(), pa.string())),
-    ("doc_id", pa.int32()),
-    ("document", pa.string()),
-    ("cluster", pa.string()),
-    ("subject", pa.string()),
-    ("doc_hash", pa.string()),
-    ("prompt_hash", pa.string()),
-    ("target_hash", pa.string()),
-    ("prompt", pa.string()),
-    ("target", pa.string()),
-    ("response", pa.string()),
-    ("answer", pa.string()),
-    ("choices", pa.list_(pa.string())),
-    ("choice_logprobs", pa.list_(pa.float64())),
-    ("first_pass", pa.string()),
-    ("second_pass", pa.string()),
-    ("truncated", pa.bool_()),
-    ("answered", pa.bool_()),
-    ("thinking_tokens", pa.int32()),
-    ("thinking_closed", pa.bool_()),
-    ("score", pa.float64()),
-    ("filter", pa.string()),
-)
 
 
 @dataclass(frozen=True)
@@ -89,6 +64,13 @@ class ScoreRow:
     higher_is_better: bool
     filter: str
     details: Mapping[str, Any]
+
+    def columns(self) -> dict[str, Any]:
+        """The row by the names of its columns."""
+        limits = ("low", "high", "method")
+        low, high, method = (getattr(self.interval, name) if self.interval else None for name in limits)
+        own = {name: getattr(self, name) for name in SCORES.names if hasattr(self, name)}
+        return {**self.details, **own, "low": low, "high": high, "interval": method}
 
 
 def collect_samples(
@@ -143,57 +125,28 @@ def samples_table(tasks: Iterable[TaskSamples]) -> pa.Table:
         with extra(f"the table of documents of {samples.rows[0]['task'] if samples.rows else 'a task'}"):
             parts.append(_task_table(samples))
     if not parts:
-        return pa.schema(list(_SAMPLE_FIELDS)).empty_table()
+        return SAMPLES.empty_table()
     return pa.concat_tables(parts, promote_options="default").unify_dictionaries()
 
 
 def _task_table(samples: TaskSamples) -> pa.Table:
     columns = {
-        name: pa.array([_cell(row.get(name)) for row in samples.rows], type=kind)
-        for name, kind in _SAMPLE_FIELDS
+        field.name: pa.array([_cell(row.get(field.name)) for row in samples.rows], field.type)
+        for field in SAMPLES
     }
-    for name in sorted({key for row in samples.rows for key in row if key.startswith(_ANNOTATION)}):
+    columns["task"] = columns["task"].dictionary_encode()
+    for name in sorted({key for row in samples.rows for key in row if key.startswith(ANNOTATION)}):
         columns[name] = pa.array([_cell(row.get(name)) for row in samples.rows], pa.string())
     for pipeline, metrics in (("", samples.metrics), *samples.further.items()):
         for metric, values in metrics.items():
             kind, column = column_of(values, samples.aggregations.get(metric, "mean"))
-            columns[f"{kind}.{metric},{pipeline}" if pipeline else f"{kind}.{metric}"] = column
+            columns[value_column(kind, metric, pipeline)] = column
     return pa.table(columns)
 
 
 def scores_table(rows: Sequence[ScoreRow]) -> pa.Table:
     """The table of ``scores.parquet``."""
-    return pa.table(
-        {
-            "task": pa.array([row.task for row in rows], pa.string()),
-            "kind": pa.array([row.kind for row in rows], pa.string()),
-            "metric": pa.array([row.metric for row in rows], pa.string()),
-            "main": pa.array([row.main for row in rows], pa.bool_()),
-            "value": pa.array([row.value for row in rows], pa.float64()),
-            "low": pa.array([row.interval.low if row.interval else None for row in rows], pa.float64()),
-            "high": pa.array([row.interval.high if row.interval else None for row in rows], pa.float64()),
-            "interval": pa.array(
-                [row.interval.method if row.interval else None for row in rows], pa.string()
-            ),
-            "n": pa.array([row.n for row in rows], pa.int64()),
-            "aggregation": pa.array([row.aggregation for row in rows], pa.string()),
-            "higher_is_better": pa.array([row.higher_is_better for row in rows], pa.bool_()),
-            "filter": pa.array([row.filter for row in rows], pa.string()),
-            **{
-                name: pa.array([row.details.get(name) for row in rows], kind)
-                for name, kind in (
-                    ("num_fewshot", pa.int64()),
-                    ("protocol", pa.string()),
-                    ("language", pa.string()),
-                    ("family", pa.string()),
-                    ("version", pa.string()),
-                    ("dataset", pa.string()),
-                    ("data_source", pa.string()),
-                    ("members", pa.list_(pa.string())),
-                )
-            },
-        }
-    )
+    return pa.Table.from_pylist([row.columns() for row in rows], schema=SCORES)
 
 
 def _cell(value: Any) -> Any:
@@ -284,7 +237,7 @@ def _said_of_the_document(task: Any, sample: Mapping[str, Any]) -> dict[str, Any
     doc = sample["doc"] if isinstance(sample["doc"], Mapping) else {}
     subject, annotations = doc.get("subject"), doc.get(ANNOTATIONS)
     found = dict(annotations) if isinstance(annotations, Mapping) else {}
-    texts = {"subject": subject, **{f"{_ANNOTATION}{name}": text for name, text in found.items()}}
+    texts = {"subject": subject, **{f"{ANNOTATION}{name}": text for name, text in found.items()}}
     return {name: text for name, text in texts.items() if isinstance(text, str) and text}
 
 

@@ -167,7 +167,14 @@ def test_the_line_says_how_a_model_reasons_where_it_was_said(tmp_path: Path) -> 
 def test_every_setting_of_a_run_is_a_condition_or_known_not_to_matter() -> None:
     settings = {field.name for field in fields(RunSettings)}
     conditions = {field.name for field in fields(Conditions)}
-    assert settings - conditions == {"data_dir", "data_source", "routing", "max_batch_tokens"}
+    assert settings - conditions == {
+        "data_dir",
+        "data_source",
+        "routing",
+        "max_batch_tokens",
+        "device",
+        "deterministic",
+    }
     assert conditions == {*ASKED, *COMPUTED}
 
 
