@@ -287,8 +287,8 @@ def trace(
 
 def _settled(settings: RunSettings | None, changes: Mapping[str, Any]) -> RunSettings:
     """The settings with single fields changed."""
+    from medbench.common.suggest import suggestion
     from medbench.errors import RunError
-    from medbench.strict import suggestion
 
     known = known_settings()
     for name in changes:

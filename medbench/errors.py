@@ -6,8 +6,6 @@ ends with :attr:`MedbenchError.exit_status`.
 
 from __future__ import annotations
 
-import re
-
 __all__ = [
     "AnalysisError",
     "CatalogError",
@@ -19,22 +17,7 @@ __all__ = [
     "ScoringError",
     "StatisticsError",
     "WorkersError",
-    "escaped",
-    "printable",
 ]
-
-# Control characters but for line feed and tab; marks that reverse the direction of text; lone surrogates.
-_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
-
-
-def printable(text: str) -> str:
-    """Text from outside made harmless for a terminal, whose cursor and colours it could control."""
-    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)
-
-
-def escaped(json_text: str) -> str:
-    """JSON with those characters, which only strings can hold, written as escapes."""
-    return _UNPRINTABLE.sub(lambda found: f"\\u{ord(found[0]):04x}", json_text)
 
 
 class MedbenchError(Exception):

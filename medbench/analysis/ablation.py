@@ -20,7 +20,7 @@ from medbench.analysis.kinds import kind_names
 from medbench.analysis.runs import Run
 from medbench.errors import AnalysisError, RunError
 from medbench.runs.ablation import INTACT
-from medbench.runs.files import read_json
+from medbench.runs.directory import read_json
 from medbench.statistics import document_scores, holm, paired, sufficient
 from medbench.statistics.intervals import agreeing_interval, alike
 from medbench.statistics.resampling import bootstrap_totals

@@ -12,8 +12,8 @@ import pandas as pd
 import yaml
 
 from medbench.analysis.published import Published
+from medbench.common.suggest import nearest
 from medbench.errors import AnalysisError
-from medbench.strict import nearest
 
 __all__ = ["Anchor", "anchors_beside", "anchors_frame", "as_published", "of_tasks", "read_anchors"]
 

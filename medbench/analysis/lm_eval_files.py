@@ -19,6 +19,7 @@ from pyarrow import compute
 from scipy import special
 
 from medbench.analysis.runs import Problem, Run
+from medbench.common.files import load_json
 from medbench.runs.schema import SAMPLES, SCORES, value_column
 from medbench.runs.values import column_of
 from medbench.statistics import wilson_interval
@@ -60,7 +61,7 @@ def lm_eval_runs(files: Iterable[Path], problems: list[Problem]) -> list[Run]:
     runs = []
     for path in files:
         try:
-            content: Any = json.loads(path.read_text(encoding="utf-8"))
+            content: Any = load_json(path)
         except (OSError, ValueError) as error:
             problems.append(Problem(path, f"cannot be read ({error}); left out"))
             continue

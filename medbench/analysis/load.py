@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import glob
-import json
 from collections.abc import Iterable, Sequence
 from os import PathLike
 from pathlib import Path
@@ -13,6 +12,7 @@ from medbench.analysis.lm_eval_files import lm_eval_runs
 from medbench.analysis.model_names import tell_apart
 from medbench.analysis.runs import ParquetTables, Problem, Run, Runs
 from medbench.analysis.soundness import table_fault
+from medbench.common.files import load_json
 from medbench.errors import AnalysisError
 
 __all__ = ["load_runs"]
@@ -99,7 +99,7 @@ def _runs_below(path: Path, problems: list[Problem]) -> list[Run]:
 
 def _medbench_run(folder: Path, problems: list[Problem]) -> list[Run]:
     try:
-        manifest: Any = json.loads((folder / "run.json").read_text(encoding="utf-8"))
+        manifest: Any = load_json(folder / "run.json")
     except (OSError, ValueError) as error:
         problems.append(Problem(folder / "run.json", f"cannot be read ({error}); run left out"))
         return []

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from medbench.analysis.groups import Group, group_weights
+from medbench.common.suggest import nearest
 from medbench.errors import AnalysisError
-from medbench.strict import nearest
 
 __all__ = ["leaf_tasks", "unknown_name"]
 

@@ -5,21 +5,17 @@ They are looked up only when one is asked for, for it takes lm-eval seconds to l
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 from medbench.catalog.groups import GroupDefinition
 from medbench.catalog.index import TaskIndex, read_definition
 from medbench.catalog.tasks import TaskDefinition, TaskReader
 from medbench.errors import CatalogError
 
-if TYPE_CHECKING:
-    from medbench.catalog.selection import Selection
-
-__all__ = ["PREFIX", "is_builtin", "refuse_unsafe", "select_builtin"]
+__all__ = ["PREFIX", "builtin_index", "is_builtin", "refuse_unsafe"]
 
 #: How names of lm-eval's own tasks begin.
 PREFIX = "lm_eval/"
@@ -32,29 +28,33 @@ def is_builtin(name: str) -> bool:
     return name.startswith(PREFIX)
 
 
-def select_builtin(names: Sequence[str]) -> Selection:
-    """Find tasks, groups and tags of lm-eval's.
+@cache
+def builtin_index() -> TaskIndex:
+    """Everything that comes with lm-eval, by lm-eval's own names.
 
-    Args:
-        names: Each with the prefix; patterns with ``*`` select tasks.
+    A definition is read when it is looked at.
 
     Raises:
-        CatalogError: A name is unknown, or a definition cannot be read.
+        CatalogError: A definition that is looked at cannot be read.
     """
-    from medbench.catalog.selection import Selection, select
+    entries = _entries()
+    kinds: dict[str, dict[str, Path]] = {"TASK": {}, "PY_TASK": {}, "GROUP": {}}
+    for name, entry in entries.items():
+        if entry.yaml_path is not None and entry.kind.name in kinds:
+            kinds[entry.kind.name][name] = entry.yaml_path
+    reader = TaskReader(shipped=False)
 
-    try:
-        found = select([name.removeprefix(PREFIX) for name in names], _index())
-    except CatalogError as error:
-        raise CatalogError(
-            f"{error.what} among those that come with lm-eval", where=error.where, hint=error.hint
-        ) from error
-    tasks = tuple(replace(task, name=PREFIX + task.name, builtin=True) for task in found.tasks)
-    groups = tuple(
-        replace(group, name=PREFIX + group.name, members=tuple(PREFIX + member for member in group.members))
-        for group in found.groups
-    )
-    return Selection(tasks, groups, ())
+    def read(path: Path) -> Any:
+        return read_definition(reader, path)
+
+    tasks: Mapping[str, TaskDefinition] = _OnDemand(kinds["TASK"] | kinds["PY_TASK"], read)
+    groups: Mapping[str, GroupDefinition] = _OnDemand(kinds["GROUP"], read)
+    tags = {
+        name: tuple(task for task in sorted(entry.tags) if task in tasks)
+        for name, entry in entries.items()
+        if entry.kind.name == "TAG"
+    }
+    return TaskIndex(tasks, groups, tags, (), ())
 
 
 def refuse_unsafe(tasks: Iterable[TaskDefinition]) -> None:
@@ -100,25 +100,3 @@ def _entries() -> Mapping[str, Any]:
 
     found: Mapping[str, Any] = TaskManager(include_defaults=True).task_index
     return found
-
-
-@cache
-def _index() -> TaskIndex:
-    entries = _entries()
-    kinds: dict[str, dict[str, Path]] = {"TASK": {}, "PY_TASK": {}, "GROUP": {}}
-    for name, entry in entries.items():
-        if entry.yaml_path is not None and entry.kind.name in kinds:
-            kinds[entry.kind.name][name] = entry.yaml_path
-    reader = TaskReader(shipped=False)
-
-    def read(path: Path) -> Any:
-        return read_definition(reader, path)
-
-    tasks: Mapping[str, TaskDefinition] = _OnDemand(kinds["TASK"] | kinds["PY_TASK"], read)
-    groups: Mapping[str, GroupDefinition] = _OnDemand(kinds["GROUP"], read)
-    tags = {
-        name: tuple(task for task in sorted(entry.tags) if task in tasks)
-        for name, entry in entries.items()
-        if entry.kind.name == "TAG"
-    }
-    return TaskIndex(tasks, groups, tags, (), ())

@@ -23,7 +23,7 @@ from typing import Any
 from medbench.catalog.code import CodeReads, Named, read_code
 from medbench.catalog.modules import own_module
 from medbench.catalog.reading import Function
-from medbench.hashing import sha256_of
+from medbench.common.files import sha256_of
 
 __all__ = ["Inputs", "Part", "forget_changed"]
 

@@ -12,8 +12,9 @@ from typing import Any
 from medbench.catalog.paths import definitions_folder
 from medbench.catalog.reading import YamlFile, read_yaml
 from medbench.catalog.tasks import Place
+from medbench.common.strict import COUNT, FLAG, MAPPING, TEXT, Kind, check_mapping, choice, either, list_of
+from medbench.common.suggest import nearest
 from medbench.errors import CatalogError
-from medbench.strict import COUNT, FLAG, MAPPING, TEXT, Kind, check_mapping, choice, either, list_of, nearest
 
 __all__ = [
     "DTYPES",

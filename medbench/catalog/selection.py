@@ -9,12 +9,13 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from medbench.catalog.builtin import PREFIX, builtin_index, is_builtin, refuse_unsafe
 from medbench.catalog.groups import GroupDefinition, Member, with_settings
 from medbench.catalog.index import Definition, NameTakenError, TaskIndex, build_index
 from medbench.catalog.tasks import TaskDefinition
 from medbench.catalog.trust import require_trust
+from medbench.common.suggest import nearest
 from medbench.errors import CatalogError
-from medbench.strict import nearest
 
 __all__ = ["Selection", "resolve_tasks", "select"]
 
@@ -76,15 +77,13 @@ def resolve_tasks(
         raise CatalogError(
             "no task was asked for", hint="name tasks, groups or tags; `medbench tasks list` shows them"
         )
-    from medbench.catalog.builtin import is_builtin, refuse_unsafe, select_builtin
-
     own = select([name for name in names if not is_builtin(name)], build_index(extra_dirs))
     if not allow_code:
         # Before lm-eval's own join them, whom no name from outside can imitate.
         require_trust([one for one in _chosen(own) if not one.shipped], own.folders[1:], data_dir)
     if not any(map(is_builtin, names)):
         return own
-    theirs = select_builtin([name for name in names if is_builtin(name)])
+    theirs = _select_builtin([name for name in names if is_builtin(name)])
     if not allow_code:
         refuse_unsafe(theirs.tasks)
     ours = {one.name: one.path for one in _chosen(own)}
@@ -96,6 +95,22 @@ def resolve_tasks(
                 hint="rename the latter; a run has one score for each name",
             )
     return Selection(own.tasks + theirs.tasks, own.groups + theirs.groups, own.folders)
+
+
+def _select_builtin(names: Sequence[str]) -> Selection:
+    """Find tasks, groups and tags that come with lm-eval, under the names that they have here."""
+    try:
+        found = select([name.removeprefix(PREFIX) for name in names], builtin_index())
+    except CatalogError as error:
+        raise CatalogError(
+            f"{error.what} among those that come with lm-eval", where=error.where, hint=error.hint
+        ) from error
+    tasks = tuple(replace(task, name=PREFIX + task.name, builtin=True) for task in found.tasks)
+    groups = tuple(
+        replace(group, name=PREFIX + group.name, members=tuple(PREFIX + member for member in group.members))
+        for group in found.groups
+    )
+    return Selection(tasks, groups, ())
 
 
 def _chosen(selection: Selection) -> tuple[Definition, ...]:

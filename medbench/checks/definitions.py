@@ -15,8 +15,8 @@ from medbench.catalog.tasks import Merged, TaskDefinition, functions_in
 from medbench.catalog.trust import LM_EVAL_METRICS
 from medbench.checks import keys
 from medbench.checks.findings import Finding
+from medbench.common.suggest import nearest, suggestion
 from medbench.errors import CatalogError
-from medbench.strict import nearest, suggestion
 
 __all__ = ["check_group", "check_task", "duplicate_keys", "refuse_misread"]
 

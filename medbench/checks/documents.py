@@ -9,13 +9,13 @@ from typing import Any
 
 from medbench.catalog.tasks import Place, TaskDefinition
 from medbench.checks.findings import Finding, from_error
+from medbench.common.suggest import nearest
 from medbench.data.documents import ANNOTATIONS, EXAM_COLUMNS, PROMPTCBLUE_COLUMNS, Document
 from medbench.data.duplicates import question_key
 from medbench.data.loading import faults_in, read
 from medbench.data.registry import DatasetEntry, pinned_files, readable_register
 from medbench.data.sources import resolve
 from medbench.errors import DataError
-from medbench.strict import nearest
 
 __all__ = ["check_columns", "check_documents", "check_registers"]
 

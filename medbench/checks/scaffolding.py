@@ -14,13 +14,13 @@ from medbench.catalog.index import TaskIndex, build_index
 from medbench.catalog.reading import Function
 from medbench.catalog.tasks import TaskDefinition
 from medbench.checks.keys import PROTOCOLS
+from medbench.common.suggest import nearest
 from medbench.data import filters
 from medbench.data.documents import ANNOTATIONS, Document
 from medbench.data.loading import read, to_datasets
 from medbench.data.registry import DatasetEntry, get_entry
 from medbench.data.sources import resolve
 from medbench.errors import CatalogError
-from medbench.strict import nearest
 
 __all__ = ["new_task"]
 

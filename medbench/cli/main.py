@@ -10,7 +10,8 @@ from typing import Annotated
 import typer
 
 from medbench.cli import anchors, compare, data, leaderboard, models, report, routing, run, scores, tasks
-from medbench.errors import MedbenchError, printable
+from medbench.common.terminal import printable
+from medbench.errors import MedbenchError
 from medbench.version import __version__
 
 __all__ = ["app", "main"]

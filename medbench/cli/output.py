@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
-from medbench.errors import escaped, printable
+from medbench.common.terminal import escaped, printable
 
 if TYPE_CHECKING:
     from rich.console import Console

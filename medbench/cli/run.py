@@ -137,7 +137,7 @@ def _tell(note: str) -> None:
 def _show(outcome: Evaluation) -> None:
     from rich.text import Text
 
-    from medbench.errors import printable
+    from medbench.common.terminal import printable
     from medbench.reports.terminal import run_heading, scores_table
 
     frame = outcome.runs.scores()

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.cli.output import say
+from medbench.common.files import reason, write_text
+from medbench.common.terminal import printable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -42,7 +44,7 @@ def show_table(table: TextTable, form: str, output: Path | None) -> None:
         form: ``text`` for the terminal, else a format of :func:`medbench.reports.tables.render_table`.
         output: File to write; standard output by default.
     """
-    from medbench.errors import ReportError, printable
+    from medbench.errors import ReportError
     from medbench.reports.tables import render_table
 
     if form == "text" and output is None:
@@ -53,10 +55,9 @@ def show_table(table: TextTable, form: str, output: Path | None) -> None:
         sys.stdout.write(printable(text))
         return
     try:
-        output.parent.mkdir(parents=True, exist_ok=True)
-        output.write_text(text, encoding="utf-8")
+        write_text(output, text)
     except OSError as error:
-        raise ReportError(f"the table cannot be written: {error.strerror}", where=str(output)) from error
+        raise ReportError(f"the table cannot be written: {reason(error)}", where=str(output)) from error
     say(str(output))
 
 
@@ -65,7 +66,6 @@ def _print_text(table: TextTable) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    from medbench.errors import printable
     from medbench.reports.tables import said_once
 
     table = said_once(table)
@@ -100,8 +100,6 @@ def _fixed_widths(table: TextTable, room: int) -> list[int | None]:
     All ``None`` (let every column give way) if there is room for all, or too little for that.
     """
     from rich.cells import cell_len
-
-    from medbench.errors import printable
 
     room -= 3 * (len(table.headers) - 1)
     full, whole = [], []

@@ -69,8 +69,8 @@ def _check_known(kind: str, name: str, known: Iterable[str]) -> None:
     Raises:
         CatalogError: It is not known.
     """
+    from medbench.common.suggest import nearest
     from medbench.errors import CatalogError
-    from medbench.strict import nearest
 
     names = sorted(known)
     if name not in names:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from medbench.data.loading import Reading, SetAside, load, read, settle
+from medbench.data.loading import load, read, settle
+from medbench.data.reading import Reading, SetAside
 from medbench.data.registry import (
     DatasetEntry,
     PinnedFile,

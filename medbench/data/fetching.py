@@ -7,8 +7,6 @@ only renamed into place when both agree with the pin.
 from __future__ import annotations
 
 import hashlib
-import os
-import tempfile
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -16,9 +14,9 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import IO, Any, Literal, NamedTuple
 
+from medbench.common.files import reason, replacing, sha256_of
 from medbench.data.registry import PinnedFile
 from medbench.errors import DataError
-from medbench.hashing import sha256_of
 
 __all__ = ["RAW_BASE", "FetchResult", "FileState", "fetch", "file_url", "verify"]
 
@@ -134,27 +132,18 @@ def _destination(folder: Path, relative: str) -> Path:
 
 
 def _download(file: PinnedFile, destination: Path, url: str) -> None:
-    destination.parent.mkdir(parents=True, exist_ok=True)
     digest = hashlib.sha256()
-    handle, name = tempfile.mkstemp(dir=destination.parent, prefix=f".{destination.name}.")
-    part = Path(name)
-    try:
-        with os.fdopen(handle, "wb") as out:
+    with replacing(destination) as part:
+        with part.open("wb") as out:
             for block in _blocks(url, min(file.bytes or _MAX_BYTES, _MAX_BYTES)):
                 digest.update(block)
                 out.write(block)
-            out.flush()
-            os.fsync(out.fileno())
         if digest.hexdigest() != file.sha256:
             raise DataError(
                 f"the checksum of the download is {digest.hexdigest()[:12]}…, pinned is {file.sha256[:12]}…",
                 where=url,
                 hint="the file changed upstream or on the way; nothing was kept",
             )
-        part.chmod(0o644)
-        part.replace(destination)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def fetch(
@@ -192,7 +181,7 @@ def fetch(
             _download(file, path, file_url(file, base))
         except OSError as error:
             raise DataError(
-                f"the file cannot be written: {error.strerror}",
+                f"the file cannot be written: {reason(error)}",
                 where=str(path),
                 hint="check space and permissions",
             ) from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from medbench.data.documents import Document
-from medbench.data.loading import Reading, collect, map_rows
 from medbench.data.readers import MappingContext, Unanswerable
+from medbench.data.reading import Reading, collect, map_rows
 from medbench.data.registry import DatasetEntry
 from medbench.data.rows import Row
 from medbench.errors import DataError

@@ -10,8 +10,9 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from medbench.common.files import load_json, reason, write_text
+from medbench.common.strict import COUNT, MAPPING, TEXT, Kind, check_mapping, choice
 from medbench.errors import DataError
-from medbench.strict import COUNT, MAPPING, TEXT, Kind, check_mapping, choice
 
 __all__ = ["LOCK_NAME", "LOCK_VARIABLE", "LockEntry", "lock_path", "locked_entry", "read_lock", "write_lock"]
 
@@ -74,8 +75,8 @@ def _entry(dataset: str, record: Any, where: str) -> LockEntry:
 def _read(path: Path, _modified: int) -> Mapping[str, LockEntry]:
     where = str(path)
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
+        content = load_json(path)
+    except (OSError, ValueError) as error:
         raise DataError(
             "the lock file cannot be read", where=where, hint="write it again: `medbench data lock`"
         ) from error
@@ -102,7 +103,7 @@ def locked_entry(dataset: str) -> LockEntry | None:
 
 
 def write_lock(path: Path, entries: Iterable[LockEntry]) -> None:
-    """Write a lock file, beside its place first; datasets it had before and that are not given stay.
+    """Write a lock file; its other datasets are kept.
 
     Raises:
         DataError: If it cannot be written.
@@ -114,9 +115,7 @@ def write_lock(path: Path, entries: Iterable[LockEntry]) -> None:
         del record["dataset"]
         records[key] = record
     text = json.dumps({"format": _FORMAT, "datasets": records}, indent=2, ensure_ascii=False) + "\n"
-    part = path.with_name(f".{path.name}.part")
     try:
-        part.write_text(text, encoding="utf-8")
-        part.replace(path)
+        write_text(path, text)
     except OSError as error:
-        raise DataError(f"the lock file cannot be written: {error.strerror}", where=str(path)) from error
+        raise DataError(f"the lock file cannot be written: {reason(error)}", where=str(path)) from error

@@ -17,10 +17,11 @@ from typing import Any
 
 import yaml
 
+from medbench.common.strict import COUNT, MAPPING, TEXT, Kind, check_mapping, choice, list_of
+from medbench.common.suggest import nearest
 from medbench.data.entries import DatasetEntry, FileChoice, HubEntry, PinnedFile, SplitEntry
 from medbench.data.readers.formats import FORMATS
 from medbench.errors import DataError
-from medbench.strict import COUNT, MAPPING, TEXT, Kind, check_mapping, choice, list_of, nearest
 
 __all__ = [
     "DatasetEntry",

@@ -8,10 +8,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medbench.common.files import sha256_of
 from medbench.data.locking import LockEntry, locked_entry
 from medbench.data.registry import DatasetEntry, PinnedFile, SplitEntry, get_entry, pinned_files
 from medbench.errors import DataError
-from medbench.hashing import sha256_of
 
 __all__ = [
     "DATA_VARIABLE",

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import shutil
-import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
+from medbench.common.files import reason, write_folder
 from medbench.errors import ModelError
 from medbench.models.config import MoLoRAConfig
 from medbench.models.folder import TOKENIZER_FILES
@@ -131,28 +130,10 @@ def _written(destination: Path) -> Iterator[Path]:
             "the destination exists already", where=str(destination), hint="choose another folder"
         )
     try:
-        destination.parent.mkdir(parents=True, exist_ok=True)
-        folder = Path(tempfile.mkdtemp(prefix=f".{destination.name}.", dir=destination.parent))
+        with write_folder(destination) as folder:
+            yield folder
     except OSError as error:
-        raise ModelError(f"cannot write: {error.strerror}", where=str(destination)) from error
-    try:
-        yield folder
-        # mkdtemp and safetensors keep others out, which suits no checkpoint.
-        allowed = ~_umask()
-        folder.chmod(0o777 & allowed)
-        for file in folder.iterdir():
-            file.chmod(0o666 & allowed)
-        folder.rename(destination)
-    except OSError as error:
-        raise ModelError(f"cannot write: {error.strerror or error}", where=str(destination)) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+        raise ModelError(f"cannot write: {reason(error)}", where=str(destination)) from error
 
 
 def _write_config(folder: Path, config: Mapping[str, Any], molora: MoLoRAConfig, *, of_authors: bool) -> None:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import re
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from medbench.common.files import load_json
 from medbench.errors import ModelError
 
 __all__ = ["TOKENIZER_FILES", "read_json", "resolve"]
@@ -71,10 +71,10 @@ def read_json(path: Path) -> dict[str, Any]:
             raise ModelError(
                 f"larger than {_MAX_JSON_BYTES >> 20} MiB, which no such file is", where=str(path)
             )
-        value = json.loads(path.read_bytes())
+        value = load_json(path)
     except FileNotFoundError:
         raise ModelError(f"no {path.name} in the checkpoint", where=str(path.parent)) from None
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise ModelError(f"cannot be read as JSON: {error}", where=str(path)) from error
     if not isinstance(value, dict):
         raise ModelError("expected a JSON object", where=str(path))

@@ -6,12 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from medbench.common.strict import FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
 from medbench.errors import ModelError
 from medbench.models.sampling import Sampling
 from medbench.scoring.authors.passes import joiner, offered_letters
 from medbench.scoring.exams import commits
 from medbench.scoring.reasoning import TagPair, closing_mark, is_open, split
-from medbench.strict import FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
 
 __all__ = ["TOKEN_LIMITS", "GenerationSettings", "SecondPass"]
 

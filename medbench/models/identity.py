@@ -8,8 +8,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from medbench.common.files import sha256_of
 from medbench.errors import ModelError
-from medbench.hashing import sha256_of
 from medbench.models.chat import clock_formats
 from medbench.models.folder import TOKENIZER_FILES, read_json
 from medbench.models.layouts import Checkpoint, open_checkpoint

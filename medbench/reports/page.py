@@ -6,7 +6,6 @@ import base64
 import hashlib
 import logging
 import os
-import tempfile
 from collections.abc import Callable, Collection, Sequence
 from functools import cache
 from pathlib import Path
@@ -20,6 +19,7 @@ from medbench.analysis import Problem, Runs
 from medbench.analysis.speaking import speaking
 from medbench.analysis.systems import find_system, systems
 from medbench.analysis.task_scores import task_scores
+from medbench.common.files import reason, write_text
 from medbench.errors import MedbenchError, ReportError
 from medbench.reports.routing_page import ROUTING_SECTIONS
 from medbench.reports.samples import samples_warning
@@ -68,17 +68,10 @@ def write_page(text: str, path: str | os.PathLike[str]) -> Path:
     """
     target = Path(path)
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", dir=target.parent, prefix=f".{target.name}.", delete=False
-        ) as file:
-            file.write(text)
-        # mkstemp makes files for their owner alone; a report is meant to be read.
-        os.chmod(file.name, 0o644)  # noqa: PTH101 - named by a string
-        os.replace(file.name, target)  # noqa: PTH105
+        write_text(target, text)
     except OSError as error:
         raise ReportError(
-            f"the report cannot be written: {error.strerror or error}",
+            f"the report cannot be written: {reason(error)}",
             where=str(target),
             hint="choose another place with --output",
         ) from error

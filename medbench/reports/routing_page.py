@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from medbench.analysis import Runs
+from medbench.common.files import reason, write_bytes
 from medbench.errors import AnalysisError, ReportError
 from medbench.reports.picture import Picture, png, standalone
 from medbench.reports.section import Section, system_names
@@ -77,13 +78,10 @@ def write_pictures(sections: Sequence[Section], folder: Path, form: str) -> list
         for name, picture in _named(pictures)
     ]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
         for path, content in drawn:
-            path.write_bytes(content)
+            write_bytes(path, content)
     except OSError as error:
-        raise ReportError(
-            f"the pictures cannot be written: {error.strerror or error}", where=str(folder)
-        ) from error
+        raise ReportError(f"the pictures cannot be written: {reason(error)}", where=str(folder)) from error
     return [path for path, _ in drawn]
 
 

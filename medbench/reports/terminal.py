@@ -8,7 +8,7 @@ from rich.table import Table
 from rich.text import Text
 
 from medbench.analysis.conditions import Conditions
-from medbench.errors import printable
+from medbench.common.terminal import printable
 from medbench.reports.formats import interval_text, known, metric_text, score_text
 
 if TYPE_CHECKING:

@@ -19,15 +19,15 @@ import pyarrow as pa
 
 from medbench.errors import MedbenchError, RunError
 from medbench.models.chat import clock_at
-from medbench.runs.directory import RunDirectory, safe_name
+from medbench.runs.directory import RunDirectory, read_json, replacing, safe_name, write_json
 from medbench.runs.extras import reason
-from medbench.runs.files import read_json, replacing, write_json
 from medbench.runs.harness import evaluate_task, gather_requests, quiet_harness
 from medbench.runs.loading import load_tasks, seed_everything
 from medbench.runs.metrics import main_metric
-from medbench.runs.opening import model_source, settings_used, token_budget
+from medbench.runs.opening import settings_used, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener, SilentProgress
+from medbench.runs.protocol import model_source
 from medbench.runs.tables import collect_samples
 from medbench.runs.values import column_of
 from medbench.statistics.sufficient import AGGREGATIONS

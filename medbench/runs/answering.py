@@ -13,9 +13,10 @@ from medbench.errors import WorkersError
 from medbench.runs.extras import reason
 from medbench.runs.harness import gather_requests
 from medbench.runs.interruption import GracefulStop
-from medbench.runs.opening import model_source, token_budget
+from medbench.runs.opening import token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener
+from medbench.runs.protocol import model_source
 from medbench.runs.routing import warn_without_routers
 from medbench.runs.store import ResponseStore, StoreError
 

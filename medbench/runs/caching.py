@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from medbench.hashing import sha256_of
+from medbench.common.files import sha256_of
 
 __all__ = ["fresh_datasets"]
 

@@ -8,10 +8,10 @@ from typing import Any
 
 from medbench.catalog.models import list_models
 from medbench.catalog.reading import read_yaml
+from medbench.common.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either, list_of
 from medbench.errors import RunError
-from medbench.runs.files import read_json
+from medbench.runs.directory import read_json
 from medbench.runs.settings import known_settings, recorded_settings
-from medbench.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either, list_of
 
 __all__ = ["read_config"]
 

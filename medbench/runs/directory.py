@@ -3,20 +3,69 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import re
 import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO, Any
 
+from medbench.common.files import load_json, reason
+from medbench.common.files import replacing as _replacing
 from medbench.errors import RunError
-from medbench.runs.files import read_json
 
-__all__ = ["RunDirectory", "find_run", "new_run", "safe_name"]
+__all__ = ["RunDirectory", "find_run", "new_run", "read_json", "replacing", "safe_name", "write_json"]
 
 _HASH_LENGTH = 10
 _LOCK = ".lock"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path for a file of a run; see :func:`medbench.common.files.replacing`.
+
+    Raises:
+        RunError: The file cannot be written (no permission, disk full).
+    """
+    try:
+        with _replacing(path) as temporary:
+            yield temporary
+    except OSError as error:
+        raise RunError(
+            f"cannot write {path.name}: {reason(error)}",
+            where=str(path.parent),
+            hint="check permissions and free space, or choose another folder with --results",
+        ) from error
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write ``value`` as readable JSON.
+
+    Raises:
+        RunError: The file cannot be written (no permission, disk full).
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=2, default=str)
+    with replacing(path) as temporary:
+        temporary.write_text(text + "\n", encoding="utf-8")
+
+
+def read_json(path: Path) -> Any:
+    """Read a JSON file of a run.
+
+    Raises:
+        RunError: The file is missing, unreadable or not JSON.
+    """
+    try:
+        return load_json(path)
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"cannot read {path.name}: {error}",
+            where=str(path),
+            hint="the run folder is damaged; move it away and run again",
+        ) from error
 
 
 @dataclass(frozen=True)

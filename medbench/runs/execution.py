@@ -15,9 +15,8 @@ from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import MedbenchError, RunError
 from medbench.models.chat import clock_at
 from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
-from medbench.runs.directory import RunDirectory, find_run, new_run
+from medbench.runs.directory import RunDirectory, find_run, new_run, read_json, write_json
 from medbench.runs.extras import extra, reason
-from medbench.runs.files import read_json, write_json
 from medbench.runs.harness import TaskResult, evaluate_task, quiet_harness, write_harness_files
 from medbench.runs.interruption import GracefulStop
 from medbench.runs.loading import load_tasks, seed_everything

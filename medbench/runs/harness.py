@@ -21,8 +21,7 @@ from typing import Any
 
 from medbench.errors import RunError
 from medbench.runs.caching import fresh_datasets
-from medbench.runs.directory import safe_name
-from medbench.runs.files import replacing, write_json
+from medbench.runs.directory import replacing, safe_name, write_json
 from medbench.runs.loading import rewind
 from medbench.runs.privacy import scrub_values
 from medbench.runs.settings import RunSettings

@@ -12,7 +12,7 @@ from typing import Any
 
 from medbench.errors import RunError
 from medbench.runs.privacy import scrub
-from medbench.workers.notices import COUNTED
+from medbench.workers.notices import COUNTED, WarningHandler
 
 __all__ = ["RunWarnings", "collect_warnings"]
 
@@ -79,20 +79,6 @@ class RunWarnings:
         return max(int(before), now) if earlier.get("of_all") else int(before) + now
 
 
-class _Collector(logging.Handler):
-    """Hands warnings on, and tells when there is something new."""
-
-    def __init__(self, warnings: RunWarnings, on_new: Callable[[], None] | None) -> None:
-        super().__init__(logging.WARNING)
-        self._warnings = warnings
-        self._on_new = on_new
-
-    def emit(self, record: logging.LogRecord) -> None:
-        """Keep the message."""
-        if self._warnings.add(record) and self._on_new is not None:
-            self._on_new()
-
-
 class _JsonLines(logging.Formatter):
     """One JSON object a line."""
 
@@ -157,7 +143,12 @@ def collect_warnings(
     """
     logger = logging.getLogger(_LOGGER)
     found = RunWarnings() if warnings is None else warnings
-    handlers: list[logging.Handler] = [_Collector(found, on_new)]
+
+    def take(record: logging.LogRecord) -> None:
+        if found.add(record) and on_new is not None:
+            on_new()
+
+    handlers: list[logging.Handler] = [WarningHandler(take)]
     if log_file is not None:
         try:
             log_file.parent.mkdir(parents=True, exist_ok=True)

@@ -11,8 +11,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
-from medbench.runs.directory import RunDirectory
-from medbench.runs.files import read_json, write_json
+from medbench.runs.directory import RunDirectory, read_json, write_json
 from medbench.runs.logs import collect_warnings
 from medbench.runs.privacy import scrub_values
 from medbench.version import __version__

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from medbench.catalog.models import hub_id
 from medbench.errors import RunError
-from medbench.runs.directory import safe_name
-from medbench.runs.files import read_json
+from medbench.runs.directory import read_json, safe_name
 from medbench.runs.settings import canonical_hash
 
 if TYPE_CHECKING:

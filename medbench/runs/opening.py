@@ -1,4 +1,4 @@
-"""What a plan comes to once it is opened: the model it names, and every setting as it is used."""
+"""Every setting of a run as it is used, wherever it comes from."""
 
 from __future__ import annotations
 
@@ -6,30 +6,11 @@ from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medbench.catalog.models import ModelDefinition
-    from medbench.models.source import ModelSource
     from medbench.runs.plan import RunPlan
 
-__all__ = ["ENGINE", "model_source", "settings_used", "token_budget"]
+__all__ = ["ENGINE", "settings_used", "token_budget"]
 
 ENGINE = "native"  # what computes the answers
-
-
-def model_source(definition: ModelDefinition) -> ModelSource:
-    """Where a defined model comes from, and how it is to be opened."""
-    from medbench.models.source import ModelSource
-
-    return ModelSource(
-        path=str(definition.path),
-        base=None if definition.base is None else str(definition.base),
-        dtype=definition.dtype,
-        device=definition.device,
-        layout=definition.layout,
-        revision=definition.revision,
-        base_revision=definition.base_revision,
-        quantization=definition.quantization,
-        deterministic=definition.deterministic,
-    )
 
 
 def token_budget(plan: RunPlan) -> int | str:

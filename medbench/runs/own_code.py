@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from medbench.hashing import sha256_of
+from medbench.common.files import sha256_of
 
 __all__ = ["code_digest", "scoring_sources"]
 
@@ -16,7 +16,7 @@ _PACKAGES = ("data", "models", "runs", "scoring", "statistics")
 # What only shows, logs or keeps a run; every other module of these packages counts, new ones too.
 _WITHOUT_EFFECT = frozenset(
     f"runs/{name}.py"
-    for name in ("directory", "files", "interruption", "logs", "manifest", "own_code", "privacy", "progress")
+    for name in ("directory", "interruption", "logs", "manifest", "own_code", "privacy", "progress")
 )
 
 

@@ -9,9 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError
-from medbench.runs.opening import model_source
 from medbench.runs.own_code import code_digest
-from medbench.runs.protocol import Protocol, settle_protocol
+from medbench.runs.protocol import Protocol, model_source, settle_protocol
 from medbench.runs.settings import RunSettings, canonical_hash
 
 if TYPE_CHECKING:

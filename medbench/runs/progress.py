@@ -20,7 +20,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from medbench.errors import printable
+from medbench.common.terminal import printable
 
 __all__ = ["ConsoleProgress", "ProgressListener", "SilentProgress"]
 

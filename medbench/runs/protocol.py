@@ -9,11 +9,12 @@ from medbench.errors import RunError
 
 if TYPE_CHECKING:
     from medbench.catalog.models import ModelDefinition
+    from medbench.models.source import ModelSource
     from medbench.models.thinking import Thinking
     from medbench.runs.settings import RunSettings
     from medbench.scoring.reasoning import TagPair
 
-__all__ = ["Protocol", "settle_protocol"]
+__all__ = ["Protocol", "model_source", "settle_protocol"]
 
 
 @dataclass(frozen=True)
@@ -40,6 +41,23 @@ class Protocol:
         return Thinking(self.thinking, self.thinking_tags)
 
 
+def model_source(definition: ModelDefinition) -> ModelSource:
+    """Where a defined model comes from, and how it is to be opened."""
+    from medbench.models.source import ModelSource
+
+    return ModelSource(
+        path=str(definition.path),
+        base=None if definition.base is None else str(definition.base),
+        dtype=definition.dtype,
+        device=definition.device,
+        layout=definition.layout,
+        revision=definition.revision,
+        base_revision=definition.base_revision,
+        quantization=definition.quantization,
+        deterministic=definition.deterministic,
+    )
+
+
 def settle_protocol(model: ModelDefinition, settings: RunSettings) -> Protocol:
     """Settle how a model is asked; nothing of it depends on how the model is named.
 
@@ -54,7 +72,6 @@ def settle_protocol(model: ModelDefinition, settings: RunSettings) -> Protocol:
         ModelError: There is no checkpoint or tokenizer, or its template cannot be applied.
     """
     from medbench.models.chat import has_chat_template, render_chat, switches_thinking
-    from medbench.runs.opening import model_source
 
     source = model_source(model)
     tokenizer = source.tokenizer()

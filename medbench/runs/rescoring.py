@@ -8,9 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medbench.common.files import read_only_address
 from medbench.errors import RunError
-from medbench.runs.directory import RunDirectory, safe_name
-from medbench.runs.files import read_json, replacing
+from medbench.runs.directory import RunDirectory, read_json, replacing, safe_name
 from medbench.runs.opening import settings_used
 from medbench.runs.settings import recorded_settings
 
@@ -67,13 +67,9 @@ def copy_answers(source: RunDirectory, target: RunDirectory) -> None:
         raise RunError(
             "the run has no stored answers", where=str(source.path), hint="run without --rescore to ask again"
         )
-    # SQLite wants to write beside a file in WAL mode, unless it is told that nobody changes it. A log is left
-    # only where a run was killed after it had finished.
-    settled = not source.responses.with_name(f"{source.responses.name}-wal").exists()
-    address = f"{source.responses.resolve().as_uri()}?{'immutable=1' if settled else 'mode=ro'}"
     with replacing(target.responses) as temporary:
         try:
-            reader = sqlite3.connect(address, uri=True)
+            reader = sqlite3.connect(read_only_address(source.responses), uri=True)
             writer = sqlite3.connect(temporary)
             try:
                 reader.backup(writer)

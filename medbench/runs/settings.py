@@ -9,8 +9,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 
 from medbench.catalog.models import DTYPES, QUANTIZATIONS
+from medbench.common.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either
 from medbench.errors import RunError
-from medbench.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either
 
 __all__ = ["RunSettings", "Setting", "canonical_hash", "known_settings", "recorded_settings"]
 

@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from medbench.common.files import read_only_address
 from medbench.errors import ModelError, RunError
 from medbench.models.routing_counts import PHASES
 from medbench.models.token_traces import Traces
-from medbench.runs.directory import RunDirectory
-from medbench.runs.files import read_json, replacing
+from medbench.runs.directory import RunDirectory, read_json, replacing
 from medbench.runs.plan import RunPlan
 
 if TYPE_CHECKING:
@@ -95,11 +95,8 @@ def run_traces(folder: Path, tasks: Collection[str] | None = None) -> Traces:
 
 @contextmanager
 def _reader(path: Path) -> Iterator[sqlite3.Connection]:
-    # Nobody writes to a finished run; SQLite wants to write beside a file in WAL mode unless it is told so.
-    settled = not path.with_name(f"{path.name}-wal").exists()
     try:
-        address = f"{path.resolve().as_uri()}?{'immutable=1' if settled else 'mode=ro'}"
-        with closing(sqlite3.connect(address, uri=True)) as connection:
+        with closing(sqlite3.connect(read_only_address(path), uri=True)) as connection:
             yield connection
     except (sqlite3.Error, UnicodeDecodeError, ModelError) as error:
         raise RunError(f"the traces cannot be read: {error}", where=str(path)) from error
@@ -138,7 +135,7 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
     from medbench.runs.extras import reason
     from medbench.runs.harness import gather_requests, quiet_harness
     from medbench.runs.loading import load_tasks
-    from medbench.runs.opening import model_source
+    from medbench.runs.protocol import model_source
 
     message(f"loading {plan.model.model}")
     source = model_source(plan.model)

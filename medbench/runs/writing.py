@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from medbench.runs.directory import RunDirectory
+from medbench.runs.directory import RunDirectory, replacing
 from medbench.runs.extras import extra
-from medbench.runs.files import replacing
 from medbench.runs.tables import ScoreRow, TaskSamples, samples_table, scores_table
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["COUNTED", "Notice", "Warnings", "collected"]
+__all__ = ["COUNTED", "Notice", "WarningHandler", "Warnings", "collected"]
 
 _ROOT = "medbench"
 COUNTED = "%s: %d "  # how warnings begin that say of how many requests of a task something is true
@@ -53,26 +53,38 @@ class Warnings:
             logging.getLogger(notice.logger).warning(notice.template, *arguments)
 
 
-class _Collector(logging.Handler):
-    """Keeps warnings as they were logged."""
+class WarningHandler(logging.Handler):
+    """Hands warnings to a function.
 
-    def __init__(self, notices: list[Notice]) -> None:
+    Args:
+        take: Called with each record.
+    """
+
+    def __init__(self, take: Callable[[logging.LogRecord], None]) -> None:
         super().__init__(logging.WARNING)
-        self._notices = notices
+        self._take = take
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Keep the record's parts."""
-        arguments = record.args if isinstance(record.args, tuple) else (record.args,) if record.args else ()
-        plain = tuple(value if isinstance(value, (str, int, float)) else str(value) for value in arguments)
-        self._notices.append(Notice(record.name, str(record.msg), plain))
+        """Hand over a record."""
+        self._take(record)
+
+
+def _notice(record: logging.LogRecord) -> Notice:
+    arguments = record.args if isinstance(record.args, tuple) else (record.args,) if record.args else ()
+    plain = tuple(value if isinstance(value, (str, int, float)) else str(value) for value in arguments)
+    return Notice(record.name, str(record.msg), plain)
 
 
 @contextmanager
 def collected(notices: list[Notice]) -> Iterator[None]:
     """Append the warnings of medbench's loggers to ``notices`` instead of showing them."""
+
+    def take(record: logging.LogRecord) -> None:
+        notices.append(_notice(record))
+
     logger = logging.getLogger(_ROOT)
     handlers, propagate = logger.handlers, logger.propagate
-    logger.handlers, logger.propagate = [_Collector(notices)], False
+    logger.handlers, logger.propagate = [WarningHandler(take)], False
     try:
         yield
     finally:

@@ -47,9 +47,9 @@ def few(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     (folder / "hub.yaml").write_text(f"task: hub\n{text}dataset_path: some/dataset\n", encoding="utf-8")
     index = TaskManager(include_path=str(folder), include_defaults=False).task_index
     monkeypatch.setattr(builtin, "_entries", lambda: index)
-    builtin._index.cache_clear()
+    builtin.builtin_index.cache_clear()
     yield folder
-    builtin._index.cache_clear()
+    builtin.builtin_index.cache_clear()
 
 
 @pytest.mark.parametrize(
@@ -124,7 +124,7 @@ def test_a_plain_unknown_name_points_there(few: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.ci
 def test_lm_evals_own_tasks_are_there() -> None:
-    builtin._index.cache_clear()
+    builtin.builtin_index.cache_clear()
     names = ["arc_easy", "hellaswag", "winogrande", "lambada_openai", "wikitext", "gsm8k", "mmlu_anatomy"]
     selection: Any = resolve_tasks([f"lm_eval/{name}" for name in (*names, "mmlu_stem", "squadv2")])
     found = {task.name for task in selection.tasks}

@@ -12,7 +12,7 @@ import pytest
 
 from medbench.catalog import inputs
 from medbench.catalog.index import build_index
-from medbench.hashing import sha256_of
+from medbench.common.files import sha256_of
 
 YAML = "task: mine\noutput_type: generate_until\ntest_split: test\ndoc_to_text: q\ndoc_to_target: a\n"
 CODE = "process_results: !function own.score\n"

@@ -14,7 +14,7 @@ import medbench.cli
 from medbench.cli.main import main
 from medbench.cli.output import print_json, say
 from medbench.cli.tables import show_table
-from medbench.errors import printable
+from medbench.common.terminal import printable
 from medbench.reports.tables import TextTable
 
 EVIL = "a\x1b[2J\x9b31m\r\x07\u202eb\ud800"

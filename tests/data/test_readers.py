@@ -205,7 +205,7 @@ def test_missing_files_are_named(tmp_path: Path) -> None:
 
 
 def test_few_faulty_rows_of_a_published_file_are_set_aside_and_many_are_not() -> None:
-    from medbench.data.loading import map_rows
+    from medbench.data.reading import map_rows
 
     good = {"Question": "Q", **LETTERED, "Answer": "A"}
     bad = {**good, "Answer": "Z"}

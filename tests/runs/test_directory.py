@@ -5,8 +5,7 @@ from pathlib import Path
 import pytest
 
 from medbench.errors import RunError
-from medbench.runs.directory import find_run, new_run, safe_name
-from medbench.runs.files import write_json
+from medbench.runs.directory import find_run, new_run, safe_name, write_json
 
 HASH = "0123456789abcdef"
 

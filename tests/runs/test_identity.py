@@ -18,7 +18,7 @@ import yaml
 import medbench.demo
 from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.catalog.models import ModelDefinition
-from medbench.hashing import sha256_of
+from medbench.common.files import sha256_of
 from medbench.models import chat
 from medbench.runs import own_code, plan
 from medbench.runs.own_code import code_digest, scoring_sources

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from medbench.common.files import reason, write_text
 from medbench.data.cblue import dialogues, extraction, labels
 from medbench.data.cblue.records import Part, Record
 from medbench.data.documents import Document
@@ -174,15 +175,12 @@ def convert(
 
 
 def write_rows(path: Path, rows: Iterable[Document]) -> None:
-    """Write rows as JSON Lines, beside their place first.
+    """Write rows as JSON Lines.
 
     Raises:
         DataError: If they cannot be written.
     """
-    part = path.with_name(f".{path.name}.part")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        part.replace(path)
+        write_text(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     except OSError as error:
-        raise DataError(f"the rows cannot be written: {error.strerror}", where=str(path)) from error
+        raise DataError(f"the rows cannot be written: {reason(error)}", where=str(path)) from error

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import TypeVar
 
+from medbench.common.suggest import suggestion
 from medbench.errors import ScoringError
 from medbench.scoring.authors import rules
 from medbench.scoring.authors.rules import Rule
@@ -98,7 +98,4 @@ def _language(dataset: str) -> str:
 def _known(table: Mapping[str, _Value], name: str, what: str) -> _Value:
     if name in table:
         return table[name]
-    close = difflib.get_close_matches(name, table, n=1)
-    raise ScoringError(
-        f"{what} {name!r}", hint=f"did you mean {close[0]!r}?" if close else f"there are {', '.join(table)}"
-    )
+    raise ScoringError(f"{what} {name!r}", hint=suggestion(name, table, "there are"))

@@ -1,3 +1,5 @@
+"""Files of a run are replaced whole, and damaged ones are named."""
+
 from __future__ import annotations
 
 from pathlib import Path
@@ -5,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from medbench.errors import RunError
-from medbench.runs.files import read_json, replacing, write_json
+from medbench.runs.directory import read_json, replacing, write_json
 
 
 def test_json_round_trip_keeps_chinese(tmp_path: Path) -> None:
@@ -39,7 +41,7 @@ def test_an_impossible_folder_is_named(tmp_path: Path) -> None:
     assert caught.value.where == str(blocker)
 
 
-@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b""])
+@pytest.mark.parametrize("content", [b"{", b"\xff\xfe", b"", b"[" * 200_000])
 def test_damaged_json_is_reported(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "run.json"
     path.write_bytes(content)

@@ -6,8 +6,19 @@ from typing import Any
 
 import pytest
 
+from medbench.common.strict import (
+    COUNT,
+    FLAG,
+    MAPPING,
+    NUMBER,
+    TEXT,
+    Kind,
+    check_mapping,
+    choice,
+    either,
+    list_of,
+)
 from medbench.errors import CatalogError, DataError
-from medbench.strict import COUNT, FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
 
 KINDS = {
     "title": TEXT,

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import reprlib
 from collections.abc import Callable, Iterable, Mapping
-from difflib import get_close_matches
 from typing import Any, NamedTuple
 
+from medbench.common.suggest import suggestion
 from medbench.errors import MedbenchError
 
 __all__ = [
@@ -24,8 +24,6 @@ __all__ = [
     "choice",
     "either",
     "list_of",
-    "nearest",
-    "suggestion",
 ]
 
 
@@ -84,11 +82,6 @@ def list_of(kind: Kind) -> Kind:
     )
 
 
-def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
-    """The known names most like one that is unknown, as text for a message; empty when none is near."""
-    return " or ".join(get_close_matches(name, list(known), n=n, cutoff=0.6))
-
-
 def check_mapping(
     value: Any,
     kinds: Mapping[str, Kind],
@@ -142,10 +135,3 @@ def _shown(value: Any) -> str:
 
 def _indented(name: str) -> str | None:
     return f"write `{name}:` and its keys indented below it" if name else None
-
-
-def suggestion(key: Any, known: Iterable[str]) -> str:
-    """What to do about an unknown key: the known one that is most like it, or else all of them."""
-    names = list(known)
-    close = nearest(str(key), names, n=1)
-    return f"did you mean {close!r}?" if close else f"the keys known here are {', '.join(names)}"

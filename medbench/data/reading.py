@@ -1,0 +1,119 @@
+"""Rows understood as documents; those that cannot be scored are set aside and counted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import NamedTuple
+
+from medbench.data.documents import Document, repeated_ids
+from medbench.data.readers import FILE_CHECKS, MAPPINGS, MappingContext, Unanswerable
+from medbench.data.rows import Row
+from medbench.errors import DataError
+
+__all__ = ["SHOWN", "Reading", "SetAside", "Understood", "collect", "map_rows", "understand"]
+
+SetAside = Unanswerable
+Understood = tuple[str, "Document | Unanswerable | DataError"]
+
+_TOLERATED_FAULTS = 0.01
+#: Rows set aside that a message lists.
+SHOWN = 5
+
+
+class Reading(NamedTuple):
+    """The documents of a source.
+
+    Attributes:
+        documents: Canonical documents by split.
+        set_aside: Rows that cannot be scored, each with its place and the reason.
+    """
+
+    documents: Mapping[str, tuple[Document, ...]]
+    set_aside: tuple[SetAside, ...]
+
+
+def understand(rows: Iterable[Row], mapping: str, context: MappingContext) -> list[Understood]:
+    """Understand rows, each with its place; rows of other datasets in the same file are passed over.
+
+    Args:
+        rows: Records of one file or hub split.
+        mapping: Key of :data:`medbench.data.readers.MAPPINGS`.
+        context: What the mapping knows beside the row.
+
+    Returns:
+        What each row is: a document, a row that nobody can be scored on, or the error of a faulty row.
+
+    Raises:
+        DataError: If the file itself cannot be parsed, or leaves open how it is to be read.
+    """
+    rows = list(rows)
+    found: list[Understood] = []
+    for row in rows:
+        document: Document | Unanswerable | DataError | None
+        try:
+            document = MAPPINGS[mapping](row, context)
+        except DataError as error:
+            document = error
+        if document is not None:
+            found.append((row.where, document))
+    if mapping in FILE_CHECKS and not any(isinstance(document, DataError) for _, document in found):
+        FILE_CHECKS[mapping](rows)
+    return found
+
+
+def map_rows(
+    rows: Iterable[Row], mapping: str, context: MappingContext, *, upstream: bool
+) -> list[tuple[str, Document | Unanswerable]]:
+    """Understand rows as :func:`understand` does, and judge the faulty ones.
+
+    Args:
+        rows: Records of one file or hub split.
+        mapping: Key of :data:`medbench.data.readers.MAPPINGS`.
+        context: What the mapping knows beside the row.
+        upstream: Whether the content is as published. Its few faulty rows are then set aside and counted,
+            since nobody here can mend them; in any other file a faulty row is an error.
+
+    Raises:
+        DataError: At a faulty row, or when more than one published row in a hundred is faulty, which speaks
+            against the reading and not against the rows.
+    """
+    found = understand(rows, mapping, context)
+    faults = [document for _, document in found if isinstance(document, DataError)]
+    if faults and (not upstream or len(faults) > _TOLERATED_FAULTS * len(found)):
+        raise faults[0]
+    return [
+        (where, Unanswerable(where, document.what) if isinstance(document, DataError) else document)
+        for where, document in found
+    ]
+
+
+def collect(parts: Mapping[str, list[tuple[str, Document | Unanswerable]]], where: str) -> Reading:
+    """Check what was read of all splits and put it together.
+
+    Raises:
+        DataError: If an id occurs twice or no document of the test split can be scored.
+    """
+    set_aside: list[SetAside] = []
+    documents: dict[str, tuple[Document, ...]] = {}
+    placed: list[tuple[str, Document]] = []
+    for split, found in parts.items():
+        usable: list[tuple[str, Document]] = []
+        for place, document in found:
+            if isinstance(document, Unanswerable):
+                set_aside.append(document)
+            else:
+                usable.append((place, document))
+        placed += usable
+        if usable:
+            documents[split] = tuple(document for _, document in usable)
+    for error in repeated_ids(placed):
+        raise error
+    if "test" not in documents:
+        reasons = ", ".join(sorted({row.reason for row in set_aside})[:SHOWN])
+        raise DataError(
+            f"no document of the test split can be scored ({len(set_aside)} rows were set aside"
+            f"{f': {reasons}' if reasons else ''})",
+            where=where,
+            hint="check that the files are the ones the dataset expects",
+        )
+    return Reading(documents, tuple(set_aside))
