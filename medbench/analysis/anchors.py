@@ -133,14 +133,17 @@ def as_published(anchors: Sequence[Anchor]) -> list[Published]:
 
 
 def anchors_beside(
-    scores: pd.DataFrame, anchors: Sequence[Anchor], templates: Mapping[str, bool | None] | None = None
+    scores: pd.DataFrame,
+    anchors: Sequence[Anchor],
+    templates: Mapping[tuple[str, str], bool | None] | None = None,
 ) -> pd.DataFrame:
     """Set own main scores beside the published values of the same task.
 
     Args:
         scores: ``runs.scores()``.
         anchors: Published values.
-        templates: Whether the prompts of a run went through a chat template, by run id.
+        templates: Whether the prompts of a run went through a chat template, by model and run id, since two
+            models may have runs of one id.
 
     Returns:
         A row per own score and published value: ``model, run, task, value, n, published, published_value,
@@ -153,7 +156,7 @@ def anchors_beside(
     rows = []
     for score in main.to_dict("records"):
         for anchor in by_task.get(str(score["task"]), []):
-            template = (templates or {}).get(str(score["run"]))
+            template = (templates or {}).get((str(score["model"]), str(score["run"])))
             rows.append(
                 {
                     "model": score["model"],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import fields
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 
@@ -18,7 +18,7 @@ from medbench.analysis.task_names import leaf_tasks
 from medbench.errors import AnalysisError
 from medbench.statistics import DRAWS, holm
 
-__all__ = ["ComparedTask", "compare"]
+__all__ = ["ComparedTask", "Opponents", "by_size", "compare", "opponents", "refuse_nothing"]
 
 
 def compare(
@@ -57,7 +57,46 @@ def compare(
         AnalysisError: The baseline or a task is unknown, there is nothing to compare the baseline with, or no
             task of any system may be compared.
     """
-    unknown = set(ignore) - {"prompt", "target"}
+    wanted = Wanted(intersect, frozenset(ignore), alpha, seed, draws)
+    read: dict[str, SystemDocuments] = {}
+    rows = []
+    for one, two, needed in opponents(runs, baseline, wanted, by=by, tasks=tasks):
+        read.setdefault(one.name, SystemDocuments(one, one.runs))
+        rows += _compare_system(two, Side(one, read[one.name]), tasks, needed, wanted)
+    refuse_nothing(rows)
+    return pd.DataFrame(rows, columns=[field.name for field in fields(ComparedTask)])
+
+
+class Opponents(NamedTuple):
+    """Two systems that are compared.
+
+    Attributes:
+        baseline: The one.
+        system: The other.
+        tasks: On which tasks: those asked for, else those that both have.
+    """
+
+    baseline: System
+    system: System
+    tasks: list[str]
+
+
+def opponents(
+    runs: Runs, baseline: str, wanted: Wanted, *, by: str, tasks: Sequence[str] | None
+) -> list[Opponents]:
+    """Choose of every model the conditions that are compared with the baseline.
+
+    Args:
+        runs: Runs of the systems.
+        baseline: Name of the baseline.
+        wanted: How to compare.
+        by: ``model`` or ``run``, what counts as a system.
+        tasks: Only these tasks and groups.
+
+    Raises:
+        AnalysisError: The baseline or a task is unknown, or there is nothing to compare the baseline with.
+    """
+    unknown = wanted.ignore - {"prompt", "target"}
     if unknown:
         raise AnalysisError(f"{sorted(unknown)[0]!r} cannot be ignored", hint="prompt and target can")
     known = systems(runs, by=by)
@@ -73,14 +112,21 @@ def compare(
             "there is nothing to compare the baseline with",
             hint="give runs of a second model, or tell the runs of one apart with --by run",
         )
-    wanted = Wanted(intersect, frozenset(ignore), alpha, seed, draws)
     leaves = None if tasks is None else _leaves(known, tasks)
-    read: dict[str, SystemDocuments] = {}
-    rows = []
-    for candidates in others.values():
-        one, two = matched(bases, candidates, leaves, prompts="prompt" not in ignore, limits=not intersect)
-        read.setdefault(one.name, SystemDocuments(one, one.runs))
-        rows += _compare_system(two, Side(one, read[one.name]), tasks, leaves, wanted)
+    prompts, limits = "prompt" not in wanted.ignore, not wanted.intersect
+    pairs = [matched(bases, mine, leaves, prompts=prompts, limits=limits) for mine in others.values()]
+    return [
+        Opponents(one, two, [task for task in one.runs if task in two.runs] if leaves is None else leaves)
+        for one, two in pairs
+    ]
+
+
+def refuse_nothing(rows: Sequence[ComparedTask]) -> None:
+    """End where there is nothing to show.
+
+    Raises:
+        AnalysisError: There are no rows, or all are refused.
+    """
     if not rows:
         raise AnalysisError("the systems have no task in common", hint="run both on the same tasks")
     if all(row.verdict == "refused" for row in rows):
@@ -91,7 +137,6 @@ def compare(
             hint="run both on the same documents and prompts; --intersect compares the documents that agree, "
             "--ignore-prompts lets prompts differ",
         )
-    return pd.DataFrame(rows, columns=[field.name for field in fields(ComparedTask)])
 
 
 def _leaves(known: Sequence[System], tasks: Sequence[str]) -> list[str]:
@@ -100,10 +145,9 @@ def _leaves(known: Sequence[System], tasks: Sequence[str]) -> list[str]:
 
 
 def _compare_system(
-    system: System, baseline: Side, tasks: Sequence[str] | None, leaves: Sequence[str] | None, wanted: Wanted
+    system: System, baseline: Side, tasks: Sequence[str] | None, needed: Sequence[str], wanted: Wanted
 ) -> list[ComparedTask]:
     base = baseline.system
-    needed = leaves if leaves is not None else [task for task in base.runs if task in system.runs]
     if tasks is None:
         groups = [name for name in base.groups if name in system.groups]
     else:
@@ -113,10 +157,10 @@ def _compare_system(
     adjusted = dict(zip(rows, holm([row.p_value for row in rows.values()]), strict=True))
     rows = {task: judge(row, float(adjusted[task]), wanted.alpha) for task, row in rows.items()}
     averages = [compare_group(group, rows, system, base, wanted.alpha) for group in groups]
-    return [*sorted(averages, key=_by_size), *sorted(rows.values(), key=_by_size)]
+    return [*sorted(averages, key=by_size), *sorted(rows.values(), key=by_size)]
 
 
-def _by_size(row: ComparedTask) -> tuple[Any, ...]:
+def by_size(row: ComparedTask) -> tuple[Any, ...]:
     """Sorts rows: shares before numbers of other kinds, the largest difference first, the unknown last."""
     unknown = math.isnan(row.difference)
     return unknown, row.unit != "share", 0.0 if unknown else -abs(row.difference)

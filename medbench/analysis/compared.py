@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple, TypeVar
 
+import pandas as pd
 from scipy import special
 
 from medbench.analysis.documents import SystemDocuments, TaskDocuments, differences
@@ -24,7 +25,17 @@ from medbench.statistics import (
     sufficient,
 )
 
-__all__ = ["ComparedTask", "Side", "Wanted", "compare_group", "compare_task", "judge"]
+__all__ = [
+    "ComparedTask",
+    "Pair",
+    "Side",
+    "Wanted",
+    "compare_documents",
+    "compare_group",
+    "compare_task",
+    "judge",
+    "pair",
+]
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,10 @@ class ComparedTask:
     differing: str = ""
 
 
+# A row, with more fields where there are some.
+Row = TypeVar("Row", bound=ComparedTask)
+
+
 @dataclass(frozen=True)
 class Wanted:
     """How to compare.
@@ -121,8 +136,32 @@ class Side:
     documents: SystemDocuments
 
 
+class Pair(NamedTuple):
+    """Two systems on a task that may be compared.
+
+    Attributes:
+        start: Fields that every row of the task has.
+        one: Results of the system.
+        two: Results of the baseline.
+        documents: Names of those to compare.
+        left_out: Which are not compared, and why; empty if all are.
+    """
+
+    start: dict[str, Any]
+    one: TaskDocuments
+    two: TaskDocuments
+    documents: pd.Index[Any]
+    left_out: str
+
+
 def compare_task(task: str, candidate: Side, baseline: Side, wanted: Wanted) -> ComparedTask:
     """Compare two systems on a task; a row that is refused says why."""
+    found = pair(task, candidate, baseline, wanted)
+    return found if isinstance(found, ComparedTask) else compare_documents(found, wanted)
+
+
+def pair(task: str, candidate: Side, baseline: Side, wanted: Wanted) -> Pair | ComparedTask:
+    """Find the documents of a task on which two systems may be compared, or refuse."""
     system, base = candidate.system, baseline.system
     lacking = [side.name for side in (system, base) if task not in side.runs]
     if lacking:
@@ -150,10 +189,7 @@ def compare_task(task: str, candidate: Side, baseline: Side, wanted: Wanted) -> 
         return ComparedTask(**start, reason=note)
     if not len(documents):
         return ComparedTask(**start, reason=f"no document agrees: {note}")
-    try:
-        return _paired_row(start, one, two, documents, note, wanted)
-    except StatisticsError as error:
-        return ComparedTask(**start, reason=str(error.what))
+    return Pair(start, one, two, documents, note)
 
 
 def _start(task: str, kind: str, system: System, base: System) -> dict[str, Any]:
@@ -170,17 +206,21 @@ def _start(task: str, kind: str, system: System, base: System) -> dict[str, Any]
     }
 
 
-def _paired_row(
-    start: dict[str, Any], one: TaskDocuments, two: TaskDocuments, documents: Any, note: str, wanted: Wanted
-) -> ComparedTask:
+def compare_documents(task: Pair, wanted: Wanted) -> ComparedTask:
+    """Compare two systems on the documents of a task that may be compared."""
+    one, two, documents = task.one, task.two, task.documents
     mine, theirs = one.values(documents), two.values(documents)
     clusters = one.frame.loc[documents, "cluster"].to_numpy()
-    found = paired(mine, theirs, one.aggregation, clusters, seed=wanted.seed, draws=wanted.draws)
+    try:
+        found = paired(mine, theirs, one.aggregation, clusters, seed=wanted.seed, draws=wanted.draws)
+        scores = [sufficient(side, one.aggregation).value for side in (mine, theirs)]
+    except StatisticsError as error:
+        return ComparedTask(**task.start, reason=str(error.what))
     return ComparedTask(
-        **start,
+        **task.start,
         n=found.n,
-        score=sufficient(mine, one.aggregation).value,
-        baseline_score=sufficient(theirs, one.aggregation).value,
+        score=scores[0],
+        baseline_score=scores[1],
         difference=found.difference,
         low=found.low,
         high=found.high,
@@ -191,16 +231,16 @@ def _paired_row(
         losses=found.losses,
         detectable=minimal_detectable_effect(found.standard_error),
         verdict="undecided",
-        reason=note,
+        reason=task.left_out,
     )
 
 
-def judge(row: ComparedTask, adjusted: float, alpha: float) -> ComparedTask:
+def judge(row: Row, adjusted: float, alpha: float) -> Row:
     """The row with its adjusted p value and both verdicts.
 
     Args:
-        row: What :func:`compare_task` gave.
-        adjusted: Its p value, adjusted over the tasks of the model.
+        row: What :func:`compare_task` or :func:`compare_documents` gave.
+        adjusted: Its p value, adjusted over the tests that it is one of.
         alpha: Level of the verdicts.
     """
     if row.verdict == "refused":

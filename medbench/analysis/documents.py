@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medbench.analysis.annotations import cells_in
 from medbench.analysis.runs import Run
 from medbench.analysis.systems import System
 from medbench.errors import AnalysisError, StatisticsError
@@ -33,7 +34,7 @@ class TaskDocuments:
     """Results of one task, a row per document, indexed by document.
 
     Attributes:
-        frame: Columns ``cluster``, the hashes and ``value``.
+        frame: Columns ``cluster``, the hashes, ``value`` and, where documents are told apart, ``cell``.
         metric: The main metric.
         aggregation: How the values make a score.
     """
@@ -68,10 +69,12 @@ class SystemDocuments:
     Args:
         system: The system.
         tasks: Tasks that will be asked for.
+        annotation: Column of samples that tells documents apart, if they are to be.
     """
 
-    def __init__(self, system: System, tasks: Iterable[str]) -> None:
+    def __init__(self, system: System, tasks: Iterable[str], annotation: str | None = None) -> None:
         self._system = system
+        self._annotation = annotation
         self._tasks = [task for task in tasks if task in system.runs]
         self._frames: dict[str, pd.DataFrame] = {}
 
@@ -94,6 +97,9 @@ class SystemDocuments:
         if frame[column].isna().any():
             raise AnalysisError(f"the samples hold no results of {metric!r} for some documents", where=where)
         chosen = frame[["cluster", *HASHES.values(), column]].rename(columns={column: "value"})
+        if self._annotation is not None:
+            said = frame.get(self._annotation, pd.Series(None, frame.index, dtype=object))
+            chosen["cell"] = cells_in(said)
         if column.startswith("items."):
             chosen["value"] = [json.loads(text) for text in chosen["value"]]
         found = TaskDocuments(chosen, metric, str(score["aggregation"]))
@@ -104,7 +110,8 @@ class SystemDocuments:
         mine = [task for task in self._tasks if self._system.runs[task] is run]
         metrics = {str(self._system.scores.at[task, "metric"]) for task in mine}
         wanted = [column for metric in sorted(metrics) for column in value_columns(metric)]
-        frame = run.samples(["task", "document", "cluster", *HASHES.values(), *wanted], tasks=mine)
+        said = [] if self._annotation is None else [self._annotation]
+        frame = run.samples(["task", "document", "cluster", *HASHES.values(), *said, *wanted], tasks=mine)
         for task, part in frame.groupby("task", sort=False):
             # A dataset may repeat an id; the nth on one side then answers to the nth on the other.
             repeat = part.groupby("document").cumcount()

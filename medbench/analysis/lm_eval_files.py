@@ -21,6 +21,7 @@ from scipy import special
 from medbench.analysis.runs import Problem, Run
 from medbench.common.files import load_json
 from medbench.runs.schema import SAMPLES, SCORES, value_column
+from medbench.runs.tables import annotations_of
 from medbench.runs.values import column_of
 from medbench.statistics import wilson_interval
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
@@ -209,6 +210,9 @@ def _samples_table(task: str, path: Path, main: str | None, config: Mapping[str,
     plain = main is not None and _aggregation(config, main.partition(",")[0]) not in CORPUS_AGGREGATIONS
     rows = [_sample_row(task, sample, main if plain else None) for sample in samples]
     columns = {field.name: pa.array([row[field.name] for row in rows], field.type) for field in SAMPLES}
+    said = [annotations_of(sample.get("doc")) for sample in samples]
+    for name in dict.fromkeys(name for texts in said for name in texts):
+        columns[name] = pa.array([texts.get(name) for texts in said], pa.string())
     for metric in samples[0].get("metrics", ()) if samples else ():
         kind, column = column_of([sample.get(metric) for sample in samples], _aggregation(config, metric))
         columns[value_column(kind, metric)] = column

@@ -13,6 +13,8 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from medbench.analysis.annotations import annotation_column
+from medbench.analysis.cells import VALUE_COLUMNS, cell_rows
 from medbench.analysis.groups import groups_of
 from medbench.analysis.router_tables import CELL_KEYS, DAMAGED
 from medbench.analysis.routing_totals import routing_totals
@@ -121,6 +123,26 @@ class Run:
         """
         return Runs((self,)).routing(tasks=tasks, most=most)
 
+    def cells(self, column: str, *, tasks: Sequence[str] | None = None) -> pd.DataFrame:
+        """This run's part of :meth:`Runs.scores` by a column of its samples.
+
+        Args:
+            column: ``subject`` or ``annotation.<name>``; a run may lack it.
+            tasks: Only these tasks.
+        """
+        scores = self.tables.scores().to_pandas()
+        scores = scores if tasks is None else scores[scores["task"].isin(list(tasks))]
+        wanted = [name for name in self.tables.sample_columns() if name.startswith(VALUE_COLUMNS)]
+        samples = self.samples(["task", "cluster", "filter", column, *wanted], tasks=tasks)
+        seed = (self.manifest.get("settings") or {}).get("seed")
+        rows = cell_rows(scores, samples, column, seed=seed if isinstance(seed, int) else 0)
+        named = ["task", "kind", "by", "cell"]
+        rest = [name for name in scores.columns if name not in named]
+        frame = pd.DataFrame(rows, columns=[*named, *rest, "reason"])
+        frame.insert(0, "model", self.model)
+        frame.insert(1, "run", self.run)
+        return frame
+
 
 @dataclass(frozen=True)
 class Runs:
@@ -158,9 +180,24 @@ class Runs:
             raise unknown_name("run", run, [r.run for r in self.runs if model in (None, r.model)])
         return Runs(kept, self.problems)
 
-    def scores(self) -> pd.DataFrame:
-        """A row per run, task (or group) and metric; columns in docs/results.md."""
-        return with_units(join_tables((run.model, run.run, run.tables.scores()) for run in self.runs))
+    def scores(self, *, by: str | None = None) -> pd.DataFrame:
+        """A row per run, task (or group) and metric; columns in docs/results.md.
+
+        Args:
+            by: ``subject`` or an annotation, such as ``question_type``: then a row per cell of a task, the
+                documents that share it, beside that of the task, and none of groups.
+
+        Raises:
+            AnalysisError: No run has such an annotation.
+        """
+        if by is None:
+            return with_units(join_tables((run.model, run.run, run.tables.scores()) for run in self.runs))
+        column = annotation_column(by, self.sample_columns())
+        return with_units(pd.concat([run.cells(column) for run in self.runs], ignore_index=True))
+
+    def sample_columns(self) -> list[str]:
+        """Names of the columns that the samples of any of the runs have."""
+        return list(dict.fromkeys(name for run in self.runs for name in run.tables.sample_columns()))
 
     def samples(
         self,
@@ -185,7 +222,7 @@ class Runs:
         if columns == "all":
             wanted = None
         else:
-            known = list(dict.fromkeys(name for run in self.runs for name in run.tables.sample_columns()))
+            known = self.sample_columns()
             if columns is None:
                 wanted = [name for name in known if name not in SAMPLE_DETAILS]
             else:

@@ -7,13 +7,13 @@ from typing import Any
 
 import pandas as pd
 
-from medbench.analysis.conditions import ASKED
+from medbench.analysis.conditions import ASKED, Conditions
 from medbench.analysis.groups import group_weights, lower_is_better
 from medbench.analysis.runs import Runs
 from medbench.analysis.systems import System, systems
 from medbench.analysis.task_names import leaf_tasks
 
-__all__ = ["task_scores"]
+__all__ = ["asked_alike", "best_of", "named_tasks", "task_order", "task_scores"]
 
 _TAKEN = ("task", "kind", "metric", "unit", "language", "family", "value", "low", "high", "interval", "n")
 _TAKEN_TOO = ("data_source", "num_fewshot", "version", "filter")
@@ -37,17 +37,26 @@ def task_scores(runs: Runs, *, by: str = "model", tasks: Sequence[str] | None = 
     Raises:
         AnalysisError: A task is unknown.
     """
-    wanted = None if tasks is None else _wanted(systems(runs, by=by), tasks)
+    wanted = None if tasks is None else named_tasks(systems(runs, by=by), tasks)
     known = systems(runs, by=by, tasks=wanted)
     rows = [row for system in known for row in _rows(system) if wanted is None or row["task"] in wanted]
-    order = {task: place for place, task in enumerate(_order(known))}
+    order = {task: place for place, task in enumerate(task_order(known))}
     rows.sort(key=lambda row: order[row["task"]])
     frame = pd.DataFrame(rows)
-    frame["best"] = _best(frame)
+    frame["best"] = best_of(frame)
     return frame.drop(columns=["asked", "falls"])
 
 
-def _wanted(known: Sequence[System], names: Sequence[str]) -> list[str]:
+def named_tasks(known: Sequence[System], names: Sequence[str]) -> list[str]:
+    """The groups among some names, and the tasks that the names stand for.
+
+    Args:
+        known: All systems.
+        names: Tasks and groups.
+
+    Raises:
+        AnalysisError: A name is unknown.
+    """
     groups = {name: group for system in reversed(known) for name, group in system.groups.items()}
     leaves = leaf_tasks(names, (task for system in known for task in system.runs), groups)
     return [*(name for name in names if name in groups), *leaves]
@@ -66,14 +75,19 @@ def _rows(system: System) -> list[dict[str, Any]]:
                 **{name: row.get(name) for name in (*_TAKEN[4:], *_TAKEN_TOO)},
                 "run": ", ".join(system.run_ids(leaves)),
                 "conditions": conditions.line(),
-                "asked": tuple(getattr(conditions, name) for name in ASKED if name != "sources"),
+                "asked": asked_alike(conditions),
                 "falls": lower_is_better(row),
             }
         )
     return found
 
 
-def _order(known: Sequence[System]) -> list[str]:
+def asked_alike(conditions: Conditions) -> tuple[Any, ...]:
+    """What must be equal before scores of one source are rivals."""
+    return tuple(getattr(conditions, name) for name in ASKED if name != "sources")
+
+
+def task_order(known: Sequence[System]) -> list[str]:
     """All names: groups by the number of their tasks, then tasks as they were run."""
     sizes: dict[str, int] = {}
     for system in known:
@@ -88,9 +102,16 @@ def _order(known: Sequence[System]) -> list[str]:
     return [*sorted(groups, key=lambda name: -sizes.get(name, 0)), *tasks]
 
 
-def _best(frame: pd.DataFrame) -> pd.Series[bool]:
+def best_of(frame: pd.DataFrame, *apart: str) -> pd.Series[bool]:
+    """Which scores nothing beats among two or more that may be compared.
+
+    Args:
+        frame: Rows with ``task``, ``metric``, ``value``, ``n``, ``data_source``, ``num_fewshot``,
+            ``version``, ``asked`` (:func:`asked_alike`) and ``falls`` (lower is better).
+        *apart: Further columns in which rivals agree.
+    """
     known = frame[frame["value"].notna()]
-    alike = ["task", "metric", "asked", "n", "data_source", "num_fewshot", "version"]
+    alike = ["task", "metric", "asked", "n", "data_source", "num_fewshot", "version", *apart]
     goodness = known["value"].where(~known["falls"], -known["value"])
     beside = goodness.groupby([known[name] for name in alike], dropna=False, sort=False)
     best = (beside.transform("max") == goodness) & (beside.transform("size") > 1)

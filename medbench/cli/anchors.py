@@ -40,7 +40,7 @@ def anchors(
         table = register_table
     else:
         loaded = load(runs)
-        templates = {run.run: Conditions.of(run).chat_template for run in loaded}
+        templates = {(run.model, run.run): Conditions.of(run).chat_template for run in loaded}
         frame = anchors_beside(loaded.scores(), known, templates)
         if frame.empty:
             raise AnalysisError(

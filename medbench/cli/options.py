@@ -30,6 +30,7 @@ __all__ = [
     "Results",
     "RoutedRunPaths",
     "RowsAsJson",
+    "RowsBy",
     "RunPaths",
     "Source",
     "SystemBy",
@@ -94,6 +95,14 @@ RunPaths = Annotated[
 RoutedRunPaths = Annotated[list[str] | None, typer.Argument(help="Run directories, folders or globs.")]
 Baseline = Annotated[
     str | None, typer.Option("--baseline", "-b", help="Model to compare with; the first by default.")
+]
+RowsBy = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--by",
+        help="What counts as a system: model or run. Also subject or an annotation, such as question_type: "
+        "then every task by it. Separated by commas; may be repeated.",
+    ),
 ]
 SystemBy = Annotated[str, typer.Option("--by", help="What counts as a system: model or run.")]
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from medbench.cli.options import Format, Output, RowsAsJson, RunPaths, SystemBy, TaskNames, split_names
+from medbench.cli.options import Format, Output, RowsAsJson, RowsBy, RunPaths, TaskNames, split_names
 from medbench.cli.output import print_json
 
 __all__ = ["register"]
@@ -20,7 +20,7 @@ def register(app: typer.Typer) -> None:
 def scores(
     runs: RunPaths = None,
     tasks: TaskNames = None,
-    by: SystemBy = "model",
+    by: RowsBy = None,
     intervals: Annotated[
         bool, typer.Option("--intervals", help="Give each score with its 95% interval.")
     ] = False,
@@ -28,14 +28,25 @@ def scores(
     output: Output = None,
     as_json: RowsAsJson = False,
 ) -> None:
-    """Show main scores, a row per task and a column per checkpoint, the best in bold."""
+    """Show main scores, a row per task and a column per checkpoint, the best in bold.
+
+    With `--by question_type` or another annotation a row per task and cell: the documents that share it.
+    """
+    from medbench.analysis.annotations import split_by
+    from medbench.analysis.cell_scores import cell_scores
     from medbench.analysis.task_scores import task_scores
     from medbench.cli.tables import as_records, load, show_table
+    from medbench.reports.cell_tables import cell_score_table
     from medbench.reports.score_table import score_table
 
     names = split_names(*tasks) if tasks is not None else None
-    frame = task_scores(load(runs), by=by, tasks=names)
+    systems, annotation = split_by(split_names(*by) if by is not None else [])
+    loaded = load(runs)
+    if annotation is None:
+        frame, table = task_scores(loaded, by=systems, tasks=names), score_table
+    else:
+        frame, table = cell_scores(loaded, annotation, by=systems, tasks=names), cell_score_table
     if as_json:
         print_json(as_records(frame))
         return
-    show_table(score_table(frame, intervals=intervals), form, output)
+    show_table(table(frame, intervals=intervals), form, output)

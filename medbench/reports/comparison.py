@@ -18,7 +18,7 @@ from medbench.reports.formats import (
 from medbench.reports.tables import TextTable
 from medbench.reports.verdicts import verdict_summary
 
-__all__ = ["TESTS_NOTE", "comparison_table", "conditions_notes"]
+__all__ = ["TESTS_NOTE", "comparison_row", "comparison_table", "conditions_notes"]
 
 #: How the figures of a comparison were found.
 TESTS_NOTE = (
@@ -38,7 +38,7 @@ def comparison_table(frame: pd.DataFrame) -> TextTable:
     kept = frame[(frame["verdict"] != "refused") & (frame["reason"] != "")]
     return TextTable(
         headers,
-        [_row(row) for row in frame.to_dict("records")],
+        [comparison_row(row) for row in frame.to_dict("records")],
         [False, False, False, *[True] * 9, False],
         [
             *conditions_notes(frame),
@@ -75,7 +75,8 @@ def conditions_notes(frame: pd.DataFrame) -> list[str]:
     return notes
 
 
-def _row(row: dict[Any, Any]) -> list[str]:
+def comparison_row(row: dict[Any, Any]) -> list[str]:
+    """The texts of a row, from the model to the verdict."""
     unit = row["unit"]
     return [
         str(row["model"]),

@@ -11,7 +11,13 @@ from medbench.reports.formats import UNITS_NOTE, interval_text, known, metric_te
 from medbench.reports.samples import samples_note
 from medbench.reports.tables import TextTable
 
-__all__ = ["score_table"]
+__all__ = ["BEST_NOTE", "conditions_of_scores", "score_cell", "score_table"]
+
+#: What bold scores and numbers in brackets mean.
+BEST_NOTE = (
+    "Bold: the best of two or more that were asked the same number of documents from the "
+    "same source under the same conditions. In brackets: documents of a score, where they differ."
+)
 
 
 def score_table(frame: pd.DataFrame, *, intervals: bool = False) -> TextTable:
@@ -27,20 +33,11 @@ def score_table(frame: pd.DataFrame, *, intervals: bool = False) -> TextTable:
         by_model = {str(row["model"]): row for row in part.to_dict("records")}
         unit = shared_unit(part["unit"])
         sizes = sorted(set(part["n"].astype(int)))
-        cells = [_cell(by_model.get(model), unit, len(sizes) > 1, intervals) for model in models]
+        cells = [score_cell(by_model.get(model), unit, len(sizes) > 1, intervals) for model in models]
         n = f"{sizes[0]:,}" if len(sizes) == 1 else "differs"
         rows.append([str(task), metric_text(str(part["metric"].iloc[0]), unit), n, *cells])
         bold |= {(number, 3 + i) for i, model in enumerate(models) if by_model.get(model, {}).get("best")}
-    lines = dict(zip(frame["model"], frame["conditions"], strict=True))
-    notes = [note] if (note := samples_note(frame[frame["kind"] == "task"])) else []
-    if len(set(lines.values())) == 1:
-        notes.append(f"All under: {next(iter(lines.values()))}.")
-    else:
-        notes += [f"{name}: {line}." for name, line in lines.items()]
-    notes.append(
-        f"{UNITS_NOTE} Bold: the best of two or more that were asked the same number of documents from the "
-        "same source under the same conditions. In brackets: documents of a score, where they differ."
-    )
+    notes = [*conditions_of_scores(frame), f"{UNITS_NOTE} {BEST_NOTE}"]
     numeric = [False, False] + [True] * (1 + len(models))
     return TextTable(
         ["task", "metric", "n", *models],
@@ -54,7 +51,28 @@ def score_table(frame: pd.DataFrame, *, intervals: bool = False) -> TextTable:
     )
 
 
-def _cell(row: Any, unit: Unit, with_n: bool, intervals: bool) -> str:
+def conditions_of_scores(frame: pd.DataFrame) -> list[str]:
+    """Where the scores of a table come from, and under what conditions its systems were asked.
+
+    Args:
+        frame: Rows with ``model``, ``task``, ``kind``, ``data_source`` and ``conditions``.
+    """
+    lines = dict(zip(frame["model"], frame["conditions"], strict=True))
+    notes = [note] if (note := samples_note(frame[frame["kind"] == "task"])) else []
+    if len(set(lines.values())) == 1:
+        return [*notes, f"All under: {next(iter(lines.values()))}."]
+    return [*notes, *(f"{name}: {line}." for name, line in lines.items())]
+
+
+def score_cell(row: Any, unit: Unit, with_n: bool, intervals: bool) -> str:
+    """A score of a system, or what stands in its place.
+
+    Args:
+        row: Its row; ``None`` if the system was not asked.
+        unit: That of the line of the table.
+        with_n: Say its documents.
+        intervals: Give its interval.
+    """
     if row is None:
         return "–"
     if not known(row["value"]):

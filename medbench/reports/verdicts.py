@@ -11,13 +11,16 @@ __all__ = ["verdict_summary"]
 _NAMED = 8
 
 
-def verdict_summary(rows: pd.DataFrame) -> str:
+def verdict_summary(rows: pd.DataFrame, kind: str = "task") -> str:
     """Which tasks of one model became better or worse, by p alone and after adjustment.
 
     Args:
-        rows: Rows of one model of :func:`medbench.analysis.compare`.
+        rows: Rows of one model of :func:`medbench.analysis.compare`, or of ``compare_cells``.
+        kind: ``task``, or ``cell`` for the cells of tasks.
     """
-    tasks = rows[rows["kind"] == "task"]
+    tasks = rows[rows["kind"] == kind]
+    if kind == "cell":
+        tasks = tasks.assign(task=tasks["task"].astype(str) + " " + tasks["cell"].astype(str))
     judged = tasks[tasks["verdict"] != "refused"]
     refused = len(tasks) - len(judged)
     said = [
@@ -28,7 +31,7 @@ def verdict_summary(rows: pd.DataFrame) -> str:
     if refused:
         said.append(f"{refused} not compared")
     first = rows.iloc[0]
-    return f"{first['model']} beside {first['baseline']}, {_count(len(tasks), 'task')}: {'; '.join(said)}."
+    return f"{first['model']} beside {first['baseline']}, {_count(len(tasks), kind)}: {'; '.join(said)}."
 
 
 def _found(tasks: pd.DataFrame, column: str) -> str:

@@ -15,7 +15,7 @@ from medbench.runs.metrics import ABSENT, aggregation_name
 if TYPE_CHECKING:
     from medbench.statistics import Interval
 
-__all__ = ["ALL_ALIKE", "Estimate", "estimate"]
+__all__ = ["ALL_ALIKE", "Estimate", "estimate", "interval_by_sums"]
 
 #: Why a score has no interval that other documents might well have.
 ALL_ALIKE = "the documents do not differ"
@@ -66,7 +66,7 @@ def estimate(
         return Estimate(none, "the score is no finite number")
     items, belonging = [values[i] for i in kept], [clusters[i] for i in kept]
     try:
-        found = _by_sums(metric, items, aggregation_name(function), belonging, seed)
+        found = interval_by_sums(metric, items, aggregation_name(function), belonging, seed)
         if found is None:
             found = _by_resampling(items, function, belonging, seed)
     except Exception as error:  # noqa: BLE001 - a task's own values and functions may raise anything
@@ -81,10 +81,21 @@ def estimate(
     return Estimate(found._replace(value=value), "")
 
 
-def _by_sums(
-    metric: str, items: list[Any], aggregation: str, clusters: list[str], seed: int
+def interval_by_sums(
+    metric: str, items: Sequence[Any], aggregation: str, clusters: Sequence[str], seed: int
 ) -> Interval | None:
-    """By the formula of a known aggregation; ``None`` if it is none, or cannot read the values."""
+    """The score of documents and its interval, by the formula of a known aggregation.
+
+    Args:
+        metric: Name of the metric.
+        items: What it gave each document.
+        aggregation: Name of what makes a score of them.
+        clusters: The cluster of each document.
+        seed: Seeds the bootstrap.
+
+    Returns:
+        ``None`` if the aggregation is none of those, or cannot read the values.
+    """
     from medbench.statistics import AGGREGATIONS, interval
 
     if aggregation not in AGGREGATIONS:

@@ -21,7 +21,14 @@ from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 if TYPE_CHECKING:
     from medbench.statistics import Interval
 
-__all__ = ["ScoreRow", "TaskSamples", "collect_samples", "samples_table", "scores_table"]
+__all__ = [
+    "ScoreRow",
+    "TaskSamples",
+    "annotations_of",
+    "collect_samples",
+    "samples_table",
+    "scores_table",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -231,13 +238,20 @@ def _text_columns(sample: Mapping[str, Any]) -> dict[str, Any]:
     return columns
 
 
-def _said_of_the_document(task: Any, sample: Mapping[str, Any]) -> dict[str, Any]:
-    """What the document's file says about it beside the question: empty texts are nothing."""
+def _annotations(task: Any, sample: Mapping[str, Any]) -> dict[str, Any]:
     del task
-    doc = sample["doc"] if isinstance(sample["doc"], Mapping) else {}
-    subject, annotations = doc.get("subject"), doc.get(ANNOTATIONS)
-    found = dict(annotations) if isinstance(annotations, Mapping) else {}
-    texts = {"subject": subject, **{f"{ANNOTATION}{name}": text for name, text in found.items()}}
+    return annotations_of(sample["doc"])
+
+
+def annotations_of(doc: Any) -> dict[str, str]:
+    """What a document's file says about it beside the question, by column; empty texts are nothing."""
+    fields = doc if isinstance(doc, Mapping) else {}
+    said = fields.get(ANNOTATIONS)
+    found = dict(said) if isinstance(said, Mapping) else {}
+    texts = {
+        "subject": fields.get("subject"),
+        **{f"{ANNOTATION}{name}": text for name, text in found.items()},
+    }
     return {name: text for name, text in texts.items() if isinstance(text, str) and text}
 
 
@@ -246,5 +260,5 @@ _MAKERS: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = {
     "prompt": _prompt,
     "target": _target,
     "answer": _answer,
-    "annotations": _said_of_the_document,
+    "annotations": _annotations,
 }

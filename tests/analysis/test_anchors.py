@@ -83,9 +83,22 @@ def test_what_differs_is_said(
     tmp_path: Path, changes: dict[str, Any], template: bool | None, says: list[str]
 ) -> None:
     frame = anchors_beside(
-        pd.DataFrame([_score(**changes)]), read_anchors(_register(tmp_path)), {"r": template}
+        pd.DataFrame([_score(**changes)]), read_anchors(_register(tmp_path)), {("mine", "r"): template}
     )
     assert frame["differs"].tolist() == ["; ".join(says)]
+
+
+@pytest.mark.parametrize("ids", [("r", "r"), ("r", "s"), ("results_1", "results_1")])
+@pytest.mark.parametrize("first", [True, False])
+def test_two_models_with_runs_of_one_id_keep_their_own_conditions(
+    tmp_path: Path, ids: tuple[str, str], first: bool
+) -> None:
+    models = ["mine", "yours"]
+    scores = pd.DataFrame([_score(model=m, run=r) for m, r in zip(models, ids, strict=True)])
+    templates = {(models[0], ids[0]): first, (models[1], ids[1]): not first}
+    frame = anchors_beside(scores, read_anchors(_register(tmp_path)), templates)
+    told = dict(zip(frame["model"], frame["differs"], strict=True))
+    assert told == {"mine": "chat template" if first else "", "yours": "" if first else "chat template"}
 
 
 def test_only_main_scores_with_a_value_stand_beside(tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ def published_values(runs: Runs, systems: Sequence[str]) -> Section | None:
     scores = runs.scores()
     # What the bundled samples give has nothing to do with a benchmark.
     real = scores[scores["data_source"] != "samples"]
-    templates = {run.run: Conditions.of(run).chat_template for run in runs}
+    templates = {(run.model, run.run): Conditions.of(run).chat_template for run in runs}
     frame = anchors_beside(real, read_anchors(), templates)
     if frame.empty:
         return None
