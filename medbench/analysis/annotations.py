@@ -38,7 +38,7 @@ def annotation_column(name: str, columns: Iterable[str]) -> str:
     for candidate in (name, f"{ANNOTATION}{name}"):
         if candidate in known:
             return candidate
-    unknown = unknown_name("annotation", name, [short_name(column) for column in known])
+    unknown = unknown_name("annotation", short_name(name), [short_name(column) for column in known])
     if not known:
         unknown.hint = "their documents have none"
     raise AnalysisError(unknown.what, hint=f"{unknown.hint} (systems are told apart by model or by run)")

@@ -28,6 +28,7 @@ class FakeTask:
         kind: ``choice`` (acc), ``extraction`` (micro-F1) or ``labels`` (macro-F1).
         skill: Chance that a document is right.
         verdicts: Which documents are right, instead of chance.
+        said: What the file says of each document, by column of samples; taken in turn.
     """
 
     name: str
@@ -42,6 +43,7 @@ class FakeTask:
     data_source: str = "folder"
     labels: tuple[str, ...] = ("相关", "不相关", "其他")
     verdicts: tuple[bool, ...] | None = None
+    said: Mapping[str, Sequence[str | None]] = field(default_factory=dict)
     extra: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -191,6 +193,9 @@ def _task(task: FakeTask, rng: np.random.Generator) -> tuple[pa.Table, list[dict
         row["score"] = value if isinstance(value, float) else None
     found = interval(values, aggregation, clusters, draws=200)
     table = pa.Table.from_pylist(rows, schema=_SAMPLES).append_column(column, pa.array(values, kind))
+    for name, texts in task.said.items():
+        said = [texts[i % len(texts)] for i in range(task.n)]
+        table = table.append_column(name, pa.array(said, pa.string()))
     score = _score(task, metric, aggregation, found)
     return table, [score]
 

@@ -52,7 +52,7 @@ def differences(mine: Made, base: Made, *, draws: int = 10_000) -> dict[str, Dif
     found = {}
     for task in tasks:
         row = base.main[task]
-        found[task] = _of_task(mine.tasks[task], base.tasks[task], row["metric"], row["aggregation"], draws)
+        found[task] = of_task(mine.tasks[task], base.tasks[task], row["metric"], row["aggregation"], draws)
     for difference, adjusted in zip(found.values(), plain.holm([d.p for d in found.values()]), strict=True):
         difference.adjusted = adjusted
     for name in [name for name, row in base.main.items() if row["kind"] == "group" and name in mine.main]:
@@ -76,7 +76,16 @@ def group_shares(made: Made, name: str) -> dict[str, float]:
     }
 
 
-def _of_task(mine: Judged, base: Judged, metric: str, aggregation: str, draws: int) -> Difference:
+def of_task(mine: Judged, base: Judged, metric: str, aggregation: str, draws: int = 10_000) -> Difference:
+    """The difference on the documents of a task.
+
+    Args:
+        mine: A system's documents.
+        base: The same documents of the other.
+        metric: Main metric.
+        aggregation: How documents make the score.
+        draws: Draws behind the numbers that are to be checked.
+    """
     assert mine.documents == base.documents
     one, two = mine.values[metric], base.values[metric]
     n, groups = len(one), plain.clusters_of(base.clusters)

@@ -29,6 +29,7 @@ class Judged:
         answers: What each chose or wrote as its answer, where that is a matter of letters or labels.
         options: Log-probabilities of the options, where there are any.
         gold: Place of the right option.
+        said: What the file says of each document beside the question, by column.
         trusted: Documents whose reading was taken from the run, because no simple rule reads them.
     """
 
@@ -38,6 +39,7 @@ class Judged:
     answers: list[str] = field(default_factory=list)
     options: list[list[float]] = field(default_factory=list)
     gold: list[int] = field(default_factory=list)
+    said: list[dict[str, str]] = field(default_factory=list)
     trusted: int = 0
 
 
@@ -81,6 +83,10 @@ def _judge(
         answers = [stored[key] for key in keys]
         mine.documents.append(str(doc.get("id", record["doc_id"])))
         mine.clusters.append(str(doc.get("cluster") or mine.documents[-1]))
+        told = {f"annotation.{name}": text for name, text in doc.get("annotations", {}).items()}
+        mine.said.append(
+            {name: text for name, text in (told | {"subject": doc.get("subject")}).items() if text}
+        )
         if kind == "loglikelihood":
             values = _chosen(record, asked, answers, mine)
         elif doc.get("task_dataset"):
@@ -212,9 +218,12 @@ def _hold(task: str, rows: Any, mine: Judged) -> None:
     assert rows["document"].tolist() == mine.documents
     assert rows["cluster"].tolist() == mine.clusters
     known = rows.dropna(axis="columns", how="all")
-    for name in known.columns:
-        _, dot, metric = str(name).partition(".")
-        if dot:
+    for name in [str(name) for name in known.columns]:
+        _, dot, metric = name.partition(".")
+        if name == "subject" or name.startswith("annotation."):
+            shown = [None if pd.isna(text) else text for text in known[name]]
+            assert shown == [said.get(name) for said in mine.said], f"{task}, {name}"
+        elif dot:
             for shown, value in zip(known[name], mine.values[metric], strict=True):
                 expected = list(value) if isinstance(value, tuple) else pytest.approx(value, abs=1e-12)
                 assert (list(shown) if isinstance(value, tuple) else shown) == expected, f"{task}, {name}"

@@ -236,11 +236,11 @@ def _option_by_letter(row: Row, context: MappingContext) -> Document | Unanswera
         options=_by_letter(row, row.require(column)),
         answer=answer,
         language=context.language,
-        subject=row.optional("exam_subject"),
+        subject=row.optional("exam_subject") or context.subject,
         rationale=row.optional("explanation"),
         annotations={
             "question_type": row.optional("question_type") or row.optional("type"),
-            **{name: row.optional(name) for name in ("exam_type", "exam_class")},
+            **{name: row.optional(name) for name in ("exam_type", "exam_class", "source")},
         },
     )
 
@@ -341,7 +341,11 @@ def _pubmedqa(row: Row, context: MappingContext) -> Document | Unanswerable:
         context="\n".join(row.texts("CONTEXTS")),
         rationale=row.optional("LONG_ANSWER"),
         cluster=pmid or None,
-        annotations={"year": row.optional("YEAR")},
+        annotations={
+            "year": row.optional("YEAR"),
+            # What annotators decided with the conclusion before their eyes, and without it.
+            **{name: row.optional(name) for name in ("reasoning_free_pred", "reasoning_required_pred")},
+        },
     )
 
 
