@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from medbench.analysis.cell_scores import cell_scores
 from medbench.analysis.compare import compare
+from medbench.analysis.compare_cells import compare_cells
 from medbench.analysis.conditions import Conditions
 from medbench.analysis.leaderboard import Leaderboard, leaderboard
 from medbench.analysis.load import load_runs
@@ -19,7 +21,9 @@ __all__ = [
     "Run",
     "Runs",
     "System",
+    "cell_scores",
     "compare",
+    "compare_cells",
     "leaderboard",
     "load_runs",
     "protocol_agreement",

@@ -76,7 +76,11 @@ def systems(runs: Runs, *, by: str = "model", tasks: Collection[str] | None = No
         AnalysisError: ``by`` is something else.
     """
     if by not in ("model", "run"):
-        raise AnalysisError(f"systems are told apart by model or by run, not by {by!r}", where="--by")
+        raise AnalysisError(
+            f"systems are told apart by model or by run, not by {by!r}",
+            where="--by",
+            hint="annotations are for `medbench scores` and `compare`, in Python cell_scores and compare_cells",
+        )
     found: list[System] = []
     for model in runs.models:
         mine = [run for run in runs if run.model == model]

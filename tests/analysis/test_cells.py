@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -190,7 +190,7 @@ def test_documents_without_a_value_are_in_no_score(tmp_path: Path) -> None:
     assert frame[["cell", "n"]].fillna("").to_numpy().tolist() == [["1", 6], ["2", 3], ["", 9]]
 
 
-CORPORA = {
+CORPORA: dict[str, tuple[list[Any], Callable[[Sequence[Any]], float]]] = {
     "weighted_perplexity": ([[-float(i), i + 1] for i in range(12)], lambda v: math.exp(-_ratio(v))),
     "bits_per_byte": ([[-float(i), i + 1] for i in range(12)], lambda v: -_ratio(v) / math.log(2)),
     "perplexity": (
@@ -401,9 +401,7 @@ def test_intervals_are_seeded_as_those_of_the_run(tmp_path: Path) -> None:
     task = FakeTask("t", "extraction", 40, 0.5, said={LEVEL: ("x",)})
     for name, seed in (("one", 1), ("again", 1), ("two", 2)):
         write_run(tmp_path, name, [task], manifest={"settings": {"seed": seed}})
-    frame = load_runs(tmp_path).scores(by="level").query("kind == 'cell'").set_index("model")
-    assert frame.at["one", "low"] == frame.at["again", "low"]
-    assert (frame.at["one", "low"], frame.at["one", "high"]) != (
-        frame.at["two", "low"],
-        frame.at["two", "high"],
-    )
+    frame = load_runs(tmp_path).scores(by="level").query("kind == 'cell'")
+    limits = dict(zip(frame["model"], frame[["low", "high"]].to_numpy().tolist(), strict=True))
+    assert limits["one"] == limits["again"]
+    assert limits["one"] != limits["two"]

@@ -106,3 +106,36 @@ def test_documents_that_make_another_score_are_refused(
 
 def test_every_registered_aggregation_can_be_compared() -> None:
     assert {name for name in _REGISTERED.values() if not name.startswith("custom:")} <= set(AGGREGATIONS)
+
+
+@pytest.mark.parametrize(
+    ("doc", "subject", "level"),
+    [
+        ({"subject": "a", "annotations": {"level": "1"}}, "a", "1"),
+        ({"subject": "a"}, "a", None),
+        ({"annotations": {"level": "1"}}, None, "1"),
+        ({"subject": "", "annotations": {"level": ""}}, None, None),
+        ({"subject": None, "annotations": None}, None, None),
+        ({"subject": 7, "annotations": ["1"]}, None, None),
+        ({"annotations": {"level": 1}}, None, None),
+        ({"annotations": "1"}, None, None),
+        ("a text", None, None),
+        ({}, None, None),
+    ],
+)
+def test_annotations_are_read_where_documents_have_them(
+    tmp_path: Path, doc: Any, subject: str | None, level: str | None
+) -> None:
+    write(tmp_path, "m", "acc", [1.0, 0.0], 0.5, None)
+    [path] = (tmp_path / "m").glob("samples_*.jsonl")
+    one, two = (json.loads(line) for line in path.read_text(encoding="utf-8").splitlines())
+    one["doc"], two["doc"] = doc, {"annotations": {"level": "2"}}
+    path.write_text(json.dumps(one) + "\n" + json.dumps(two), encoding="utf-8")
+    runs = load_runs(tmp_path)
+    samples = runs.samples(["subject", "annotation.level"])
+    found = samples.astype(object).where(samples.notna(), None)
+    assert found["subject"].tolist() == [subject, None]
+    assert found["annotation.level"].tolist() == [level, "2"]
+    frame = runs.scores(by="level")
+    cells = frame[frame["kind"] == "cell"].set_index("cell")["value"].to_dict()
+    assert cells == ({level: 1.0} if level else {}) | {"2": 0.0}

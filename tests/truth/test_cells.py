@@ -142,8 +142,8 @@ def test_differences_by_annotation(made: tuple[Path, list[Made]], by: str) -> No
         how = (row["metric"], row["aggregation"])
         wholes[task, "task", ""] = of_task(mine.tasks[task], base.tasks[task], *how)
         for cell in _cells(base.tasks[task], column):
-            sides = [_part(one.tasks[task], column, cell) for one in (mine, base)]
-            cells[task, "cell", cell] = of_task(*sides, *how)
+            part, same = (_part(one.tasks[task], column, cell) for one in (mine, base))
+            cells[task, "cell", cell] = of_task(part, same, *how)
     for family in (wholes, cells):
         adjusted = plain.holm([difference.p for difference in family.values()])
         for difference, p in zip(family.values(), adjusted, strict=True):
