@@ -79,7 +79,7 @@ def systems(runs: Runs, *, by: str = "model", tasks: Collection[str] | None = No
         raise AnalysisError(
             f"systems are told apart by model or by run, not by {by!r}",
             where="--by",
-            hint="annotations are for `medbench scores` and `compare`, in Python cell_scores and compare_cells",
+            hint="annotations go with `medbench scores` and `compare`, or cell_scores and compare_cells",
         )
     found: list[System] = []
     for model in runs.models:
