@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import re
+import resource
 import subprocess
 import sys
 from collections.abc import Iterable, Mapping
@@ -209,3 +210,16 @@ def test_help_imports_nothing_heavy() -> None:
         "ray",
     }
     assert not heavy & set(loaded)
+
+
+def test_help_takes_little_time() -> None:
+    def spent() -> float:
+        used = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return used.ru_utime + used.ru_stime
+
+    times = []
+    for _ in range(5):  # the shortest, for others may use the same processor
+        start = spent()
+        subprocess.run([sys.executable, "-m", "medbench", "--help"], capture_output=True, check=True)
+        times.append(spent() - start)
+    assert min(times) < 0.3

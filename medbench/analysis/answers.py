@@ -6,10 +6,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medbench.analysis.runs import Run, Runs
 from medbench.statistics import brier_score, expected_calibration_error
+from medbench.statistics.corpus import Floats
 
 __all__ = [
     "answer_rates",
@@ -19,8 +19,6 @@ __all__ = [
     "document_values",
     "label_pairs",
 ]
-
-Floats = NDArray[np.float64]
 
 
 def document_values(samples: pd.DataFrame) -> pd.Series[float]:

@@ -22,11 +22,11 @@ from medbench.analysis.router_tables import (
 )
 from medbench.errors import AnalysisError
 from medbench.runs.routing import RouterSums, find_violation
+from medbench.statistics.corpus import Floats
 
 __all__ = ["Cells", "cells"]
 
 Codes = NDArray[np.intp]
-Floats = NDArray[np.float64]
 
 _SUMS = (*PER_GROUP, *PER_EXPERT, "coactive")
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.errors import AnalysisError
+from medbench.statistics.corpus import Floats
 
 __all__ = [
     "Agreement",
@@ -29,8 +30,6 @@ __all__ = [
     "max_violation_worst",
     "mutual_information",
 ]
-
-Floats = NDArray[np.float64]
 
 
 class Agreement(NamedTuple):

@@ -7,15 +7,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medbench.errors import AnalysisError
 from medbench.runs.traces import PHASES, Traces
+from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import bootstrap_totals
 
 __all__ = ["checkpoint_agreement", "repetition", "repetition_chance"]
 
-Floats = NDArray[np.float64]
 _LEVELS = [0.025, 0.975]
 
 

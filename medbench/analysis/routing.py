@@ -18,11 +18,11 @@ from medbench.analysis import router_metrics as metrics
 from medbench.analysis.router_cells import Cells, cells
 from medbench.analysis.router_tables import NotRecordedError
 from medbench.errors import AnalysisError
+from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import bootstrap_totals
 
 __all__ = ["BY", "coactivation", "expert_load", "load_difference", "router_summary", "task_similarity"]
 
-Floats = NDArray[np.float64]
 
 #: The grouping of the recorded tables.
 BY = ("model", "run", "task", "phase", "layer", "projection")

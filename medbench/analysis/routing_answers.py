@@ -17,10 +17,9 @@ from medbench.analysis.router_cells import Cells, cells
 from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.runs import Run, Runs
 from medbench.statistics import holm
+from medbench.statistics.corpus import Floats
 
 __all__ = ["loads_by_verdict", "routing_by_verdict"]
-
-Floats = NDArray[np.float64]
 
 
 def routing_by_verdict(

@@ -6,16 +6,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing import task_similarity
 from medbench.analysis.runs import Run, Runs, single_run
 from medbench.analysis.units import with_units
+from medbench.statistics.corpus import Floats
 
 __all__ = ["SharedGains", "shared_gains"]
 
-Floats = NDArray[np.float64]
 _FEWEST = 4
 
 

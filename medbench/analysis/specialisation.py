@@ -8,18 +8,16 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from medbench.analysis.kinds import kind_names
 from medbench.analysis.router_cells import Cells, cells
 from medbench.analysis.router_tables import CELL_KEYS
 from medbench.analysis.runs import Runs
 from medbench.errors import AnalysisError
+from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import bootstrap_totals
 
 __all__ = ["regroup", "regrouped", "specialisation", "task_groups"]
-
-Floats = NDArray[np.float64]
 
 
 def task_groups(runs: Runs, by: Sequence[str] = ("language", "family")) -> dict[str, str]:

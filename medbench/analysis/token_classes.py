@@ -18,7 +18,6 @@ __all__ = ["CLASSES", "class_specialisation", "token_class", "vocabulary_special
 
 CLASSES = ("han", "latin", "digit", "punctuation", "space", "special", "other")
 
-Floats = NDArray[np.float64]
 _LEVELS = [0.025, 0.975]
 _FIGURES = ("rate", "low", "high", "lift", "lift_low", "lift_high")
 

@@ -12,15 +12,12 @@ from typing import Any
 from medbench.catalog.paths import definitions_folder
 from medbench.catalog.reading import YamlFile, read_yaml
 from medbench.catalog.tasks import Place
+from medbench.common.choices import DTYPES, LAYOUTS, QUANTIZATIONS, THINKING
 from medbench.common.strict import COUNT, FLAG, MAPPING, TEXT, Kind, check_mapping, choice, either, list_of
 from medbench.common.suggest import nearest
 from medbench.errors import CatalogError
 
 __all__ = [
-    "DTYPES",
-    "LAYOUTS",
-    "QUANTIZATIONS",
-    "THINKING",
     "ModelDefinition",
     "find_model",
     "hub_id",
@@ -28,10 +25,7 @@ __all__ = [
     "read_model",
 ]
 
-LAYOUTS = ("auto", "adapter", "merged", "converted", "peft", "plain")
-DTYPES = ("auto", "float32", "bfloat16", "float16")
-QUANTIZATIONS = ("none", "int8", "nf4")
-THINKING = ("auto", "on", "off")
+_DTYPES = ("auto", *DTYPES)
 # YAML takes on and off for true and false.
 _SWITCHED = {True: "on", False: "off"}
 
@@ -50,7 +44,7 @@ _KEYS = {
     "layout": choice(*LAYOUTS),
     "revision": TEXT,
     "base_revision": TEXT,
-    "dtype": choice(*DTYPES),
+    "dtype": choice(*_DTYPES),
     "device": TEXT,
     "quantization": choice(*QUANTIZATIONS),
     "system_prompt": TEXT,
@@ -224,8 +218,8 @@ def find_model(
     Raises:
         CatalogError: If there is no such model, or its definition is faulty.
     """
-    if dtype is not None and dtype not in DTYPES:
-        raise CatalogError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(DTYPES)}")
+    if dtype is not None and dtype not in _DTYPES:
+        raise CatalogError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(_DTYPES)}")
     if quantization is not None and quantization not in QUANTIZATIONS:
         raise CatalogError(
             f"unknown quantization {quantization!r}", hint=f"one of {', '.join(QUANTIZATIONS)}"

@@ -18,6 +18,7 @@ from medbench.cli.options import (
 )
 from medbench.cli.output import print_json, say
 from medbench.cli.settings import with_settings
+from medbench.common.choices import Sweep
 from medbench.runs.settings import RunSettings
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def ablate(
         ),
     ] = None,
     sweep: Annotated[
-        str, typer.Option(help="Where experts are knocked out in turn: everywhere, layers or linears.")
+        Sweep, typer.Option(help="Take experts away in all layers at once, in each layer, or in each linear.")
     ] = "everywhere",
     by: Annotated[
         str, typer.Option(help="What makes a kind of task, with commas: language, family, task.")

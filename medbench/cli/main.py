@@ -22,7 +22,6 @@ app = typer.Typer(
     name="medbench",
     help="Evaluate medical language models, and see how mixtures of LoRA experts route.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )

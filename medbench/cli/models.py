@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from medbench.cli.options import AsJson
 from medbench.cli.output import print_json, print_table, say
-
-if TYPE_CHECKING:
-    import torch
+from medbench.common.choices import Dtype
 
 __all__ = ["app"]
 
@@ -88,31 +86,18 @@ def convert_command(
     destination: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     base: Base = None,
     dtype: Annotated[
-        str | None, typer.Option(help="Store everything in float32, bfloat16 or float16 instead.")
+        Dtype | None, typer.Option(help="Store all tensors in this number format instead of their own.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Write a MoLoRA checkpoint in medbench's own layout: one folder, safetensors, no pickles."""
     from medbench.catalog import find_model
     from medbench.models import convert
+    from medbench.models.loading import DTYPES
 
     found = find_model(model, base=base)
-    written = convert(found.path, destination, found.base, dtype=_element(dtype))
+    written = convert(found.path, destination, found.base, dtype=DTYPES[dtype] if dtype else None)
     if as_json:
         print_json({"written": str(written)})
         return
     say(f"written  {written}")
-
-
-def _element(name: str | None) -> torch.dtype | None:
-    """The element type of a name, None for none."""
-    if name is None:
-        return None
-    import torch
-
-    from medbench.errors import ModelError
-
-    known = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
-    if name not in known:
-        raise ModelError(f"unknown dtype {name!r}", hint=f"one of {', '.join(known)}")
-    return known[name]

@@ -6,10 +6,11 @@ A command that means something of its own by an option describes it itself.
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from medbench.common.choices import DataSource
 from medbench.errors import MedbenchError
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "RunPaths",
     "Source",
     "SystemBy",
+    "TableFormat",
     "TaskNames",
     "Tasks",
     "TasksDir",
@@ -81,7 +83,7 @@ Results = Annotated[Path, typer.Option("--results", help="Folder for runs.")]
 AnyDataDir = Annotated[
     Path | None, typer.Option("--data-dir", envvar="MEDBENCH_DATA", help="Folder with benchmark files.")
 ]
-AnySource = Annotated[str, typer.Option("--source", help="auto, folder, folder-or-samples, hub or samples.")]
+AnySource = Annotated[DataSource, typer.Option("--source", help="Where documents come from.")]
 
 # Which runs are read.
 
@@ -108,7 +110,8 @@ SystemBy = Annotated[str, typer.Option("--by", help="What counts as a system: mo
 
 # How results are shown.
 
-Format = Annotated[str, typer.Option("--format", "-f", help="text, markdown, csv, latex or html.")]
+TableFormat = Literal["text", "markdown", "csv", "latex", "html"]
+Format = Annotated[TableFormat, typer.Option("--format", "-f", help="How to print a table.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="Write to this file.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 RowsAsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON.")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
     from medbench.analysis import Runs
     from medbench.reports.tables import TextTable
 
-__all__ = ["Top", "leading", "routing_of", "runs_among", "shown_in_part"]
+__all__ = ["Phase", "Top", "leading", "routing_of", "runs_among", "shown_in_part"]
+
+# Which tokens are looked at.
+Phase = Literal["prompt", "generated"]
 
 Top = Annotated[
     int | None,

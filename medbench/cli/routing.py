@@ -11,7 +11,7 @@ import typer
 from medbench.cli.ablate import ablate
 from medbench.cli.options import Format, Output, RoutedRunPaths, RowsAsJson, TaskNames, split_names
 from medbench.cli.output import print_json, say
-from medbench.cli.routed import Top, leading, routing_of, runs_among, shown_in_part
+from medbench.cli.routed import Phase, Top, leading, routing_of, runs_among, shown_in_part
 from medbench.cli.tokens import scores, tokens
 from medbench.cli.traces import agree, kinds, trace
 
@@ -85,7 +85,7 @@ def show(
 @app.command("similarity")
 def similarity(
     runs: RoutedRunPaths = None,
-    phase: Annotated[str | None, typer.Option(help="Only prompt or only generated tokens.")] = None,
+    phase: Annotated[Phase | None, typer.Option(help="Tokens of this phase only.")] = None,
     task: TaskNames = None,
     top: Top = None,
     form: Format = "text",

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from medbench.cli.options import Format, Output, RowsAsJson
 from medbench.cli.output import print_json, say
-from medbench.cli.routed import runs_among
+from medbench.cli.routed import Phase, runs_among
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -23,16 +23,18 @@ __all__ = ["scores", "tokens"]
 
 def tokens(
     source: Annotated[
-        list[str], typer.Argument(metavar="RUN", help="Run with --routing tokens, or a trace.")
+        list[str],
+        typer.Argument(metavar="RUN", help="A run made with --routing tokens, or a trace file."),
     ],
     show: Annotated[
-        str, typer.Option(help="What to show: classes, vocabulary, parts or repetition.")
+        Literal["classes", "vocabulary", "parts", "repetition"],
+        typer.Option(help="Classes of tokens, words, template and content apart, or repeated choices."),
     ] = "classes",
     phase: Annotated[
-        str | None, typer.Option(help="Only prompt or generated tokens, of classes and vocabulary.")
+        Phase | None, typer.Option(help="With classes and vocabulary: tokens of this phase only.")
     ] = None,
-    top: Annotated[int, typer.Option(help="Items of the vocabulary per expert.")] = 5,
-    least: Annotated[int, typer.Option(help="Tokens that an item has at least.")] = 20,
+    top: Annotated[int, typer.Option(help="With vocabulary: words for each expert.")] = 5,
+    least: Annotated[int, typer.Option(help="With vocabulary: tokens that a word must have.")] = 20,
     form: Format = "text",
     output: Output = None,
     as_json: RowsAsJson = False,
@@ -46,9 +48,6 @@ def tokens(
     from medbench.reports.token_tables import classes_table, vocabulary_table
     from medbench.runs.traces import read_traces
 
-    shown = ("classes", "vocabulary", "parts", "repetition")
-    if show not in shown:
-        raise AnalysisError(f"there is nothing called {show!r} to show", hint=", ".join(shown))
     (where,) = runs_among(source, 1, 1)
     traces = read_traces(Path(where))
     if show == "parts":
@@ -99,7 +98,7 @@ def scores(
             help="Run directory, and that of an earlier checkpoint on the same tasks for the gains.",
         ),
     ],
-    phase: Annotated[str | None, typer.Option(help="Gains: only prompt or only generated tokens.")] = None,
+    phase: Annotated[Phase | None, typer.Option(help="For the gains: tokens of this phase only.")] = None,
     as_json: RowsAsJson = False,
 ) -> None:
     """Whether right answers are routed differently, and whether tasks that share experts share gains."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -37,9 +37,9 @@ def kinds(
         bool, typer.Option("--across/--each", help="Mean over all routers, or router by router.")
     ] = True,
     phase: Annotated[
-        str | None,
+        Literal["prompt", "generated", "template", "content"] | None,
         typer.Option(
-            help="Only prompt or only generated tokens; template or content of runs with --routing tokens."
+            help="Tokens of this phase only, or of this part of the prompt (runs made with --routing tokens)."
         ),
     ] = None,
     task: TaskNames = None,

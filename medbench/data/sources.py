@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from medbench.common.choices import DATA_SOURCES
 from medbench.common.files import sha256_of
 from medbench.data.locking import LockEntry, locked_entry
 from medbench.data.registry import DatasetEntry, PinnedFile, SplitEntry, get_entry, pinned_files
@@ -16,7 +17,6 @@ from medbench.errors import DataError
 __all__ = [
     "DATA_VARIABLE",
     "SAMPLES_NOTICE",
-    "SOURCES",
     "Source",
     "SourceFile",
     "fingerprint_of",
@@ -26,7 +26,6 @@ __all__ = [
 ]
 
 DATA_VARIABLE = "MEDBENCH_DATA"
-SOURCES = ("auto", "folder", "folder-or-samples", "hub", "samples")
 _OWN_SAMPLES = Path(__file__).parent / "samples"
 _SAMPLES_LICENCE = "Apache-2.0"
 TasksDirs = Sequence[str | os.PathLike[str]]
@@ -271,7 +270,7 @@ def resolve(
     Args:
         dataset: Key of the dataset.
         data_dir: Folder in the documented layout; None for ``MEDBENCH_DATA``, if set.
-        data_source: One of :data:`SOURCES`.
+        data_source: One of :data:`medbench.common.choices.DATA_SOURCES`.
         tasks_dirs: Folders whose `sources.yaml` add datasets.
 
     Returns:
@@ -280,8 +279,8 @@ def resolve(
     Raises:
         DataError: If the dataset or the source is unknown, or the source does not have it.
     """
-    if data_source not in SOURCES:
-        raise DataError(f"unknown data source {data_source!r}", hint=f"one of {', '.join(SOURCES)}")
+    if data_source not in DATA_SOURCES:
+        raise DataError(f"unknown data source {data_source!r}", hint=f"one of {', '.join(DATA_SOURCES)}")
     entry = get_entry(dataset, tasks_dirs)
     if data_source == "samples":
         return _samples_source(entry)

@@ -8,15 +8,14 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, NamedTuple, TypeVar
 
-from medbench.catalog.models import DTYPES, QUANTIZATIONS
+from medbench.common.choices import DATA_SOURCES, DTYPES, QUANTIZATIONS, ROUTING_LEVELS, THINKING
 from medbench.common.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either
 from medbench.errors import RunError
 
 __all__ = ["RunSettings", "Setting", "canonical_hash", "known_settings", "recorded_settings"]
 
-ROUTING_LEVELS = ("off", "tasks", "documents", "tokens")
-SOURCES = ("auto", "folder", "hub", "samples")
-THINKING = ("auto", "on", "off")
+# A run that falls back on samples would look like a benchmark's.
+_SOURCES = tuple(source for source in DATA_SOURCES if source != "folder-or-samples")
 _WHOLE = Kind("a whole number", lambda value: type(value) is int)
 _T = TypeVar("_T")
 
@@ -74,7 +73,7 @@ class RunSettings:
         None, "Folder with the real benchmark files.", TEXT, envvar="MEDBENCH_DATA", in_identity=False
     )
     data_source: str = _setting(
-        "auto", "Where documents come from.", choice(*SOURCES), option="--source", in_identity=False
+        "auto", "Where documents come from.", choice(*_SOURCES), option="--source", in_identity=False
     )
     shuffle_options: int | None = _setting(
         None, "Permute the options of exam questions.", _WHOLE, metavar="SEED"
@@ -107,7 +106,7 @@ class RunSettings:
         in_identity=False,
     )
     dtype: str | None = _setting(
-        None, "Number format, in place of the definition's.", choice(*DTYPES), in_identity=False
+        None, "Number format, in place of the definition's.", choice("auto", *DTYPES), in_identity=False
     )
     device: str | None = _setting(
         None,

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medbench.errors import StatisticsError
+from medbench.statistics.corpus import Floats
 from medbench.statistics.intervals import wilson_interval
-from medbench.statistics.sufficient import Floats
 
 __all__ = ["Bin", "brier_score", "expected_calibration_error", "reliability"]
 

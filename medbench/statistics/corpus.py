@@ -17,8 +17,9 @@ from numpy.typing import NDArray
 
 from medbench.errors import StatisticsError
 
-__all__ = ["CORPUS_AGGREGATIONS", "TEXT_AGGREGATIONS", "CorpusRows", "corpus_rows"]
+__all__ = ["CORPUS_AGGREGATIONS", "TEXT_AGGREGATIONS", "CorpusRows", "Floats", "corpus_rows"]
 
+#: Real numbers, of any shape.
 Floats = NDArray[np.float64]
 
 #: Of a reference and a predicted text, each document compared with sacreBLEU.

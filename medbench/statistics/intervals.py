@@ -16,10 +16,10 @@ from numpy.typing import NDArray
 from scipy import special
 
 from medbench.errors import StatisticsError
+from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import DRAWS, bootstrap_values
 from medbench.statistics.sufficient import (
     BOUNDED_AGGREGATIONS,
-    Floats,
     Sufficient,
     cluster_codes,
     sufficient,

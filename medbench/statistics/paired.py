@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse, special
 
 from medbench.errors import StatisticsError
-from medbench.statistics.corpus import CORPUS_AGGREGATIONS
+from medbench.statistics.corpus import CORPUS_AGGREGATIONS, Floats
 from medbench.statistics.intervals import (
     agreeing_interval,
     alike,
@@ -28,7 +28,6 @@ from medbench.statistics.resampling import DRAWS, bootstrap_totals, swap_totals
 from medbench.statistics.sufficient import (
     BOUNDED_AGGREGATIONS,
     LABEL_AGGREGATIONS,
-    Floats,
     Sufficient,
     cluster_codes,
     sufficient,

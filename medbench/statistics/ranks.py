@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.statistics.sufficient import Floats
+from medbench.statistics.corpus import Floats
 
 __all__ = ["RankInterval", "rank_intervals"]
 

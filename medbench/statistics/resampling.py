@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import sparse
 
-from medbench.statistics.sufficient import Floats, Sufficient
+from medbench.statistics.corpus import Floats
+from medbench.statistics.sufficient import Sufficient
 
 __all__ = ["DRAWS", "bootstrap_totals", "bootstrap_values", "swap_totals"]
 

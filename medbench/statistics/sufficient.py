@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from scipy import sparse
 
 from medbench.errors import StatisticsError
-from medbench.statistics.corpus import CORPUS_AGGREGATIONS, corpus_rows
+from medbench.statistics.corpus import CORPUS_AGGREGATIONS, Floats, corpus_rows
 
 __all__ = [
     "AGGREGATIONS",
@@ -27,7 +27,6 @@ __all__ = [
     "sufficient",
 ]
 
-Floats = NDArray[np.float64]
 
 # A model that answers in free text makes thousands of classes; wider rows than this are kept sparse.
 _DENSE_CELLS = 2_000_000

@@ -210,9 +210,9 @@ def test_a_checkpoint_is_checked_and_converted(
 def test_nonsense_is_refused_in_one_message(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     assert "nowhere" in complaint(capsys, "tasks", "check", "nowhere")
     assert "nowhere" in complaint(capsys, "tasks", "list", "--tasks-dir", "nowhere")
-    assert "unknown data source" in complaint(capsys, "data", "lock", "pubmedqa", "--source", "internet")
+    assert "'internet' is not one of" in complaint(capsys, "data", "lock", "pubmedqa", "--source", "internet")
     assert "no dataset" in complaint(capsys, "data", "verify", "pubmed", "--data-dir", tmp_path)
-    assert "unknown dtype" in complaint(
+    assert "'int8' is not one of" in complaint(
         capsys, "models", "convert", tmp_path, tmp_path / "x", "--dtype", "int8"
     )
 

@@ -1,0 +1,53 @@
+"""Words to choose among that several packages know, each list written once.
+
+A package that offers more or fewer says so where it does.
+"""
+
+from __future__ import annotations
+
+from typing import Literal, get_args
+
+__all__ = [
+    "DATA_SOURCES",
+    "DTYPES",
+    "LAYOUTS",
+    "PROJECTIONS",
+    "QUANTIZATIONS",
+    "ROUTING_LEVELS",
+    "SWEEPS",
+    "THINKING",
+    "DataSource",
+    "Dtype",
+    "Layout",
+    "Projection",
+    "Quantization",
+    "RoutingLevel",
+    "Sweep",
+    "Thinking",
+]
+
+#: Number formats that models are evaluated in.
+Dtype = Literal["float32", "bfloat16", "float16"]
+#: How linear layers are stored in memory: as they are, or in 8 or 4 bits.
+Quantization = Literal["none", "int8", "nf4"]
+#: Layouts of checkpoints; ``auto`` recognizes the layout by its files.
+Layout = Literal["auto", "adapter", "merged", "converted", "peft", "plain"]
+#: Where documents come from; ``folder-or-samples`` takes the bundled samples for what a folder lacks.
+DataSource = Literal["auto", "folder", "folder-or-samples", "hub", "samples"]
+#: For what router statistics are recorded.
+RoutingLevel = Literal["off", "tasks", "documents", "tokens"]
+#: Whether a chat template has the model reason; ``auto`` leaves it to the model.
+Thinking = Literal["auto", "on", "off"]
+#: Where an ablation takes experts away in turn: everywhere, layer by layer, or linear by linear.
+Sweep = Literal["everywhere", "layers", "linears"]
+#: The linear layers of an MLP, in the order in which they are shown and stored.
+Projection = Literal["gate", "up", "down"]
+
+DTYPES: tuple[Dtype, ...] = get_args(Dtype)
+QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
+LAYOUTS: tuple[Layout, ...] = get_args(Layout)
+DATA_SOURCES: tuple[DataSource, ...] = get_args(DataSource)
+ROUTING_LEVELS: tuple[RoutingLevel, ...] = get_args(RoutingLevel)
+THINKING: tuple[Thinking, ...] = get_args(Thinking)
+SWEEPS: tuple[Sweep, ...] = get_args(Sweep)
+PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
