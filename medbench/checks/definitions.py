@@ -297,10 +297,46 @@ def _requests(task: TaskDefinition) -> Iterator[Finding]:
                 f"state it: {why}",
                 task.name,
             )
+    yield from _drawing(task, settings)
     second = settings.get("second_pass")
     if isinstance(second, dict):
         way = ("generation_kwargs", "second_pass")
         yield from _unknown(merged, second, keys.SECOND_PASS_KEYS, way, task.name)
+
+
+def _drawing(task: TaskDefinition, settings: Mapping[str, Any]) -> Iterator[Finding]:
+    """Settings of drawing that contradict each other, or do nothing."""
+    sample, temperature = settings.get("do_sample"), settings.get("temperature")
+    draws = bool(temperature) if sample is None else sample is True and temperature != 0
+    idle = sorted(
+        key for key in keys.DRAWING_KEYS & settings.keys() if settings[key] not in (None, 0, 0.0, 1.0)
+    )
+    place = task.merged.place("generation_kwargs")
+    if sample is True and temperature == 0:
+        yield Finding.at(
+            place,
+            "contradiction",
+            "do_sample is true, and temperature 0 draws nothing",
+            "give a temperature above 0, or do_sample: false",
+            task.name,
+        )
+    elif not draws and idle:
+        yield Finding.at(
+            place,
+            "contradiction",
+            f"{', '.join(idle)} without effect: nothing is drawn",
+            "add do_sample: true and a temperature, or take them out",
+            task.name,
+        )
+    repeats = task.merged.values.get("repeats")
+    if isinstance(repeats, int) and repeats > 1 and not draws:
+        yield Finding.at(
+            task.merged.place("repeats"),
+            "contradiction",
+            f"{repeats} repeats of the same answer: nothing is drawn",
+            "give a temperature, or take repeats out",
+            task.name,
+        )
 
 
 _CHECKS: tuple[Callable[[TaskDefinition], Iterator[Finding]], ...] = (

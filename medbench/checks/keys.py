@@ -7,6 +7,7 @@ from __future__ import annotations
 
 __all__ = [
     "AGGREGATIONS",
+    "DRAWING_KEYS",
     "FAMILIES",
     "GENERATION_KEYS",
     "GROUP_KEYS",
@@ -33,9 +34,16 @@ TASK_KEYS = frozenset({
 GROUP_KEYS = frozenset({
     "aggregate_metric_list", "group", "group_alias", "include", "metadata", "tag", "task",
 })
-GENERATION_KEYS = frozenset({
-    "close_thinking", "constrain", "do_sample", "max_gen_toks", "second_pass", "seed", "temperature", "top_k",
-    "top_p", "until",
+# How tokens are drawn.
+DRAWING_KEYS = frozenset({
+    "epsilon_cutoff", "eta_cutoff", "min_p", "temperature", "top_h", "top_k", "top_p", "typical_p",
+})
+GENERATION_KEYS = DRAWING_KEYS | frozenset({
+    "bad_words_ids", "begin_suppress_tokens", "close_thinking", "constrain", "do_sample",
+    "encoder_no_repeat_ngram_size", "encoder_repetition_penalty", "exponential_decay_length_penalty",
+    "forced_bos_token_id", "forced_eos_token_id", "max_gen_toks", "min_length", "min_new_tokens",
+    "no_repeat_ngram_size", "remove_invalid_values", "renormalize_logits", "repetition_penalty",
+    "second_pass", "sequence_bias", "suppress_tokens", "until",
 })
 SECOND_PASS_KEYS = frozenset({"join", "letters", "letters_of", "marker", "max_gen_toks", "suffix", "when"})
 METRIC_KEYS = frozenset({"aggregation", "higher_is_better", "hf_evaluate", "kwargs", "metric"})

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING, TypeVar, cast
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 
 from medbench.errors import ModelError
 from medbench.models.decode_graphs import Capture, CudaCapture
+from medbench.models.decoding import Decoding
 from medbench.models.generation_pass import GenerationPass
 from medbench.models.generation_rows import Generation, GenerationCallback, GenerationRequest
 from medbench.models.memory import batch_tokens
@@ -61,6 +62,7 @@ class Engine:
     Attributes:
         kind: ``packed`` or ``reference``.
         why_reference: Why the model cannot be packed; empty if it is.
+        decoding: The generation settings of the model.
     """
 
     def __init__(
@@ -89,6 +91,7 @@ class Engine:
         device = self._runs.device
         self.max_rows = 1 if self._packed is None else max_rows or (64 if device.type == "cpu" else 256)
         self._recorder = Recorder(model, routing)
+        self.decoding = Decoding(model)
         devices = {parameter.device for parameter in model.parameters()}
         on_one_gpu = len(devices) == 1 and device.type == "cuda"
         self._capture: Capture | None = CudaCapture(device) if decode_graphs and on_one_gpu else None
@@ -147,6 +150,7 @@ class Engine:
         stop: Sequence[str] | Sequence[Sequence[str]] | None = None,
         allowed_token_ids: Sequence[Sequence[int] | None] | None = None,
         sampling: Sampling | Sequence[Sampling | None] | None = None,
+        settings: Sequence[Mapping[str, Any] | None] | None = None,
         labels: Sequence[Label] | None = None,
         counted: Sequence[int] | None = None,
         stops_count: Sequence[Callable[[str], bool]] | None = None,
@@ -162,6 +166,8 @@ class Engine:
             allowed_token_ids: For each prompt the only tokens to choose among, or ``None``.
             sampling: Random decoding, for all or for each; ``None``: the likeliest token. Given for all, each
                 prompt draws with a seed of its own, made of the seed and the prompt.
+            settings: For each prompt the generation settings of transformers that it has in place of the
+                model's own (:mod:`medbench.models.decoding`), which are in force otherwise.
             labels: For each prompt whose router choices are counted under which (task, document), or task.
             counted: For each prompt how many of its first tokens are left out of the router counts, because
                 an earlier request counted them.
@@ -184,11 +190,13 @@ class Engine:
         samplings = _samplings(sampling, asked)
         known = list(counted) if counted is not None else [0] * count
         counts = list(stops_count) if stops_count is not None else [None] * count
+        changes = list(settings) if settings is not None else [None] * count
         given: dict[str, Sequence[object]] = {
             "stops_count": counts,
             "max_new_tokens": limits,
             "allowed_token_ids": only,
             "sampling": samplings,
+            "settings": changes,
             "counted": known,
         }
         for name, values in given.items():
@@ -222,6 +230,7 @@ class Engine:
                 StopStrings(self.tokenizer, stops[index], counts[index]) if stops[index] else None,
                 _tuple(only[index]),
                 None if (chosen := samplings[index]) is None else Sampler(chosen),
+                self.decoding.processors(prompt, limits[index], changes[index]),
                 known[index],
             )
             for index, prompt in enumerate(asked)

@@ -248,6 +248,7 @@ class Generator:
                 for job, column in zip(jobs, letters, strict=True)
             ],
             sampling=[job.settings.sampling(job.seed) for job in jobs],
+            settings=[job.settings.changes for job in jobs],
             labels=[job.label for job in jobs],
             # Within reasoning a blank line stops nothing, nor does one right behind it.
             stops_count=[partial(self._has_begun, opened=began) for began in opened],

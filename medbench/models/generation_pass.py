@@ -289,30 +289,23 @@ class GenerationPass:
     def _choose(self, hidden: Tensor, rows: Sequence[Row]) -> list[int | None]:
         """The next token of each row; ``None`` where the logits are not finite."""
         chosen: list[int | None] = [None] * len(rows)
-        free = [place for place, row in enumerate(rows) if row.request.allowed is None]
-        for start in range(0, len(free), self._model.head_rows):
-            part = free[start : start + self._model.head_rows]
-            whole = hidden if len(part) == len(rows) else hidden[torch.tensor(part, device=hidden.device)]
-            self._pick(self._model.logits(whole), part, rows, chosen)
+        # What no processor changes is computed of the allowed tokens only.
+        few = [row.request.allowed is not None and row.request.processors is None for row in rows]
+        whole = [place for place in range(len(rows)) if not few[place]]
+        for start in range(0, len(whole), self._model.head_rows):
+            part = whole[start : start + self._model.head_rows]
+            taken = hidden if len(part) == len(rows) else hidden[torch.tensor(part, device=hidden.device)]
+            logits = self._model.logits(taken)
+            top, likeliest = logits.max(dim=1)
+            finite = torch.isfinite(top).tolist()
+            for number, (place, token) in enumerate(zip(part, likeliest.tolist(), strict=True)):
+                if finite[number]:
+                    chosen[place] = rows[place].choose(logits[number], token)
         for place, row in enumerate(rows):
-            if row.request.allowed is not None:
+            if few[place] and row.request.allowed is not None:
                 only = torch.tensor(row.request.allowed, device=hidden.device)
-                picked: list[int | None] = [None]
-                self._pick(self._model.logits(hidden[place : place + 1], only), [0], [row], picked)
-                chosen[place] = None if picked[0] is None else row.request.allowed[picked[0]]
+                chosen[place] = row.choose_among(self._model.logits(hidden[place : place + 1], only)[0])
         return chosen
-
-    def _pick(
-        self, logits: Tensor, places: Sequence[int], rows: Sequence[Row], chosen: list[int | None]
-    ) -> None:
-        top, likeliest = logits.max(dim=1)
-        finite = torch.isfinite(top)
-        for row, (place, token, good) in enumerate(
-            zip(places, likeliest.tolist(), finite.tolist(), strict=True)
-        ):
-            sampler = rows[place].request.sampler
-            if good:
-                chosen[place] = token if sampler is None else sampler.draw(logits[row])
 
     def _settle(self, rows: Sequence[Row], chosen: Sequence[int | None]) -> list[tuple[int, Generation]]:
         """Append the chosen tokens, and take finished rows out."""

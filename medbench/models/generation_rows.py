@@ -6,6 +6,10 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Literal, NamedTuple
 
+import torch
+from torch import Tensor
+
+from medbench.models.decoding import Processors
 from medbench.models.packing import KeyValues
 from medbench.models.recorder import Owned
 from medbench.models.sampling import Sampler
@@ -44,6 +48,7 @@ class GenerationRequest:
         stops: Watches for stop strings, or ``None``.
         allowed: Ids of the only tokens to choose among, or ``None``.
         sampler: Draws tokens; ``None``: the likeliest is taken.
+        processors: Change the logits that tokens are chosen from, or ``None``.
         counted: Tokens of the prompt, from its start, that are left out of the router counts.
     """
 
@@ -53,6 +58,7 @@ class GenerationRequest:
     stops: StopStrings | None = None
     allowed: tuple[int, ...] | None = None
     sampler: Sampler | None = None
+    processors: Processors | None = None
     counted: int = 0
 
 
@@ -104,6 +110,33 @@ class Row:
         yield Owned(self.index, 0, start + first_new - first, start + border - first, 1, prefix, grows=True)
         begin = max(first_new, border)
         yield Owned(self.index, 1, start + begin - first, start + last - first, grows=True)
+
+    def choose(self, logits: Tensor, likeliest: int | None = None) -> int | None:
+        """The next token; ``None`` where what it is chosen from is not finite.
+
+        Args:
+            logits: Of the whole vocabulary, [V].
+            likeliest: Where they are largest, if that is known.
+        """
+        request = self.request
+        if request.processors is not None:
+            logits, likeliest = request.processors(self.tokens, logits), None
+        if request.allowed is not None:
+            return self.choose_among(logits[torch.tensor(request.allowed, device=logits.device)])
+        if likeliest is None:
+            top, place = logits.max(dim=0)
+            if not bool(torch.isfinite(top)):
+                return None
+            likeliest = int(place)
+        return likeliest if request.sampler is None else request.sampler.draw(logits)
+
+    def choose_among(self, logits: Tensor) -> int | None:
+        """The next token of the allowed ones, of which there are some, by their logits."""
+        top, place = logits.max(dim=0)
+        if not bool(torch.isfinite(top)):
+            return None
+        sampler, allowed = self.request.sampler, self.request.allowed or ()
+        return allowed[int(place) if sampler is None else sampler.draw(logits)]
 
     def ends_with(self, token: int) -> FinishReason | None:
         """Why the row ends with this token, if it does; to be asked once for every new token."""

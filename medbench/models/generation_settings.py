@@ -8,6 +8,7 @@ from typing import Any
 
 from medbench.common.strict import FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
 from medbench.errors import ModelError
+from medbench.models.decoding import DRAWING, HONORED
 from medbench.models.sampling import Sampling
 from medbench.scoring.authors.passes import joiner, offered_letters
 from medbench.scoring.exams import commits
@@ -19,20 +20,19 @@ __all__ = ["TOKEN_LIMITS", "GenerationSettings", "SecondPass"]
 TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 _KNOWN = {
     "until",
-    "do_sample",
-    "temperature",
-    "top_k",
-    "top_p",
     "constrain",
     "second_pass",
     "close_thinking",
     *TOKEN_LIMITS,
+    *HONORED,
+    *DRAWING,
 }
 # What asks for nothing that the engine would have to do.
-_NEUTRAL = {"num_beams": 1, "repetition_penalty": 1.0, "num_return_sequences": 1}
+_NEUTRAL = {"num_beams": 1, "num_return_sequences": 1}
 _SECOND_PASS = {"suffix", "join", "when", "marker", "letters", "letters_of", "max_gen_toks"}
 # A text where a flag or a number is meant would be taken for one that it does not name.
 _NOT_NEGATIVE = Kind("a number that is not negative", lambda value: NUMBER.accepts(value) and value >= 0)
+_WHOLE = Kind("a whole number, 0 or more", lambda value: type(value) is int and value >= 0)
 _KINDS = {
     "until": either(TEXT, list_of(TEXT)),
     "do_sample": FLAG,
@@ -40,6 +40,12 @@ _KINDS = {
     "temperature": _NOT_NEGATIVE,
     "top_k": Kind("a whole number", lambda value: type(value) is int),
     "top_p": _NOT_NEGATIVE,
+    "repetition_penalty": _NOT_NEGATIVE,
+    "no_repeat_ngram_size": _WHOLE,
+    "min_length": _WHOLE,
+    "min_new_tokens": _WHOLE,
+    "min_p": _NOT_NEGATIVE,
+    "typical_p": _NOT_NEGATIVE,
     "constrain": TEXT,
     "second_pass": MAPPING,
 }
@@ -111,9 +117,7 @@ class GenerationSettings:
         until: Stop strings.
         max_gen_toks: Limit of new tokens.
         sample: Whether tokens are drawn.
-        temperature: Of drawing.
-        top_k: Of drawing; 0 for all.
-        top_p: Of drawing.
+        changes: The settings of transformers that the task has in place of the model's own.
         constrain: The document's column with the only answers, one token each.
         second_pass: What follows the first pass.
         close_thinking: Whether reasoning that was left unfinished is closed, and the answer asked for.
@@ -122,9 +126,7 @@ class GenerationSettings:
     until: tuple[str, ...]
     max_gen_toks: int
     sample: bool
-    temperature: float
-    top_k: int
-    top_p: float
+    changes: Mapping[str, Any]
     constrain: str | None
     second_pass: SecondPass | None
     close_thinking: bool = False
@@ -155,23 +157,23 @@ class GenerationSettings:
         _check_kinds(kwargs, _KINDS, "generation_kwargs", where)
         until = kwargs.get("until") or ()
         limit = next((kwargs[key] for key in TOKEN_LIMITS if kwargs.get(key) is not None), max_gen_toks)
-        temperature = kwargs.get("temperature")
-        # As in lm-eval: nothing is drawn unless do_sample says so.
-        sample = bool(kwargs.get("do_sample")) and temperature != 0
-        settings = cls(
+        temperature, drawn = kwargs.get("temperature"), kwargs.get("do_sample")
+        # As in lm-eval: a temperature draws, unless do_sample says otherwise.
+        sample = bool(temperature) if drawn is None else drawn and temperature != 0
+        wanted = HONORED | DRAWING if sample else HONORED
+        changes = {key: kwargs[key] for key in sorted(wanted & kwargs.keys()) if kwargs[key] is not None}
+        if sample:
+            Sampling(temperature or 1.0, kwargs.get("top_k") or 0, kwargs.get("top_p") or 1.0)  # in range
+            changes["do_sample"] = True
+        return cls(
             until=(until,) if isinstance(until, str) else tuple(until),
             max_gen_toks=_positive(limit, "max_gen_toks", where),
             sample=sample,
-            temperature=1.0 if temperature is None or not sample else float(temperature),
-            top_k=int(kwargs.get("top_k") or 0),
-            top_p=float(kwargs.get("top_p") or 1.0),
+            changes=changes,
             constrain=kwargs.get("constrain"),
             second_pass=_second_pass(kwargs.get("second_pass"), where),
             close_thinking=bool(kwargs.get("close_thinking")),
         )
-        if sample:
-            settings.sampling(0)
-        return settings
 
     @property
     def may_continue(self) -> bool:
@@ -202,10 +204,8 @@ class GenerationSettings:
         return (closing_mark(first_pass, prompt, tags) or "") if self.close_thinking else ""
 
     def sampling(self, seed: int) -> Sampling | None:
-        """The engine's settings for drawing; ``None`` for greedy decoding."""
-        if not self.sample:
-            return None
-        return Sampling(self.temperature, self.top_k, self.top_p, seed)
+        """What draws tokens, the logits being changed already; ``None`` for greedy decoding."""
+        return Sampling(seed=seed) if self.sample else None
 
 
 def _second_pass(value: Any, where: str) -> SecondPass | None:

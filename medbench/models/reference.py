@@ -225,14 +225,11 @@ class Tape:
 
 def _take(row: Row, logits: Tensor) -> FinishReason | None:
     """Append a row's next token, chosen from logits [V]; why the row ends with it, if it does."""
-    request = row.request
-    if request.allowed is not None:
-        logits = logits[torch.tensor(request.allowed, device=logits.device)]
-    if not bool(torch.isfinite(logits.max())):
+    token = row.choose(logits) if bool(torch.isfinite(logits.max())) else None
+    if token is None:
         raise NotFiniteError
-    place = int(logits.argmax()) if request.sampler is None else request.sampler.draw(logits)
-    row.new.append(place if request.allowed is None else request.allowed[place])
-    return row.ends_with(row.new[-1])
+    row.new.append(token)
+    return row.ends_with(token)
 
 
 def _differ(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:

@@ -276,6 +276,27 @@ def test_sampling_repeats_with_its_seed(model: PreTrainedModel) -> None:
     assert _lm(model, seed=5).generate_until(requests * 2) != first
 
 
+def test_a_temperature_alone_draws(model: PreTrainedModel) -> None:
+    requests = _ask(
+        "generate_until", [(text, {"temperature": 1.3, "max_gen_toks": 10}) for text in _TEXTS[:4]]
+    )
+    greedy = _ask("generate_until", [(text, {"max_gen_toks": 10}) for text in _TEXTS[:4]])
+    drawn = _lm(model).generate_until(requests * 2)
+    assert drawn[:4] != drawn[4:]
+    assert _lm(model, max_batch_tokens=20).generate_until(requests * 2) == drawn
+    assert drawn[:4] != _lm(model).generate_until(greedy)
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.2, 2.0])
+def test_a_task_can_ask_for_a_penalty(model: PreTrainedModel, penalty: float) -> None:
+    asked = _ask(
+        "generate_until", [(t, {"repetition_penalty": penalty, "max_gen_toks": 12}) for t in _TEXTS[:4]]
+    )
+    plain = _ask("generate_until", [(t, {"max_gen_toks": 12}) for t in _TEXTS[:4]])
+    same = _lm(model).generate_until(asked) == _lm(model).generate_until(plain)
+    assert same is (penalty == 1.0)
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from lm_eval.models.utils import normalize_gen_kwargs
 
 from medbench.errors import ModelError
 from medbench.models.generation_settings import GenerationSettings
@@ -47,6 +48,47 @@ def test_values_of_another_kind_are_refused(kwargs: dict[str, Any], message: str
     with pytest.raises(ModelError, match=message) as caught:
         parse(**kwargs)
     assert caught.value.where == "the task"
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "draws"),
+    [  # as lm_eval.models.utils.normalize_gen_kwargs
+        ({}, False),
+        ({"temperature": 0.7}, True),
+        ({"temperature": 0.0}, False),
+        ({"temperature": 0}, False),
+        ({"temperature": None}, False),
+        ({"do_sample": None, "temperature": 0.3}, True),
+        ({"do_sample": False, "temperature": 0.7}, False),
+        ({"do_sample": True, "temperature": 0.7}, True),
+        ({"do_sample": True}, True),
+        ({"do_sample": True, "temperature": 0.0}, False),
+        ({"top_p": 0.9}, False),
+        ({"top_k": 5, "temperature": 1.0}, True),
+    ],
+)
+def test_a_temperature_draws_as_in_lm_eval(kwargs: dict[str, Any], draws: bool) -> None:
+    settings = parse(**kwargs)
+    assert settings.sample is draws
+    assert (settings.sampling(0) is not None) is draws
+    assert settings.changes.get("do_sample", False) is draws
+    if not (kwargs.get("do_sample") and not kwargs.get("temperature")):  # lm-eval only warns there
+        normalized = normalize_gen_kwargs({k: v for k, v in kwargs.items() if v is not None})
+        assert normalized["do_sample"] is draws
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "changes"),
+    [
+        ({"repetition_penalty": 1.1}, {"repetition_penalty": 1.1}),
+        ({"no_repeat_ngram_size": 3, "top_p": 0.5}, {"no_repeat_ngram_size": 3}),
+        ({"temperature": 0.5, "top_p": 0.5}, {"do_sample": True, "temperature": 0.5, "top_p": 0.5}),
+        ({"suppress_tokens": [3], "min_new_tokens": 2}, {"suppress_tokens": [3], "min_new_tokens": 2}),
+        ({"until": ["x"], "max_gen_toks": 3}, {}),
+    ],
+)
+def test_settings_of_transformers_are_passed_on(kwargs: dict[str, Any], changes: dict[str, Any]) -> None:
+    assert parse(**kwargs).changes == changes
 
 
 def test_nothing_is_drawn_unless_it_is_asked_for() -> None:
