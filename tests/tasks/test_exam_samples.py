@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from medbench.data.documents import EXAM_COLUMNS, LETTERS
+from medbench.data.documents import ANNOTATIONS, EXAM_COLUMNS, LETTERS
 from tests.tasks.originality import borrowed
 
 SAMPLES = Path(__file__).resolve().parents[2] / "medbench" / "data" / "samples"
@@ -48,10 +48,20 @@ def everything(dataset: str) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("dataset", DATASETS)
+def test_annotations_are_those_of_the_files(dataset: str) -> None:
+    for row in everything(dataset):
+        if dataset in ("ple_pharmacy", "ple_tcm"):
+            kind = "多项选择题" if len(row["answer"]) > 1 else "最佳选择题"
+            assert row[ANNOTATIONS] == {"question_type": kind}
+        else:
+            assert ANNOTATIONS not in row
+
+
+@pytest.mark.parametrize("dataset", DATASETS)
 def test_documents_are_canonical(dataset: str) -> None:
     found = everything(dataset)
     for row in found:
-        assert set(row) == {*EXAM_COLUMNS, "split"}
+        assert set(row) - {ANNOTATIONS} == {*EXAM_COLUMNS, "split"}
         assert row["id"].startswith(f"sample-{dataset}-")
         assert row["language"] == ("en" if dataset in ENGLISH else "zh")
         assert row["letters"] == list(LETTERS[: len(row["options"])])
