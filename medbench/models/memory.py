@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import torch
 
 from medbench.errors import ModelError
 from medbench.models.text_config import text_config
-
-if TYPE_CHECKING:
-    from medbench.models.forward import PackedModel
 
 __all__ = [
     "batch_tokens",
@@ -27,6 +24,20 @@ _LEAST_BATCH = 256
 _SHARE = 0.4  # of the free memory for keys and values; as much again for activations
 _KEPT_PER_BATCH = 32  # key-value tokens per token of a batch, where memory allows
 _processes = 1  # that share the host's memory
+
+
+class _Sized(Protocol):
+    """What of an engine's model decides how many bytes a token takes."""
+
+    model: Any
+
+    @property
+    def device(self) -> torch.device:
+        """Where it computes."""
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Element type of the hidden states."""
 
 
 def is_out_of_memory(error: BaseException) -> bool:
@@ -51,7 +62,7 @@ def share_memory(processes: int) -> None:
     _processes = max(1, processes)
 
 
-def batch_tokens(budget: int | str, model: PackedModel | None) -> int:
+def batch_tokens(budget: int | str, model: _Sized | None) -> int:
     """Settle a token budget.
 
     Args:
@@ -75,7 +86,7 @@ def batch_tokens(budget: int | str, model: PackedModel | None) -> int:
     return budget
 
 
-def key_value_tokens(budget: int, model: PackedModel) -> int:
+def key_value_tokens(budget: int, model: _Sized) -> int:
     """How many tokens' keys and values generation may hold, for a budget of tokens per forward."""
     fits = int(free_memory(model.device) * _SHARE / _key_value_bytes(model))
     return max(budget, min(_KEPT_PER_BATCH * budget, fits))
@@ -91,7 +102,7 @@ def free_memory(device: torch.device) -> int:
     return int(psutil.virtual_memory().available) // _processes
 
 
-def _key_value_bytes(model: PackedModel) -> int:
+def _key_value_bytes(model: _Sized) -> int:
     """Bytes that one token's keys and values take in all layers."""
     config = text_config(model.model)
     heads = _largest(config, "num_key_value_heads") or config.num_attention_heads
@@ -99,7 +110,7 @@ def _key_value_bytes(model: PackedModel) -> int:
     return int(2 * config.num_hidden_layers * heads * width * model.dtype.itemsize)
 
 
-def _activation_bytes(model: PackedModel) -> int:
+def _activation_bytes(model: _Sized) -> int:
     """Bytes that one token takes at a forward's peak: the MLP's inner states, and its keys and values."""
     config = text_config(model.model)
     inner = _largest(config, "intermediate_size") or 4 * config.hidden_size

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import re
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
+
+from filelock import FileLock, Timeout
 
 from medbench.common.files import load_json, reason
 from medbench.common.files import replacing as _replacing
@@ -124,30 +125,30 @@ class RunDirectory:
         manifest = read_json(self.manifest)
         return str(manifest.get("status", "running")) if isinstance(manifest, dict) else "running"
 
-    def lock(self) -> IO[Any]:
-        """Hold the run for this process until the returned file is closed.
+    def lock(self) -> ExitStack:
+        """Hold the run for this process until the returned context is left or closed, or the process ends.
 
         Raises:
-            RunError: Another process is at work on the same run, or its folder cannot be written.
+            RunError: Another process is working on the same run, or its folder cannot be written or locked.
         """
+        # A file that merely exists would outlive a killed process, so there is no falling back on one.
+        lock = FileLock(self.path / _LOCK, thread_local=False, fallback_to_soft=False)
+        held = ExitStack()
         try:
-            handle = (self.path / _LOCK).open("w")
-        except OSError as error:
-            raise RunError(
-                f"the run's folder cannot be written: {error.strerror or error}",
-                where=str(self.path),
-                hint="check permissions and free space, or start a separate run with --results",
-            ) from error
-        try:
-            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            handle.close()
+            held.enter_context(lock.acquire(blocking=False))
+        except Timeout as error:
             raise RunError(
                 "another process is working on this very run",
                 where=str(self.path),
                 hint="wait for it, or start a separate run with --fresh",
             ) from error
-        return handle
+        except OSError as error:
+            raise RunError(
+                f"the run's folder cannot be written or locked: {reason(error)}",
+                where=str(self.path),
+                hint="check permissions and free space, or start a separate run with --results",
+            ) from error
+        return held
 
     def sweep(self) -> None:
         """Remove what an attempt that was killed left half-written; call it with the lock held."""
