@@ -249,7 +249,7 @@ def _named(name: str) -> ModelDefinition:
     by_name = {model.model: model for model in list_models()}
     if name in by_name:
         return by_name[name]
-    if written.is_dir():
+    if written.is_dir() or (written.is_file() and written.suffix == ".gguf"):
         return _checkpoint(str(written.resolve()))
     if _may_be_on_the_hub(name):
         return _checkpoint(name)
@@ -299,7 +299,7 @@ def _checkpoint(path: str) -> ModelDefinition:
         path: Path of a folder, or a hub id.
     """
     on_hub = hub_id(path)
-    name = Path(on_hub or path).name
+    name = Path(on_hub or path).name.removesuffix(".gguf")
     places = {path, on_hub or str(Path(path).resolve())}
     for known in list_models():
         if known.path in places or _same_files(Path(path), Path(known.path)):

@@ -31,7 +31,7 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 #: How linear layers are stored in memory: as they are, or in 8 or 4 bits.
 Quantization = Literal["none", "int8", "nf4"]
 #: Layouts of checkpoints; ``auto`` recognizes the layout by its files.
-Layout = Literal["auto", "adapter", "merged", "converted", "peft", "plain"]
+Layout = Literal["auto", "adapter", "merged", "converted", "peft", "gguf", "plain"]
 #: Where documents come from; ``folder-or-samples`` takes the bundled samples for what a folder lacks.
 DataSource = Literal["auto", "folder", "folder-or-samples", "hub", "samples"]
 #: For what router statistics are recorded.

@@ -9,6 +9,7 @@ from typing import Any
 
 from medbench.common.files import load_json
 from medbench.errors import ModelError
+from medbench.models.gguf import SUFFIX, find_gguf, unpacked
 
 __all__ = ["TOKENIZER_FILES", "read_json", "resolve"]
 
@@ -38,7 +39,8 @@ def resolve(path: str | Path, revision: str | None = None) -> Path:
     """Find the folder that a checkpoint's path or hub id means, downloading it where necessary.
 
     Args:
-        path: A folder; ``medbench/…`` for one inside the installed package; else a hub id ``owner/name``.
+        path: A folder or a GGUF file; ``medbench/…`` for a folder inside the installed package; else a hub
+            id ``owner/name``.
         revision: Commit, tag or branch on the hub; ``None`` for the default branch.
 
     Raises:
@@ -50,10 +52,15 @@ def resolve(path: str | Path, revision: str | None = None) -> Path:
         return inside
     folder = Path(path).expanduser()
     if folder.is_dir():
-        return folder
+        file = find_gguf(folder)
+        return folder if file is None else unpacked(file)
+    if folder.is_file() and folder.suffix == SUFFIX:
+        return unpacked(folder)
     if folder.exists():
         raise ModelError(
-            "a checkpoint is a folder, this is a file", where=text, hint="name the folder around it"
+            "a checkpoint is a folder or a GGUF file, this is another file",
+            where=text,
+            hint="name the folder around it",
         )
     if not _HUB_ID.fullmatch(text):
         raise ModelError("no such folder", where=text, hint="give a folder or a hub id such as owner/name")

@@ -63,7 +63,7 @@ def load_model(
             configuration names.
         device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` for a GPU if there is one.
         layout: ``auto``, or the layout that the checkpoint must have: ``adapter``, ``merged``, ``converted``,
-            ``peft``, ``plain``.
+            ``peft``, ``gguf``, ``plain``.
         impl: Form of the MoLoRA arithmetic: ``stacked``, ``fused`` (CUDA with triton), ``loop``, or ``auto``
             for the faster of the first two (:func:`~medbench.models.impl_choice.choose_impl`).
         revision: Revision of ``path`` on the hub.

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import get_args
 
 from medbench.errors import ModelError
 from medbench.models.config import AUTHORS_KEYS
 from medbench.models.folder import read_json, resolve
+from medbench.models.gguf import MARKER
 from medbench.models.layouts import authors
 from medbench.models.layouts.adapter import EXPERTS_FILE, read_adapter
 from medbench.models.layouts.checkpoint import Checkpoint, LayoutName, Linears
@@ -32,6 +34,7 @@ _EXPLAINED: dict[LayoutName, str] = {
     "merged": "a merged MoLoRA checkpoint; read as a plain model it would lose its experts without a word",
     "converted": "a converted MoLoRA checkpoint",
     "peft": "an adapter of PEFT without experts, which needs its base model",
+    "gguf": "a plain model from a GGUF file",
     "plain": "a plain model without experts",
 }
 
@@ -52,6 +55,8 @@ def detect_layout(folder: Path) -> LayoutName:
         # One whose configuration speaks of experts has lost their file: `adapter` says so.
         own = folder / "config.json"
         return "adapter" if own.is_file() and _OF_AUTHORS & read_json(own).keys() else "peft"
+    if (folder / MARKER).is_file():
+        return "gguf"
     config = read_json(folder / "config.json")
     if config.get("model_type") == MODEL_TYPE:
         return "converted"
@@ -118,6 +123,8 @@ def open_checkpoint(
             where=str(path),
             hint="leave the base out",
         )
+    if found == "gguf":
+        return replace(read_plain(folder), layout="gguf")
     readers = {"merged": read_merged, "converted": read_converted, "plain": read_plain}
     return readers[found](folder)
 
@@ -146,7 +153,7 @@ def base_of(
             hint=f"give it as base; the adapter was trained on {named!r}" if named else "give it as base",
         )
     base_folder = resolve(base, base_revision)
-    if (found := detect_layout(base_folder)) != "plain":
+    if (found := detect_layout(base_folder)) not in ("plain", "gguf"):
         raise ModelError(
             f"the base must be a plain model, but this is {_EXPLAINED[found]}", where=str(base_folder)
         )

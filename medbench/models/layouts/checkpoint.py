@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Checkpoint", "LayoutName", "Linears", "molora_shapes"]
 
-LayoutName = Literal["adapter", "merged", "converted", "peft", "plain"]
+LayoutName = Literal["adapter", "merged", "converted", "peft", "gguf", "plain"]
 
 
 class Linears(NamedTuple):
