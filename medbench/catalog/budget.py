@@ -1,4 +1,4 @@
-"""The work that one rendering of a template may do, and what is charged to it."""
+"""A budget for rendering one template, and what each operation costs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["Budget", "Method", "refusal", "work_of"]
 
 # Characters and items read or written by one rendering: seconds of work, and well below 1 GiB.
 _WORK = 50_000_000
-# Looking at an item of a list takes as long as reading about ten characters.
+# Reading one item of a list costs as much as reading about ten characters.
 _ITEM = 10
 # No column of a document holds a longer number.
 _MAX_BITS = 4_096
@@ -22,12 +22,12 @@ _SIZED = (str, bytes, list, tuple, Mapping, *_VIEWS)
 
 
 class Method(NamedTuple):
-    """A method or function, which a template may call at once and not use otherwise.
+    """A method or function that a template may only call directly; it cannot be stored, printed or passed on.
 
     Attributes:
         name: Its name.
-        run: Itself.
-        owner: The value that it belongs to; None for a function.
+        run: The method or function.
+        owner: The value whose method it is; None for a function.
     """
 
     name: str
@@ -36,33 +36,33 @@ class Method(NamedTuple):
 
 
 def refusal(what: str) -> CatalogError:
-    """The error of a template that is not rendered."""
+    """The error for a template that is refused."""
     return CatalogError(
         what, hint="write it with plain columns, or read the task's files and allow them with --allow-code"
     )
 
 
 class Budget:
-    """The work that one rendering may still do."""
+    """The work that is left for one rendering."""
 
     def __init__(self) -> None:
         self._left = _WORK
 
     def spend(self, amount: int) -> None:
-        """Charge an amount of work, in characters.
+        """Charge work, measured in characters.
 
         Raises:
-            CatalogError: If less is left.
+            CatalogError: If the budget is exceeded.
         """
         self._left -= amount
         if self._left < 0:
-            raise refusal("the template does more work than any prompt takes")
+            raise refusal("the template does more work than any prompt needs")
 
     def charge(self, value: Any) -> Any:
         """Charge a value by its size, and return it.
 
         Raises:
-            CatalogError: If it is too large, or nothing that a document can hold.
+            CatalogError: If it is too large, or of a type that no document can contain.
         """
         waiting = [value]
         while waiting:
@@ -124,7 +124,7 @@ def _multiply(left: Any, right: Any) -> int:
     return _size(left) * right if isinstance(right, int) else 1
 
 
-# What can build far more than it is given, with the names of the parameters that decide how much.
+# What can build results far larger than its input, and the parameters that decide how large.
 _COSTS: Mapping[str, tuple[Callable[..., int], tuple[str, ...]]] = {
     "*": (_multiply, ()),
     "join": (_join, ("d",)),
@@ -135,7 +135,7 @@ _COSTS: Mapping[str, tuple[Callable[..., int], tuple[str, ...]]] = {
 
 
 def work_of(name: str, values: Sequence[Any], named: Mapping[str, Any]) -> int:
-    """A bound on what a filter, method or operator builds, as far as that is not in proportion to its input.
+    """Upper bound of what a filter, method or operator builds beyond the size of its input.
 
     Args:
         name: Its name.

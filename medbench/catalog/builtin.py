@@ -1,6 +1,6 @@
 """The tasks that come with lm-eval, under names of their own: ``lm_eval/NAME``.
 
-They are looked up only when one is asked for, for it takes lm-eval seconds to list them.
+lm-eval takes seconds to list its tasks, so they are looked up only when one is requested.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from medbench.errors import CatalogError
 
 __all__ = ["PREFIX", "builtin_index", "is_builtin", "refuse_unsafe"]
 
-#: How names of lm-eval's own tasks begin.
+#: Prefix of the names of lm-eval's tasks.
 PREFIX = "lm_eval/"
 
 Value = TypeVar("Value")
 
 
 def is_builtin(name: str) -> bool:
-    """Whether a name is of a task that comes with lm-eval."""
+    """Whether a name is that of a task that comes with lm-eval."""
     return name.startswith(PREFIX)
 
 
 @cache
 def builtin_index() -> TaskIndex:
-    """Everything that comes with lm-eval, by lm-eval's own names.
+    """Index of everything that comes with lm-eval, by lm-eval's names.
 
-    A definition is read when it is looked at.
+    Definitions are read when they are accessed.
 
     Raises:
-        CatalogError: A definition that is looked at cannot be read.
+        CatalogError: A definition cannot be read (raised when it is accessed).
     """
     entries = _entries()
     kinds: dict[str, dict[str, Path]] = {"TASK": {}, "PY_TASK": {}, "GROUP": {}}
@@ -58,22 +58,22 @@ def builtin_index() -> TaskIndex:
 
 
 def refuse_unsafe(tasks: Iterable[TaskDefinition]) -> None:
-    """Refuse tasks that run what the model writes; lm-eval's own code is trusted as lm-eval is.
+    """Refuse tasks that execute code written by the model; lm-eval's own code is trusted.
 
     Raises:
-        CatalogError: A task is marked so.
+        CatalogError: A task is marked ``unsafe_code``.
     """
     for task in tasks:
         if task.merged.values.get("unsafe_code"):
             raise CatalogError(
                 f"the task {task.name!r} runs code that the model writes (unsafe_code: true)",
                 where=str(task.merged.place("unsafe_code")),
-                hint="allow it with --allow-code, on a machine where that can do no harm",
+                hint="allow it with --allow-code, on a machine where such code can do no harm",
             )
 
 
 class _OnDemand(Mapping[str, Value]):
-    """Definitions by name, each read when it is looked at."""
+    """Definitions by name, each read when it is accessed."""
 
     def __init__(self, paths: Mapping[str, Path], read: Callable[[Path], Value]) -> None:
         self._paths, self._read = paths, read

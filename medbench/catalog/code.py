@@ -1,4 +1,4 @@
-"""What a task's Python reads, told from its source without running it: modules, files, variables, the clock.
+"""What a task's Python code reads, found without running it: modules, files, variables, the clock.
 
 Paths are evaluated as far as their source says: ``Path(__file__).parent / f"{name}.json"`` becomes the
 pattern ``<folder>/*.json``. What is computed otherwise cannot be seen (:mod:`medbench.catalog.inputs` makes

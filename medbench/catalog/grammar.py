@@ -1,4 +1,4 @@
-"""What a template may be made of: names, document keys, and the filters, tests and methods listed here.
+"""What a template may contain: names, document keys, and the filters, tests and methods listed here.
 
 A template fills the columns of one document into a text. What it can reach beyond that follows from its
 parts: a filter that takes an attribute's name reaches as far as an attribute does, a method as far as its
@@ -93,12 +93,12 @@ _NEVER_COLUMNS = frozenset([
 _FUNCTIONS = frozenset(["range"])
 _CALLABLE = frozenset().union(*METHODS.values()) | LOOP_METHODS
 _KEY_PATH = re.compile(r"[^\W_]\w*(?:\.\w+)*")
-# A template is a page of text; one with more parts is something else.
+# A template is a page of text; no real one has more parts.
 _MAX_NODES = 5_000
 
 
 def template_faults(tree: nodes.Template) -> Iterator[str]:
-    """What a parsed template does beyond filling in a document's columns."""
+    """List what a parsed template does beyond filling in a document's columns."""
     for count, node in enumerate(tree.find_all(Node)):
         if count > _MAX_NODES:
             yield f"the template has more than {_MAX_NODES} parts"
@@ -134,20 +134,20 @@ def _attribute_faults(attribute: str) -> Iterator[str]:
 
 
 def _subscript_faults(key: Node) -> Iterator[str]:
-    """A key is written out or taken from the document; one that is pieced together hides what it reads."""
+    """Allow keys that are written out or come from the document; a composed key hides what it reads."""
     if isinstance(key, nodes.Const):
         if isinstance(key.value, str) and key.value.startswith("_"):
             yield f"the template reads [{key.value!r}]"
         return
     for part in _parts(key):
-        # What a method or filter gives back is looked up among a document's keys like any other value.
+        # The result of a method or filter is used as a document key like any other value.
         if isinstance(part, nodes.Concat) or (isinstance(part, nodes.Const) and isinstance(part.value, str)):
             yield "the template reads a computed item"
             return
 
 
 def _parts(node: Node) -> Iterator[Node]:
-    """A key and the parts that it is pieced together from."""
+    """A key and the parts that it is composed of."""
     yield node
     if isinstance(node, (nodes.BinExpr, nodes.Concat, nodes.CondExpr, nodes.List, nodes.Tuple)):
         for child in node.iter_child_nodes():

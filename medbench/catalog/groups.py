@@ -14,7 +14,7 @@ from medbench.errors import CatalogError
 
 __all__ = ["Aggregate", "GroupDefinition", "Member", "define_group", "with_settings"]
 
-# Keys of a group that are about itself; any other is a setting of every task in it, as in lm-eval.
+# Keys of the group itself; any other is a setting of every task in it, as in lm-eval.
 _OWN_KEYS = frozenset({"group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag", "include"})
 
 
@@ -23,9 +23,9 @@ class Aggregate:
     """An entry of a group's ``aggregate_metric_list``.
 
     Attributes:
-        metric: The metric to average over the group's tasks, those of groups within it included.
-        filters: Filter pipelines to average, each by itself; ``None`` for all that there are.
-        by_size: Whether tasks are weighted by their documents.
+        metric: The metric to average over the group's tasks, including those of inner groups.
+        filters: Filter pipelines to average, each separately; ``None`` for all.
+        by_size: Whether tasks are weighted by their number of documents.
     """
 
     metric: str
@@ -35,12 +35,12 @@ class Aggregate:
 
 @dataclass(frozen=True)
 class Member:
-    """A member as the YAML of a group lists it.
+    """A member of a group as its YAML lists it.
 
     Attributes:
         name: Task, group or tag.
         settings: Keys that the group sets for it.
-        group: The group that it is, where it is written out within the YAML.
+        group: The group, if it is defined inside the YAML.
     """
 
     name: str
@@ -53,19 +53,19 @@ class GroupDefinition:
     """Several tasks with one name and their average.
 
     Attributes:
-        name: Name by which it is asked for.
+        name: Name that selects it.
         path: Its YAML.
         shipped: Whether it came with medbench.
         alias: Name for people.
         members: Names of tasks, groups and tags, in the order of the YAML.
-        entries: The same with the settings that the group gives them.
+        entries: The members with the settings that the group gives them.
         settings: Keys that it sets for all tasks in it.
         macro: Whether its score is the plain mean of the members' main scores, sizes ignored.
-        aggregates: Averages that lm-eval takes of it.
+        aggregates: Averages that lm-eval computes for it.
         version: Version of the group.
         digest: Checksum over the YAML and all it includes.
-        merged: The YAML with its includes, for whoever checks it.
-        inputs: Looks up what tasks read that it defines or changes.
+        merged: The YAML with its includes, for checks.
+        inputs: Finds what the tasks that it defines or changes read.
     """
 
     name: str
@@ -83,7 +83,7 @@ class GroupDefinition:
     inputs: Inputs = field(repr=False, compare=False)
 
     def to_dict(self) -> dict[str, Any]:
-        """What a listing shows, as plain values."""
+        """The fields for a listing, as plain values."""
         return {
             "name": self.name,
             "alias": self.alias,
@@ -96,16 +96,16 @@ class GroupDefinition:
 
 
 def define_group(merged: Merged, path: Path, inputs: Inputs, *, shipped: bool) -> GroupDefinition:
-    """The group that a YAML defines.
+    """Create the group that a YAML defines.
 
     Args:
         merged: Its values, and where each came from.
         path: The YAML.
-        inputs: Looks up what tasks read that the group defines or changes.
+        inputs: Finds what the tasks that the group defines or changes read.
         shipped: Whether it came with medbench.
 
     Raises:
-        CatalogError: It does not list its members, or not what to average.
+        CatalogError: It does not list its members, or not which metrics to average.
     """
     require_words(merged, "group")
     return _define(merged, merged.values, str(merged.values["group"]), path, inputs, shipped=shipped)
@@ -114,16 +114,16 @@ def define_group(merged: Merged, path: Path, inputs: Inputs, *, shipped: bool) -
 def with_settings(
     task: TaskDefinition | None, name: str, settings: Mapping[str, Any], group: GroupDefinition
 ) -> TaskDefinition:
-    """A task with the settings that a group gives it.
+    """Return a task with the settings that a group gives it.
 
     Args:
         task: The task; ``None`` for one that the group defines by these settings alone.
         name: Its name.
-        settings: Keys that replace the task's own, each as a whole.
-        group: Whose settings they are.
+        settings: Keys that replace the task's own values completely.
+        group: The group that the settings come from.
 
     Raises:
-        CatalogError: The settings make no task.
+        CatalogError: The settings do not define a task.
     """
     base = task.merged if task is not None else Merged(group.path, {}, (), {})
     values = {**base.values, **settings, "task": name}
@@ -132,14 +132,14 @@ def with_settings(
     owners.setdefault("task", source)
     merged = Merged(base.path, values, (*base.sources, *group.merged.sources), owners)
     path = task.path if task is not None else group.path
-    # The files alone do not tell which of a group's members this is.
+    # The files alone do not say which member of the group this is.
     text = _canonical(settings)
     shipped = group.shipped and (task is None or task.shipped)
     return define_task(merged, path, group.inputs, shipped=shipped, settings=text)
 
 
 def _canonical(value: Any) -> str:
-    """Settings as a text that is the same wherever the files lie."""
+    """Settings as text that does not depend on where the files are."""
     if isinstance(value, Function):
         return f"!function {value.name}"
     if isinstance(value, Mapping):
@@ -202,7 +202,7 @@ def _aggregates(merged: Merged, values: Mapping[str, Any]) -> Iterator[Aggregate
     rules = values.get("aggregate_metric_list") or []
     for rule in rules if isinstance(rules, list) else [rules]:
         if isinstance(rule, dict) and isinstance(rule.get("metric"), Function):
-            continue  # no score goes by the name of a function, and lm-eval averages none
+            continue  # functions have no score of their own, and lm-eval averages none
         if not isinstance(rule, dict) or not isinstance(rule.get("metric"), str):
             raise CatalogError(
                 "an entry of aggregate_metric_list names no metric",
@@ -216,7 +216,7 @@ def _aggregates(merged: Merged, values: Mapping[str, Any]) -> Iterator[Aggregate
 
 
 def _is_macro(values: Mapping[str, Any], metadata: Mapping[str, Any]) -> bool:
-    """Whether a group averages its members without weights: said in its metadata, or in its aggregation."""
+    """Whether a group averages its members without weights, by its metadata or its aggregation."""
     if "macro" in metadata:
         return bool(metadata["macro"])
     rules = values.get("aggregate_metric_list") or []

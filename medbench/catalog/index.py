@@ -22,16 +22,16 @@ class NameTakenError(CatalogError):
 
 @dataclass(frozen=True)
 class TaskIndex:
-    """All definitions that can be asked for.
+    """All definitions that can be selected by name.
 
     Attributes:
         tasks: Leaf tasks by name.
         groups: Groups by name.
         tags: Names of tasks by tag, in the order of the index.
         folders: Folders read, the shipped one first.
-        faults: Files that could not be read, or whose name is taken, each with its error.
-        shared: Names that definitions of several folders have, each with the names that tell those from
-            outside apart: ``folder/name``.
+        faults: Files that cannot be read, or whose name is taken, each with its error.
+        shared: Names used in several folders, each with the unambiguous names of the external definitions:
+            ``folder/name``.
     """
 
     tasks: Mapping[str, TaskDefinition]
@@ -43,7 +43,7 @@ class TaskIndex:
 
     @property
     def names(self) -> tuple[str, ...]:
-        """Everything that can be asked for."""
+        """Every name that can be selected."""
         return (*self.tasks, *self.groups, *self.tags)
 
 
@@ -62,7 +62,7 @@ def build_index(extra_dirs: Iterable[str | Path] = ()) -> TaskIndex:
     """Read all definitions.
 
     Args:
-        extra_dirs: Folders of the user's, read after the shipped ones.
+        extra_dirs: The user's folders, read after the shipped one.
 
     Raises:
         CatalogError: If a folder does not exist.
@@ -83,7 +83,7 @@ def build_index(extra_dirs: Iterable[str | Path] = ()) -> TaskIndex:
             try:
                 names.claim(read_definition(reader, path), folder)
             except CatalogError as error:
-                # One faulty file must not hide the others; whoever asks for its task is told.
+                # One faulty file must not hide the others; selecting its task reports the fault.
                 faults.append((path, error))
     tasks = {name: d for name, d in names.taken.items() if isinstance(d, TaskDefinition)}
     tags: dict[str, list[str]] = {}
@@ -101,7 +101,7 @@ def build_index(extra_dirs: Iterable[str | Path] = ()) -> TaskIndex:
 
 
 class _Names:
-    """Names given so far. A definition never replaces another, so that a name always means the same."""
+    """Names taken so far. No definition replaces another, so a name always means the same."""
 
     def __init__(self) -> None:
         self.taken: dict[str, Definition] = {}
@@ -110,10 +110,10 @@ class _Names:
         self._shipped_tags: set[str] = set()
 
     def claim(self, definition: Definition, folder: Path) -> None:
-        """Give a definition its name, with that of its folder where another folder has it too.
+        """Register a definition, with its folder's name in front if another folder has the same name.
 
         Raises:
-            NameTakenError: The folder has the name twice, or it is a shipped tag, or a tag is a shipped name.
+            NameTakenError: The name is in the folder twice or a shipped tag, or a tag is a shipped name.
         """
         name = definition.name
         self._keep_tags_apart(definition)
@@ -133,7 +133,7 @@ class _Names:
         self.shared.setdefault(name, []).append(longer)
 
     def _keep_tags_apart(self, definition: Definition) -> None:
-        """Let no name from outside mean what a shipped tag means, and no tag what a shipped name means."""
+        """Refuse external names that are shipped tags, and external tags that are shipped names."""
         tags = definition.tags if isinstance(definition, TaskDefinition) else ()
         if definition.shipped:
             self._shipped_tags.update(tags)
@@ -145,5 +145,5 @@ class _Names:
             what = f"the tag {min(found)!r} is taken: it is the name of a shipped task or group"
         else:
             return
-        hint = "choose another word, so that asking for this one means the same as ever"
+        hint = "choose another word; shipped names and tags keep their meaning"
         raise NameTakenError(what, where=str(definition.path), hint=hint)

@@ -1,4 +1,4 @@
-"""What a task reads besides its YAML, so that an edit of any of it makes another task of it.
+"""What a task reads besides its YAML: if any of it changes, the task counts as another one.
 
 That is what ``dataset_path`` and ``dataset_kwargs`` name on this machine (files, patterns, folders, the
 commit of a dataset in the hub's cache); the modules of its functions and all that these import from outside

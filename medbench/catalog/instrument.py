@@ -1,4 +1,4 @@
-"""Sends what a template loops over, prints, compares and builds through filters that keep its budget."""
+"""Rewrites a template so that its loops, output, comparisons and values are charged to a budget."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ from jinja2.visitor import NodeTransformer
 
 __all__ = ["CHARGED", "COUNTED", "JOINED", "Instrument"]
 
-# Names with a space, which no template can write.
+# These names contain a space, so no template can write them.
 CHARGED = "charged value"
 COUNTED = "counted items"
 JOINED = "joined values"
 
-# The evaluation of one part of a template takes about as long as reading so many characters.
+# Evaluating one part of a template takes about as long as reading this many characters.
 _STEP = 10
 
 
@@ -25,10 +25,10 @@ def _charged(value: nodes.Expr) -> nodes.Expr:
 
 
 class Instrument(NodeTransformer):
-    """Rewrites a parsed template; see the module."""
+    """Inserts the filters that charge the budget into a parsed template."""
 
     def visit_For(self, node: nodes.For) -> nodes.For:  # noqa: N802 Jinja's name
-        """A round of a loop costs what its body has parts and text."""
+        """Charge each iteration of a loop for the parts and the text of its body."""
         parts = sum(1 for _ in node.find_all(nodes.Node))
         text = sum(len(data.data) for data in node.find_all(nodes.TemplateData))
         self.generic_visit(node)
@@ -37,7 +37,7 @@ class Instrument(NodeTransformer):
         return node
 
     def visit_Output(self, node: nodes.Output) -> nodes.Output:  # noqa: N802 Jinja's name
-        """What is printed is charged."""
+        """Charge printed values."""
         self.generic_visit(node)
         node.nodes = [
             child if isinstance(child, nodes.TemplateData) else _charged(child) for child in node.nodes
@@ -45,12 +45,12 @@ class Instrument(NodeTransformer):
         return node
 
     def visit_Concat(self, node: nodes.Concat) -> nodes.Expr:  # noqa: N802 Jinja's name
-        """Jinja compiles ``~`` without asking its sandbox."""
+        """Charge ``~``, which Jinja compiles without consulting its sandbox."""
         self.generic_visit(node)
         return _through(JOINED, nodes.List(node.nodes, lineno=node.lineno))
 
     def visit_Compare(self, node: nodes.Compare) -> nodes.Compare:  # noqa: N802 Jinja's name
-        """A comparison reads both sides."""
+        """Charge both sides of a comparison."""
         self.generic_visit(node)
         node.expr = _charged(node.expr)
         for operand in node.ops:
@@ -58,7 +58,7 @@ class Instrument(NodeTransformer):
         return node
 
     def visit_Test(self, node: nodes.Test) -> nodes.Test:  # noqa: N802 Jinja's name
-        """A test with arguments is a comparison."""
+        """Charge the arguments of a test, which it compares."""
         self.generic_visit(node)
         if node.args:
             node.node = _charged(node.node)
@@ -66,12 +66,12 @@ class Instrument(NodeTransformer):
         return node
 
     def visit_Getitem(self, node: nodes.Getitem) -> nodes.Expr:  # noqa: N802 Jinja's name
-        """A slice is a copy."""
+        """Charge a slice as a copy."""
         self.generic_visit(node)
         return _charged(node) if isinstance(node.arg, nodes.Slice) else node
 
     def visit_List(self, node: nodes.List) -> nodes.Expr:  # noqa: N802 Jinja's name
-        """A list may hold one value many times."""
+        """Charge every item of a list, which may hold one value many times."""
         self.generic_visit(node)
         return _charged(node)
 
@@ -81,6 +81,6 @@ class Instrument(NodeTransformer):
         return _charged(node)
 
     def visit_Tuple(self, node: nodes.Tuple) -> nodes.Expr:  # noqa: N802 Jinja's name
-        """Likewise, unless it names the variables of a loop."""
+        """Charge every item of a tuple, unless it names the variables of a loop."""
         self.generic_visit(node)
         return _charged(node) if node.ctx == "load" else node

@@ -26,7 +26,7 @@ __all__ = [
 ]
 
 _DTYPES = ("auto", *DTYPES)
-# YAML takes on and off for true and false.
+# YAML reads on and off as true and false.
 _SWITCHED = {True: "on", False: "off"}
 
 _TAGS = Kind(
@@ -66,28 +66,28 @@ class ModelDefinition:
     """A checkpoint to evaluate and how to run it.
 
     Attributes:
-        model: Name by which it is asked for; its results lie in a folder of that name.
+        model: Name of the model; its results are in a folder of that name.
         path: Folder or hub id of the checkpoint.
         description: One line for people.
         base: Folder or hub id of the base model of an adapter.
-        layout: How the checkpoint lies on disk; ``auto`` finds out.
+        layout: Layout of the checkpoint's files; ``auto`` detects it.
         revision: Hub revision of the checkpoint.
         base_revision: Hub revision of the base.
         dtype: Number format of the computation.
         device: Where to compute; ``auto`` takes a GPU where there is one.
-        quantization: Whether the base weights are held in fewer bits: ``none``, ``int8`` or ``nf4``.
+        quantization: How the base weights are stored in memory: ``none``, ``int8`` or ``nf4``.
         deterministic: Whether arithmetic is to be reproducible (:mod:`medbench.models.determinism`).
-        chat_template: Whether prompts go through the tokenizer's chat template; ``None``: where it has one.
-        system_prompt: First message of the chat, empty for none; ``None``: the one of the authors in a chat
+        chat_template: Whether prompts use the tokenizer's chat template; ``None``: if it has one.
+        system_prompt: First message of the chat, empty for none; ``None``: the authors' in a chat
             with a checkpoint in their layout, else none.
         thinking: Whether the chat template is told to have the model reason before it answers: ``on``,
             ``off``, or ``auto`` for what it does by itself.
         thinking_tags: Marks that open and close its reasoning, beside those known of all models, in pairs.
-        engine: Settings of the engine: ``max_batch_tokens``, the token budget of a batch, or ``auto``.
-        licence: Terms of the weights.
+        engine: Engine settings: ``max_batch_tokens``, the number of tokens in a batch, or ``auto``.
+        licence: License of the weights.
         citation: The paper to cite.
         homepage: Where the weights are published.
-        source: The YAML that says all this; None for a checkpoint that none describes.
+        source: The YAML of the definition; None for a checkpoint without one.
     """
 
     model: str
@@ -112,7 +112,7 @@ class ModelDefinition:
     source: Path | None = None
 
     def to_dict(self) -> dict[str, Any]:
-        """The definition as plain values, as it would stand in a YAML."""
+        """The definition as plain values, as written in a YAML."""
         plain = {key: getattr(self, key) for key in _KEYS}
         tags = [list(pair) for pair in self.thinking_tags]
         return plain | {"thinking_tags": tags, "engine": dict(self.engine)}
@@ -146,14 +146,14 @@ def _is_pair(value: Any) -> bool:
 
 
 def _resolved(path: str, folder: Path) -> str:
-    """A checkpoint's place: in the package, relative to its YAML, or as written (absolute, or a hub id)."""
+    """Path of a checkpoint: in the package, relative to its YAML, or as written (absolute, or a hub id)."""
     if path.startswith(_PACKAGE_PATHS) and folder.resolve() == definitions_folder("models").resolve():
         return str(Path(__file__).resolve().parents[1] / path.removeprefix(_PACKAGE_PATHS))
     written = Path(path).expanduser()
     if written.is_absolute():
         return str(written)
     beside = folder / written
-    # `./x` and `../x` always mean a folder; `org/name` is a hub id unless such a folder lies beside the YAML.
+    # `./x` and `../x` always mean a folder; `org/name` is a hub id unless such a folder is beside the YAML.
     return str(beside.resolve()) if path.startswith(".") or beside.exists() else path
 
 
@@ -161,7 +161,7 @@ def read_model(path: Path) -> ModelDefinition:
     """Read a model definition.
 
     Relative paths in it are relative to the file; in a shipped one, ``medbench/`` begins a path inside the
-    package, wherever that is installed.
+    installed package.
 
     Raises:
         CatalogError: If a key is unknown, missing or of the wrong kind; names the line.
@@ -170,7 +170,7 @@ def read_model(path: Path) -> ModelDefinition:
 
 
 def _stated(path: Path) -> dict[str, Any]:
-    """What a definition says, key by key."""
+    """The fields of a definition, from its keys."""
     file = read_yaml(path)
     _check(file)
     values = {key: value for key, value in file.values.items() if value is not None}
@@ -204,11 +204,11 @@ def find_model(
     quantization: str | None = None,
     deterministic: bool | None = None,
 ) -> ModelDefinition:
-    """Find the model that a person means.
+    """Find a model.
 
     Args:
         name: Name of a shipped definition, a YAML file, or the folder or hub id of a checkpoint. However it
-            is named, the checkpoint of a shipped definition is run as that says.
+            is named, the checkpoint of a shipped definition uses that definition's settings.
         base: Replaces the base of the definition.
         dtype: Replaces its number format.
         device: Replaces its device.
@@ -225,7 +225,7 @@ def find_model(
             f"unknown quantization {quantization!r}", hint=f"one of {', '.join(QUANTIZATIONS)}"
         )
     if base is not None and Path(base).expanduser().is_dir():
-        base = str(Path(base).expanduser().resolve())  # as every worker knows it, wherever it was started
+        base = str(Path(base).expanduser().resolve())  # absolute, because workers may start in another folder
     asked: dict[str, Any] = {
         "base": base,
         "dtype": dtype,
@@ -275,12 +275,12 @@ def hub_id(path: str) -> str | None:
 
 
 def _may_be_on_the_hub(name: str) -> bool:
-    """Whether a name can be ``owner/name`` of the hub, and not a path that was misspelt."""
+    """Whether a name can be a hub id ``owner/name`` and is not a misspelled path."""
     return _HUB_ID.fullmatch(name) is not None and not Path(name.partition("/")[0]).exists()
 
 
 def _same_files(one: Path, two: Path) -> bool:
-    """Whether two folders hold the same files, as a copy of the demo does; different sizes settle most."""
+    """Whether two folders hold the same files, as a copy of the demo does; sizes are compared first."""
     if not (one.is_dir() and two.is_dir()):
         return False
     try:
@@ -288,12 +288,12 @@ def _same_files(one: Path, two: Path) -> bool:
         return names == {path.name for path in two.iterdir()} and all(
             filecmp.cmp(one / name, two / name, shallow=False) for name in sorted(names)
         )
-    except OSError:  # whoever opens the checkpoint says so
+    except OSError:  # reported when the checkpoint is opened
         return False
 
 
 def _checkpoint(path: str) -> ModelDefinition:
-    """Describe a checkpoint as the shipped definition of it does, else by the defaults.
+    """Return the shipped definition of a checkpoint, or one with the default settings.
 
     Args:
         path: Path of a folder, or a hub id.

@@ -1,4 +1,4 @@
-"""What Python modules define, read off their source without importing them."""
+"""What Python modules define, found in their source without importing them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the shipped definitions lie: at the top of a checkout, or inside an installed package."""
+"""Where the shipped definitions are: at the top of a checkout, or inside an installed package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def definitions_folder(kind: Literal["tasks", "models"]) -> Path:
         kind: ``tasks`` or ``models``.
 
     Raises:
-        CatalogError: If neither place has it, as in a broken installation.
+        CatalogError: If there is neither, as in a broken installation.
     """
     for folder in (_PACKAGE / "definitions" / kind, _PACKAGE.parent / kind):
         if folder.is_dir():

@@ -1,4 +1,4 @@
-"""Where the documents of a task from outside may come from: its own folders and the hub's data sets."""
+"""Where the documents of an external task may come from: its own folders and datasets on the hub."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ _PACKED = frozenset({".gz", ".bz2", ".xz", ".zst", ".lz4"})
 _SUFFIXES = frozenset({".arrow", ".csv", ".json", ".jsonl", ".ndjson", ".parquet", ".tsv", ".txt"})
 _HUB_NAME = re.compile(r"[\w.-]+/[\w.-]+")
 _HUB_PREFIX = "hf://datasets/"
-# A data set's card may name files anywhere, and the loader that reads them.
+# A dataset card may name files anywhere, and the loader that reads them.
 _CARD = "README.md"
 _CARD_PLACES = re.compile(rb"^(?:configs|data_files|data_dir|builder_name)\s*:", re.MULTILINE)
 _MOST_FILES = 10_000
 
 # fmt: off
-# What may be said about the form of the data. Places, credentials and code are said by other names.
+# Keys that describe the format of the data. Locations, credentials and code have other keys.
 _SETTINGS = frozenset([
     "column_names", "columns", "comment", "data_dir", "data_files", "decimal", "delimiter", "doublequote",
     "encoding", "encoding_errors", "escapechar", "features", "field", "header", "keep_default_na",
@@ -41,12 +41,12 @@ _SETTINGS = frozenset([
 
 @dataclass(frozen=True)
 class Folders:
-    """Folders below which a task from outside may read.
+    """Folders below which an external task may read.
 
     Attributes:
         own: Given by name for reading: its folder of tasks and the data folder.
-        near: The working folder and the folder that holds its folder of tasks. Tables there may be read as
-            well, unless such a folder is the home of everything.
+        near: The working folder and the parent of its task folder. Tables there may be read as well, unless
+            such a folder is a home folder or the root.
     """
 
     own: tuple[Path, ...]
@@ -54,7 +54,7 @@ class Folders:
 
     @classmethod
     def of(cls, tasks: Iterable[Path], data: str | os.PathLike[str] | None = None) -> Folders:
-        """The folders of tasks in these folders, with the data folder of the run."""
+        """The folders that tasks in these folders may read, with the data folder of the run."""
         named = data or os.environ.get("MEDBENCH_DATA")
         own = [folder.resolve() for folder in tasks]
         home = Path.home().resolve()
@@ -63,7 +63,7 @@ class Folders:
         return cls(tuple(own), tuple(folder for folder in near if not home.is_relative_to(folder)))
 
     def hold(self, path: Path, *, near: bool = True) -> bool:
-        """Whether a path, links followed, lies below one of the folders and in no hidden one."""
+        """Whether a path, with links resolved, is below one of the folders and in no hidden one."""
         resolved = path.resolve()
         return any(
             resolved.is_relative_to(folder)
@@ -73,14 +73,14 @@ class Folders:
 
 
 def data_faults(values: Mapping[str, Any], folders: Folders) -> Iterator[tuple[Key, str]]:
-    """What a task's settings of its data reach beyond the folders and the hub's data sets.
+    """Find data settings of a task that reach beyond the folders and the hub's datasets.
 
     Args:
         values: The task's settings.
         folders: Where it may read.
 
     Yields:
-        The way to a setting, and what is wrong with it.
+        The path of a setting, and what is wrong with it.
     """
     builder, settings = values.get("dataset_path"), values.get("dataset_kwargs")
     if isinstance(builder, str):
@@ -133,7 +133,7 @@ def _builder_fault(builder: str, folders: Folders) -> str | None:
 
 
 def _place_fault(text: str, builder: Any, folders: Folders) -> str | None:
-    """What a file, pattern, folder or address reaches beyond the folders."""
+    """Find what a file, pattern, folder or address reaches beyond the folders."""
     if text.startswith(_HUB_PREFIX) and "::" not in text:
         return None
     if "://" in text or "::" in text:
@@ -145,7 +145,7 @@ def _place_fault(text: str, builder: Any, folders: Folders) -> str | None:
     near = builder not in _TEXTS
     if not folders.hold(_fixed(path), near=near):
         return f"{text} lies outside its folders"
-    # The datasets library reads patterns, and paths as seen from the working folder.
+    # The datasets library expands patterns and resolves paths from the working folder.
     names = glob.iglob(str(path), recursive=True)  # noqa: PTH207 Path.glob takes no absolute pattern
     found = [Path(name) for name in islice(names, _MOST_FILES)]
     for one in found or [path]:
@@ -161,7 +161,7 @@ def _place_fault(text: str, builder: Any, folders: Folders) -> str | None:
 
 
 def _fixed(path: Path) -> Path:
-    """What comes before the first wildcard of a pattern, so that none is looked for elsewhere."""
+    """The part of a pattern before its first wildcard: the folder that is searched."""
     parts = list(takewhile(lambda part: not glob.has_magic(part), path.parts))
     return Path(*parts)
 
@@ -172,7 +172,7 @@ def _is_data(path: Path) -> bool:
 
 
 def _folder_fault(folder: Path, folders: Folders, *, near: bool = True) -> str | None:
-    """What reading a folder as a data set reaches: links that lead out, cards that name other files."""
+    """Find what reading a folder as a dataset reaches: links that lead out, cards that name other files."""
     if not folders.hold(folder, near=near):
         return f"{folder} lies outside its folders"
     for path in islice(_files(folder), _MOST_FILES):

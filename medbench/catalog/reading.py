@@ -1,4 +1,4 @@
-"""YAML with a memory: values, the line of every key, duplicate keys, and functions named but not imported."""
+"""YAML files with the line of every key, duplicate keys, and functions that are named but not imported."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ __all__ = ["Function", "Key", "YamlFile", "read_yaml"]
 
 Key = tuple[str | int, ...]
 
-# A definition is a page of text; anything near this size is something else.
+# A definition is a page of text; no real one comes near this size.
 _MAX_BYTES = 1_000_000
 _MAX_NODES = 50_000
 
@@ -25,7 +25,7 @@ class Function(NamedTuple):
 
     Attributes:
         name: Dotted name as written.
-        folder: Folder of the file that names it, where a module of that name is looked for first.
+        folder: Folder of the file that names it, which is searched for the module first.
     """
 
     name: str
@@ -33,7 +33,7 @@ class Function(NamedTuple):
 
     @property
     def local_file(self) -> Path | None:
-        """The module beside the YAML that the name means, if there is one; it goes before any package."""
+        """The module beside the YAML, if there is one; it takes precedence over packages."""
         module = self.name.rpartition(".")[0]
         path = self.folder / f"{module.replace('.', '/')}.py"
         return path if module and path.is_file() else None
@@ -41,15 +41,15 @@ class Function(NamedTuple):
 
 @dataclass(frozen=True)
 class YamlFile:
-    """What a YAML file says.
+    """A parsed YAML file.
 
     Attributes:
         path: The file.
         values: Its content.
-        lines: Line of each key, 1-based, by the way to it, such as ``("metric_list", 0, "metric")``.
+        lines: Line of each key, 1-based, by its path, such as ``("metric_list", 0, "metric")``.
         duplicates: Keys written twice, each with the line of the repetition.
-        functions: Every ``!function`` of the file with its line and the way to it. lm-eval imports all of
-            them, those too that a repetition of their key or an including file replaces.
+        functions: Every ``!function`` of the file with its path and line. lm-eval imports all of them, even
+            those that a repeated key or an including file replaces.
     """
 
     path: Path
@@ -76,7 +76,7 @@ def _loader_for(folder: Path) -> Any:
 
 @dataclass
 class _Notes:
-    """What is seen on the way through a file's nodes."""
+    """What is collected while walking the nodes of a file."""
 
     lines: dict[Key, int] = field(default_factory=dict)
     duplicates: list[tuple[Key, int]] = field(default_factory=list)
@@ -84,7 +84,7 @@ class _Notes:
 
 
 def _walk(node: yaml.Node, notes: _Notes) -> None:
-    """Note the line of every key below a node; aliases are visited once, so that they cannot multiply."""
+    """Record the line of every key below a node; aliases are visited once, so that they cannot multiply."""
     lines, duplicates = notes.lines, notes.duplicates
     waiting: list[tuple[yaml.Node, Key]] = [(node, ())]
     seen: set[int] = set()
@@ -116,7 +116,7 @@ def _walk(node: yaml.Node, notes: _Notes) -> None:
 
 
 def _refuse_multiplying(node: yaml.Node, where: str) -> None:
-    """Refuse aliases that multiply into more entries than any definition has, or that contain themselves."""
+    """Refuse aliases that expand to more entries than any definition has, or that contain themselves."""
     sizes: dict[int, int] = {}
 
     def size(current: yaml.Node) -> int:
@@ -178,11 +178,11 @@ def read_yaml(path: Path) -> YamlFile:
             hint="check indentation, quotes and colons there",
         ) from error
     except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        # Impossible dates, unhashable keys, bad encodings and bottomless nesting arrive as these.
+        # Impossible dates, unhashable keys, bad encodings and endless nesting raise these.
         raise CatalogError(
             f"the YAML cannot be parsed: {str(error).partition(chr(10))[0]}",
             where=where,
-            hint="mend the file",
+            hint="correct the file there; quote dates and special characters",
         ) from error
     if not isinstance(values, dict):
         raise CatalogError(

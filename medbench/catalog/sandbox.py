@@ -1,4 +1,4 @@
-"""Rendering templates from outside: they reach a document's values, and do a bounded amount of work.
+"""Rendering of external templates: they reach a document's values only, and do a bounded amount of work.
 
 Every attribute, item, call and operator of a template goes through :class:`TemplateSandbox`. What it hands
 out are the values of one document and what follows from them; a method is no value, so that none can be
@@ -45,12 +45,12 @@ class _Context(Context):
 
 
 class _Template(Template):
-    """A template whose refusals say which one it was."""
+    """A template whose errors name the template."""
 
     source: str
 
     def render(self, *args: Any, **kwargs: Any) -> str:
-        """Render as Jinja does.
+        """Render the template as Jinja does.
 
         Raises:
             CatalogError: If the template reaches beyond its document or does too much.
@@ -69,7 +69,7 @@ def _located(error: CatalogError, source: str) -> CatalogError:
 
 @pass_context
 def _counted(context: _Context, values: Any, cost: int) -> Iterator[Any]:
-    """The items of a loop, each charged with the work that the loop does for it."""
+    """The items of a loop, each charged for the work of one iteration."""
 
     def paying(items: Iterator[Any]) -> Iterator[Any]:
         for item in items:
@@ -90,7 +90,7 @@ def _joined(context: _Context, values: list[Any]) -> Any:
 
 
 def _guarded(name: str) -> Callable[..., Any]:
-    """A filter that keeps the budget."""
+    """A filter that charges the budget."""
 
     @pass_context
     def run(context: _Context, value: Any, *args: Any, **kwargs: Any) -> Any:
@@ -105,12 +105,12 @@ def _guarded(name: str) -> Callable[..., Any]:
 
 
 def _replace_by_pattern(text: str, pattern: str, repl: str, count: int = 0) -> str:
-    """The filter that lm-eval adds to Jinja's."""
+    """The filter that lm-eval adds to Jinja's own."""
     return re.sub(pattern, repl, text, count=count)
 
 
 class TemplateSandbox(ImmutableSandboxedEnvironment):
-    """Renders templates as lm-eval does, but for those that reach beyond their document."""
+    """Renders templates as lm-eval does, and refuses those that reach beyond their document."""
 
     context_class = _Context
     template_class = _Template
@@ -124,11 +124,11 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         self.filters |= {COUNTED: _counted, CHARGED: _charged, JOINED: _joined}
         self.tests = {name: self.tests[name] for name in TESTS}
         self.globals = {"range": Method("range", range)}
-        # lm-eval hands over a template's text for every document anew.
+        # lm-eval passes the text of a template again for every document.
         self._known: Callable[[str], _Template] = lru_cache(maxsize=256)(self._compiled)
 
     def fault(self, source: str) -> str | None:
-        """What a template does beyond filling in a document's columns; None when it is harmless."""
+        """Say what a template does beyond filling in a document's columns; None if it is harmless."""
         try:
             return next(template_faults(super()._parse(source, None, None)), None)
         except TemplateError:
@@ -138,7 +138,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
             return _TOO_DEEP
 
     def from_string(self, source: Any, globals: Any = None, template_class: Any = None) -> _Template:
-        """Compile a template, each text once.
+        """Compile a template; each text is compiled once.
 
         Raises:
             CatalogError: If it reaches beyond its document.
@@ -164,7 +164,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return tree
 
     def getattr(self, obj: Any, attribute: str) -> Any:
-        """What ``.attribute`` reads: a document's key, or a method that changes nothing.
+        """Evaluate ``.attribute``: a document's key, or a method that changes nothing.
 
         Raises:
             CatalogError: If it is any other attribute of a value.
@@ -188,7 +188,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         raise refusal(f"the template reads .{attribute} of {type(obj).__name__}")
 
     def getitem(self, obj: Any, argument: Any) -> Any:
-        """What ``[argument]`` reads: an item of a dictionary, a list or a text, never an attribute."""
+        """Evaluate ``[argument]``: an item of a dictionary, a list or a text, never an attribute."""
         if isinstance(obj, (LoopContext, Method)):
             raise refusal(f"the template reads [{argument!r}] of {type(obj).__name__}")
         try:
@@ -215,7 +215,7 @@ class TemplateSandbox(ImmutableSandboxedEnvironment):
         return budget.charge(obj.run(*args, **kwargs))
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Carry out an operator.
+        """Evaluate an operator.
 
         Raises:
             CatalogError: If it formats, raises to a power, or builds too much.
@@ -234,5 +234,5 @@ def _sandbox() -> TemplateSandbox:
 
 
 def template_fault(text: str) -> str | None:
-    """What a text does as a template beyond filling in columns; None when it is harmless or no template."""
+    """Say what a text does as a template beyond filling in columns; None if it is harmless or no template."""
     return _sandbox().fault(text) if "{{" in text or "{%" in text else None

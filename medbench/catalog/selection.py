@@ -1,4 +1,4 @@
-"""From the names a person gives to the leaf tasks and groups that they mean."""
+"""Resolution of the names that a user gives to tasks and groups."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ __all__ = ["Selection", "resolve_tasks", "select"]
 
 @dataclass(frozen=True)
 class Selection:
-    """What was asked for.
+    """The tasks and groups that were selected.
 
     Attributes:
-        tasks: Leaf tasks, each once, in the order asked for.
-        groups: Groups asked for and the groups within them, outer ones first; their members are tasks and
-            groups, tags being spelled out.
+        tasks: Leaf tasks, each once, in the order of the names.
+        groups: Selected groups and the groups within them, outer ones first. Their members are tasks and
+            groups; tags are replaced by their tasks.
         folders: Folders with definitions, the shipped one first.
     """
 
@@ -41,11 +41,11 @@ def select(names: Sequence[str], index: TaskIndex) -> Selection:
 
     Args:
         names: Tasks, groups, tags, or patterns with ``*`` over the names of tasks.
-        index: What there is.
+        index: The definitions to choose from.
 
     Raises:
-        CatalogError: If a name means nothing or several things, groups contain each other, or a task is asked
-            for with two different settings.
+        CatalogError: If a name is unknown or ambiguous, groups contain each other, or a task is selected with
+            two different settings.
     """
     found = _Found(index)
     for name in names:
@@ -60,26 +60,26 @@ def resolve_tasks(
     allow_code: bool = False,
     data_dir: str | os.PathLike[str] | None = None,
 ) -> Selection:
-    """Find the tasks and groups that names mean.
+    """Find tasks and groups by name.
 
     Args:
         names: Tasks, groups, tags, or patterns with ``*`` over the names of tasks; names that begin with
-            ``lm_eval/`` are of the tasks that come with lm-eval.
-        extra_dirs: Folders of the user's with more definitions.
-        allow_code: Whether definitions from those folders may run Python of their own.
+            ``lm_eval/`` select tasks that come with lm-eval.
+        extra_dirs: The user's folders with more definitions.
+        allow_code: Whether definitions from those folders may run their own Python code.
         data_dir: The data folder of the run, from which they may read.
 
     Raises:
-        CatalogError: If a name is unknown (the nearest ones are suggested), a folder is faulty, or a selected
-            task from outside wants to run code without leave.
+        CatalogError: If a name is unknown (similar ones are suggested), a folder is faulty, or a selected
+            external task would run code that is not allowed.
     """
     if not names:
         raise CatalogError(
-            "no task was asked for", hint="name tasks, groups or tags; `medbench tasks list` shows them"
+            "no task was selected", hint="name tasks, groups or tags; `medbench tasks list` shows them"
         )
     own = select([name for name in names if not is_builtin(name)], build_index(extra_dirs))
     if not allow_code:
-        # Before lm-eval's own join them, whom no name from outside can imitate.
+        # Before lm-eval's own are added, whose names no external task can have.
         require_trust([one for one in _chosen(own) if not one.shipped], own.folders[1:], data_dir)
     if not any(map(is_builtin, names)):
         return own
@@ -118,7 +118,7 @@ def _chosen(selection: Selection) -> tuple[Definition, ...]:
 
 
 class _Found:
-    """What names have come to mean so far."""
+    """The tasks and groups found so far."""
 
     def __init__(self, index: TaskIndex) -> None:
         self.tasks: dict[str, TaskDefinition] = {}
@@ -126,7 +126,7 @@ class _Found:
         self._index = index
 
     def add(self, name: str) -> None:
-        """Add what a person asked for."""
+        """Add the tasks or the group that a name selects."""
         index = self._index
         if name in index.shared:
             raise self._ambiguous(name)
@@ -158,7 +158,7 @@ class _Found:
             raise CatalogError(
                 f"the task {name!r} is asked for with different settings",
                 where=str(task.merged.place("task") if group is None else group.path),
-                hint="ask for one of them at a time; a run has one score for each name",
+                hint="select one of them at a time; a run has one score for each name",
             )
         return name
 
@@ -182,7 +182,7 @@ class _Found:
     def _member(
         self, entry: Member, group: GroupDefinition, outer: Mapping[str, Any], within: tuple[str, ...]
     ) -> list[str]:
-        """Names of the tasks or of the group that a member means, with lm-eval's order of settings."""
+        """Names of the tasks or the group that a member selects, settings merged in lm-eval's order."""
         index, name = self._index, self._near(entry.name, group)
         settings = {**outer, **entry.settings}
         if name in index.tasks:
@@ -198,7 +198,7 @@ class _Found:
         raise self._unknown(name, where=str(group.path))
 
     def _near(self, name: str, group: GroupDefinition) -> str:
-        """A name as a group means it: a definition of its own folder goes before that of another."""
+        """A name as used in a group: a definition in its own folder takes precedence over others."""
         for longer in () if group.shipped else self._index.shared.get(name, ()):
             twin: Any = self._index.tasks.get(longer) or self._index.groups.get(longer)
             root = longer.partition("/")[0]
@@ -221,7 +221,7 @@ class _Found:
             where=", ".join(
                 str(index.tasks[o].path if o in index.tasks else index.groups[o].path) for o in others
             ),
-            hint=f"ask for {' or '.join(others)}, or leave the folder out for the other one",
+            hint=f"select {' or '.join(others)}, or rename the external one",
         )
 
     def _unknown(self, name: str, where: str | None = None) -> CatalogError:

@@ -1,4 +1,4 @@
-"""Task definitions, read from YAML without lm-eval and without running any of their code."""
+"""Task definitions, read from YAML without lm-eval and without running their code."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ NOT_TASKS = frozenset({"sources.yaml"})
 
 
 class Place(NamedTuple):
-    """A line of a file."""
+    """A file and a line in it."""
 
     path: Path
     line: int | None = None
@@ -48,7 +48,7 @@ class Place(NamedTuple):
 
 @dataclass(frozen=True)
 class Merged:
-    """A YAML with what it includes, its own keys winning, as lm-eval merges them.
+    """A YAML merged with the files it includes, as lm-eval does: its own keys take precedence.
 
     Attributes:
         path: The file itself.
@@ -63,7 +63,7 @@ class Merged:
     owners: Mapping[str, YamlFile]
 
     def place(self, *way: str | int) -> Place:
-        """Where a key was written; the nearest key above it, or else the beginning, when it was not."""
+        """Where a key is written; if it is not, the nearest key above it, or the beginning of the file."""
         owner = self.owners.get(str(way[0])) if way else None
         if owner is None:
             own = self.sources[-1].lines
@@ -78,25 +78,25 @@ class Merged:
 
 @dataclass(frozen=True)
 class TaskDefinition:
-    """A leaf task as its YAML defines it, without its functions imported or its documents read.
+    """A leaf task as its YAML defines it; its functions are not imported, its documents not read.
 
     Attributes:
-        name: Name by which it is asked for.
+        name: Name that selects it.
         path: Its YAML.
-        shipped: Whether it came with medbench rather than from a folder of the user's.
+        shipped: Whether it comes with medbench and not from a user's folder.
         alias: Name for people.
-        tags: Names that select it along with others.
+        tags: Names that select it together with other tasks.
         version: Version of the task; results of different versions cannot be compared.
-        dataset: Key of its dataset; None when it brings its own by other means.
+        dataset: Key of its dataset; None if it loads its documents in another way.
         language: ``zh``, ``en`` or empty.
         family: ``exam``, ``extraction``, ``classification``, ``matching``, ``generation`` or empty.
         protocol: ``letters``, ``labels``, ``generate``, ``direct``, ``cot`` or empty.
-        main_metric: The score that stands for the task.
-        output_type: What lm-eval asks the model for.
+        main_metric: The metric that represents the task.
+        output_type: The type of lm-eval's requests.
         functions: Functions that it names.
-        merged: The YAML with its includes, for whoever checks it.
-        inputs: Looks up what else it reads.
-        settings: What a group sets for it, as a text; empty where nothing is.
+        merged: The YAML with its includes, for checks.
+        inputs: Finds what else it reads.
+        settings: What a group sets for it, as text; empty if nothing.
         builtin: Whether it comes with lm-eval.
     """
 
@@ -125,23 +125,23 @@ class TaskDefinition:
 
     @cached_property
     def modules(self) -> tuple[Path, ...]:
-        """Python files of its functions and of what they import, but for installed packages."""
+        """Python files of its functions and of what they import, without installed packages."""
         return tuple(self.inputs.modules(self.merged.path.parent, self.functions))
 
     @cached_property
     def digest(self) -> str:
-        """Checksum over the YAML, all it includes, and everything that these and the code they name read."""
+        """Checksum over the YAML, its includes, and everything that these and their code read."""
         parts = self.inputs.parts(self.merged.values, self.merged.path.parent, self.functions)
         return digest_of(self.merged.sources, parts, self.settings)
 
     @property
     def own_data(self) -> bool:
-        """Whether medbench reads its documents, rather than lm-eval."""
+        """Whether medbench reads its documents, and not lm-eval."""
         loader = self.merged.values.get("custom_dataset")
         return isinstance(loader, Function) and loader.name == LOADER
 
     def to_dict(self) -> dict[str, Any]:
-        """What a listing shows, as plain values."""
+        """The fields for a listing, as plain values."""
         return {
             "name": self.name,
             "alias": self.alias,
@@ -153,7 +153,7 @@ class TaskDefinition:
             "protocol": self.protocol,
             "main_metric": self.main_metric,
             "output_type": self.output_type,
-            # What a task from outside names is not read before it is trusted.
+            # Files that an external task names are not read before the task is trusted.
             "digest": self.digest if self.shipped else None,
             "shipped": self.shipped,
             "path": str(self.path),
@@ -171,7 +171,7 @@ def task_files(folder: Path) -> Iterator[Path]:
 
 
 def functions_in(value: Any, way: Key = ()) -> Iterator[tuple[Key, Function]]:
-    """Every function named below a value, with the way to it."""
+    """Every function named below a value, with its path."""
     if isinstance(value, Function):
         yield way, value
     elif isinstance(value, Mapping):
@@ -183,7 +183,7 @@ def functions_in(value: Any, way: Key = ()) -> Iterator[tuple[Key, Function]]:
 
 
 def digest_of(sources: Sequence[YamlFile], parts: Iterable[Part] = (), settings: str = "") -> str:
-    """Checksum over YAMLs, over what these and the code they name read, and over settings from elsewhere."""
+    """Checksum over YAMLs, over everything that these and their code read, and over a group's settings."""
     digest = hashlib.sha256(settings.encode("utf-8"))
     for source in sources:
         content = source.path.read_bytes()
@@ -201,14 +201,14 @@ def _texts(value: Any) -> tuple[str, ...]:
 
 
 def require_words(merged: Merged, *keys: str) -> None:
-    """Refuse values that YAML took for something else than the word that was written.
+    """Refuse values that YAML reads as something other than the written word.
 
     Args:
         merged: The values, and where each came from.
-        keys: Keys whose values, or the items of whose lists, are words.
+        keys: Keys whose values, or whose lists' items, must be words.
 
     Raises:
-        CatalogError: One is a truth value, a number or a date.
+        CatalogError: A value is a truth value, a number or a date.
     """
     for key in keys:
         value = merged.values.get(key)
@@ -217,7 +217,7 @@ def require_words(merged: Merged, *keys: str) -> None:
                 raise CatalogError(
                     f"{key} is {one!r}, which YAML reads as {type(one).__name__} and not as a word",
                     where=str(merged.place(key)),
-                    hint="put it in quotes; no, yes, on, off, numbers and dates are more than words to YAML",
+                    hint="put it in quotes; YAML reads no, yes, on, off, numbers and dates as other values",
                 )
 
 
@@ -230,7 +230,7 @@ class TaskReader:
     """Reads task YAMLs, each included template once.
 
     Args:
-        shipped: Whether what it reads came with medbench.
+        shipped: Whether the files it reads come with medbench.
     """
 
     def __init__(self, *, shipped: bool) -> None:
@@ -276,7 +276,7 @@ class TaskReader:
         return Merged(path, values, (*sources, own), owners)
 
     def merge(self, path: Path) -> Merged:
-        """A YAML with its includes, each file read once.
+        """Read a YAML with its includes, each file once.
 
         Raises:
             CatalogError: If a file cannot be read or parsed, or includes form a cycle.
@@ -287,14 +287,14 @@ class TaskReader:
 def define_task(
     merged: Merged, path: Path, inputs: Inputs, *, shipped: bool, settings: str = ""
 ) -> TaskDefinition:
-    """The task that some values define.
+    """Create the task that some values define.
 
     Args:
         merged: The values, and where each came from.
-        path: The YAML that stands for the task.
-        inputs: Looks up what else the task reads.
+        path: The YAML of the task.
+        inputs: Finds what else the task reads.
         shipped: Whether it came with medbench.
-        settings: What a group sets for it, as a text.
+        settings: What a group sets for it, as text.
 
     Raises:
         CatalogError: The values define no task.

@@ -1,9 +1,9 @@
-"""What a task from outside may do without leave: nothing that runs code of its own or reaches beyond it.
+"""Trust in external tasks: they may not run their own code or read beyond their folders without permission.
 
 lm-eval imports the functions that a YAML names, renders its Jinja templates outside a sandbox, reads data
-from wherever it is told and loads metrics that it does not know from the hub. Definitions from outside
-therefore keep to medbench's own functions, to templates of their documents' columns, to data in their own
-folders and on the hub, and to lm-eval's own metrics, unless ``--allow-code`` is given.
+from any location and loads unknown metrics from the hub. Unless ``--allow-code`` is given, external
+definitions may therefore use only medbench's own functions, templates of their documents' columns, data in
+their own folders and on the hub, and lm-eval's own metrics.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ __all__ = ["LM_EVAL_METRICS", "CodeUse", "code_uses", "require_trust"]
 
 # Modules whose public functions take documents and answers and touch nothing else.
 _OWN_MODULES = ("medbench.data.filters", "medbench.scoring")
-# The one key whose function is called with arguments of the YAML's own choice, and the one function for it.
+# The one key whose function gets arguments from the YAML, and the one function allowed there.
 _LOADER_KEY = "custom_dataset"
-# More answers to one request than any task asks for.
+# No task needs more answers to one request.
 _MOST_REPEATS = 10_000
 
-# lm-eval 0.4.13's registered metrics; a name that is not among them is looked up on the hub and run.
+# lm-eval 0.4.13's registered metrics; it would look up any other name on the hub and run what it finds.
 LM_EVAL_METRICS = frozenset(
     {
         "acc",
@@ -69,7 +69,7 @@ class CodeUse(NamedTuple):
 
 
 def _is_own(way: Key, function: Function) -> bool:
-    # A module beside the YAML goes before the package, so a folder `medbench/` there makes the name foreign.
+    # A module beside the YAML takes precedence, so a folder `medbench/` there makes the name an external one.
     if function.local_file is not None:
         return False
     if _LOADER_KEY in way:
@@ -77,7 +77,7 @@ def _is_own(way: Key, function: Function) -> bool:
     module, _, name = function.name.rpartition(".")
     if not any(module == own or module.startswith(f"{own}.") for own in _OWN_MODULES):
         return False
-    # Only what a module offers: names that it merely imports can be anything.
+    # Only names that a module defines: those that it imports can be anything.
     path = own_module(module)
     names = module_names(path) if path else None
     return names is not None and name in names.public
@@ -95,7 +95,7 @@ def _texts(value: Any, way: Key) -> Iterator[tuple[Key, str]]:
 
 
 def _functions(merged: Merged) -> Iterator[CodeUse]:
-    """Foreign functions of every file read; one that a later key replaces is imported all the same."""
+    """External functions of every file; lm-eval also imports those that a later key replaces."""
     for source in merged.sources:
         for way, line, function in source.functions:
             if not _is_own(way, function):
@@ -105,7 +105,7 @@ def _functions(merged: Merged) -> Iterator[CodeUse]:
 
 
 def _metrics(merged: Merged) -> Iterator[CodeUse]:
-    """Metrics that lm-eval would look up on the hub, since nothing else computes them."""
+    """Metrics that lm-eval would look up on the hub because it does not know them."""
     metrics = merged.values.get("metric_list")
     own_scores = merged.values.get("process_results") is not None
     for index, metric in enumerate(metrics if isinstance(metrics, list) else ()):
@@ -128,7 +128,7 @@ def _outside_files(merged: Merged, folders: Folders) -> Iterator[CodeUse]:
 def code_uses(
     definition: Definition, tasks_dirs: Sequence[Path] = (), data_dir: str | os.PathLike[str] | None = None
 ) -> Iterator[CodeUse]:
-    """Everything in a definition that can run code other than medbench's own, or reach beyond it.
+    """Find everything in a definition that can run external code or reach beyond its folders.
 
     Args:
         definition: The task or group.
@@ -169,15 +169,15 @@ def require_trust(
     tasks_dirs: Sequence[Path] = (),
     data_dir: str | os.PathLike[str] | None = None,
 ) -> None:
-    """Refuse definitions that would run code of their own or reach beyond themselves.
+    """Refuse definitions that would run their own code or reach beyond their folders.
 
     Args:
-        definitions: Tasks and groups from outside.
+        definitions: External tasks and groups.
         tasks_dirs: The user's folders of definitions.
         data_dir: The data folder of the run.
 
     Raises:
-        CatalogError: If one does; names the task, the place and the files.
+        CatalogError: If one would; names the task, the line and the files.
     """
     uses = [(one, use) for one in definitions for use in code_uses(one, tasks_dirs, data_dir)]
     if not uses:

@@ -88,7 +88,7 @@ def _try(task: TaskDefinition, built: Any, settings: Any, siblings: Mapping[str,
     if gold is None:
         place = task.merged.place("process_results")
         message = f"scoring the gold answer failed: {why}"
-        findings.append(Finding.at(place, "gold-crash", message, "mend the scoring", task.name))
+        findings.append(Finding.at(place, "gold-crash", message, "correct the scoring function", task.name))
         return Behaviour(tuple(findings), ())
     findings += _below_maximum(task, built, gold)
     empty, found = _empty(task, built, settings)
@@ -204,7 +204,9 @@ def _wrong(task: TaskDefinition, built: Any, settings: Any, gold: Any) -> Iterat
         value = _main_value(_evaluate(WrongLM(built), built, settings))
     except Exception as error:  # noqa: BLE001 - a task's own scoring may raise anything; it is reported
         message = f"scoring a wrong answer failed: {type(error).__name__}: {error}"
-        yield Finding.at(place, "wrong-answer-crash", message, "mend the scoring", task.name)
+        yield Finding.at(
+            place, "wrong-answer-crash", message, "let the scoring function accept any text", task.name
+        )
         return
     if value >= right:
         yield Finding.at(

@@ -128,7 +128,9 @@ def _functions(task: TaskDefinition) -> Iterator[Finding]:
                 task.name,
             )
         elif names is None:
-            yield Finding.at(place, "unresolved-function", f"{path} is no valid Python", "mend it", task.name)
+            yield Finding.at(
+                place, "unresolved-function", f"{path} is no valid Python", "correct its syntax", task.name
+            )
 
 
 def _metrics(task: TaskDefinition) -> Iterator[Finding]:

@@ -81,7 +81,9 @@ def check_documents(
         yield from_error(error, "faulty-documents", place, task.name)
         return
     for aside in reading.set_aside if source.is_samples else ():
-        fault = DataError(aside.reason, where=aside.where, hint="a sample is there to be scored; mend it")
+        fault = DataError(
+            aside.reason, where=aside.where, hint="samples must be scorable; correct or remove the row"
+        )
         yield from_error(fault, "unscored-document", place, task.name)
     documents = reading.documents
     yield from _leaks(task, entry, documents)
@@ -211,7 +213,11 @@ def check_columns(task: TaskDefinition, folders: Sequence[Path]) -> Iterator[Fin
             names, reads = _columns_of(value)
         except jinja2.TemplateError as error:
             yield Finding.at(
-                place, "template-syntax", f"the template cannot be parsed: {error}", "mend it", task.name
+                place,
+                "template-syntax",
+                f"the template cannot be parsed: {error}",
+                "correct the template there",
+                task.name,
             )
             continue
         for name in sorted(names - set(known)):

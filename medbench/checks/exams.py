@@ -87,7 +87,7 @@ def _document_faults(doc: Mapping[str, Any]) -> Iterator[_Fault]:
     if alike:
         letters = " and ".join(doc["letters"][index] for index in alike)
         yield _Fault(
-            "metadata", "repeated-option", f"the options {letters} have the same text", "mend the documents"
+            "metadata", "repeated-option", f"the options {letters} have the same text", "make them differ"
         )
     labelled = zip(doc["letters"], doc["options"], strict=True)
     if all(re.match(rf"[(（]?{letter}[).．、:：）]\s*\S", option) for letter, option in labelled):
@@ -101,7 +101,7 @@ def _document_faults(doc: Mapping[str, Any]) -> Iterator[_Fault]:
         text = str(doc.get(column) or "")
         if re.search(rf"{_CUE}{doc['answer']}(?![A-Za-z0-9])", text, re.IGNORECASE):
             yield _Fault(
-                "metadata", "answer-in-prompt", f"the {column} announces the answer", "mend the documents"
+                "metadata", "answer-in-prompt", f"the {column} announces the answer", "remove it there"
             )
 
 

@@ -1,4 +1,4 @@
-"""A fault that was found: where, what, and how to mend it."""
+"""A fault that was found: where it is, what it is, and what to do about it."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Finding(NamedTuple):
         line: The line at fault, 1-based; None when it is about the whole file.
         code: Short name of the kind of fault.
         message: What is wrong.
-        hint: How to mend it.
+        hint: What to do about it.
         task: The task concerned, empty when the file defines none.
         severity: ``error``, or ``warning`` for what keeps no task from being run and scored as meant.
     """

@@ -67,7 +67,7 @@ def _examples(task: TaskDefinition, built: Any) -> Iterator[Finding]:
             task.merged.place("fewshot_config"),
             "wrong-gold",
             f"the gold of {len(faults)} examples cannot be scored: {name!r}: {fault}",
-            "mend the examples, or the targets of fewshot_config",
+            "correct the examples, or the targets of fewshot_config",
             task.name,
         )
 

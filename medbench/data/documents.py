@@ -1,4 +1,4 @@
-"""The canonical documents that tasks see, whatever the source, and the checks that every document passes."""
+"""The canonical documents that tasks get from every source, and the checks that all of them pass."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ EXAM_COLUMNS = (
     "cluster",
 )
 
-# Beside them, where a file says more about its questions than tasks need: a mapping, absent where none does.
+# Present only if the file says more about its questions than tasks need: a mapping.
 ANNOTATIONS = "annotations"
 
 PROMPTCBLUE_COLUMNS = (
@@ -74,20 +74,20 @@ def exam_document(
     cluster: str | None = None,
     annotations: Mapping[str, str] | None = None,
 ) -> Document:
-    """Build one exam document and refuse what could only give a wrong score.
+    """Build one exam document; refuse it if it could only give a wrong score.
 
     Args:
         row: Where the document comes from, for messages.
         doc_id: Identifier, stable within the dataset.
-        question: The stem.
+        question: The text of the question.
         options: Option texts in order, without their letters.
         answer: Gold letters in any order, such as ``"B"`` or ``"CA"``.
         language: ``zh`` or ``en``.
-        subject: Field or discipline, empty when unknown.
-        context: Abstract or passage, empty when none.
-        rationale: Explanation of the answer, empty when none.
-        cluster: What the document shares with others; the id when none.
-        annotations: What else the file says about the question, by name; empty values are left out.
+        subject: Field or discipline, empty if unknown.
+        context: Abstract or passage, empty if none.
+        rationale: Explanation of the answer, empty if none.
+        cluster: Key shared with related documents; the id if there are none.
+        annotations: Further facts about the question, by name; empty values are left out.
 
     Raises:
         DataError: If the id or the question is empty, or the question a bare number; an option is empty;
@@ -96,7 +96,7 @@ def exam_document(
             the name of an annotation is unknown; or a text holds half a character.
     """
     if not doc_id:
-        raise DataError("the id is empty", where=row.where, hint="give every document an id of its own")
+        raise DataError("the id is empty", where=row.where, hint="give every document a unique id")
     letters = _letters(row, question, options)
     document = {
         "id": doc_id,
@@ -124,9 +124,9 @@ def exam_document(
 
 
 def _letters(row: Row, question: str, options: Sequence[str]) -> list[str]:
-    """The letters of a question's options, once the question and they are there."""
+    """The letters of a question's options, after checking that question and options are present."""
     if not question:
-        raise DataError("the question is empty", where=row.where, hint="mend or remove the record")
+        raise DataError("the question is empty", where=row.where, hint="fill it in or remove the record")
     if question.isdecimal():
         raise DataError(
             f"the question is the number {question}",
@@ -142,40 +142,42 @@ def _letters(row: Row, question: str, options: Sequence[str]) -> list[str]:
     letters = list(LETTERS[: len(options)])
     empty = [letter for letter, option in zip(letters, options, strict=True) if not option]
     if empty:
-        raise DataError(f"option {empty[0]} is empty", where=row.where, hint="mend or remove the record")
+        raise DataError(
+            f"option {empty[0]} is empty", where=row.where, hint="fill it in or remove the record"
+        )
     return letters
 
 
 def _gold(row: Row, letters: Sequence[str], answer: str, rationale: str) -> str:
-    """The gold letters, sorted, once they are among the options and nothing in the record denies them."""
+    """The gold letters, sorted, after checking them against the options and the explanation."""
     gold = "".join(sorted(set(answer)))
     if not gold or any(letter not in letters for letter in gold):
         raise DataError(
             f"the gold answer {answer!r} is outside the options {letters[0]} to {letters[-1]}",
             where=row.where,
-            hint="mend the answer; a document that nothing can answer would count as wrong for every model",
+            hint="correct the answer; a document without a right option would count as wrong for every model",
         )
     if len(gold) < len(answer):
         raise DataError(
             f"the gold answer {answer!r} names a letter twice",
             where=row.where,
-            hint="is one of them meant to be another letter? mend the answer",
+            hint="correct the answer if one of them was meant to be another letter",
         )
     announced = announced_gold(rationale)
     if announced and announced != gold:
         raise DataError(
             f"the gold answer is {gold}, but the explanation begins with {rationale.strip()[:40]!r}",
             where=row.where,
-            hint="mend the one that is wrong; are numbered answers counted from 0 or from 1?",
+            hint="correct the one that is wrong; check whether numbered answers count from 0 or from 1",
         )
     return gold
 
 
 def _whole(row: Row, document: Document) -> Document:
-    """A document whose texts can be written as UTF-8.
+    """Return a document after checking that its texts can be written as UTF-8.
 
     Raises:
-        DataError: If one holds a lone surrogate, which an emoji cut in two leaves behind.
+        DataError: If a text contains a lone surrogate, such as half an emoji.
     """
     for column, value in document.items():
         text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
@@ -185,7 +187,7 @@ def _whole(row: Row, document: Document) -> Document:
             raise DataError(
                 f"{column} holds half a character, U+{ord(text[error.start]):04X}",
                 where=row.where,
-                hint="such as an emoji that was cut in two; mend the text",
+                hint="correct the text; half an emoji is such a character",
             ) from error
     return document
 
@@ -207,12 +209,14 @@ def promptcblue_document(row: Row, *, doc_id: str, language: str = "zh") -> Docu
         raise DataError(
             f"answer_choices is {type(choices).__name__}, expected null or a list of strings",
             where=row.where,
-            hint="use the official PromptCBLUE row form",
+            hint="use the official format of PromptCBLUE rows",
         )
     if not isinstance(values["input"], str) or not values["input"].strip():
-        raise DataError("the input is empty", where=row.where, hint="mend or remove the record")
+        raise DataError("the input is empty", where=row.where, hint="fill it in or remove the record")
     if not isinstance(values["target"], str):
-        raise DataError("the target is not a text", where=row.where, hint="mend or remove the record")
+        raise DataError(
+            "the target is not a text", where=row.where, hint="write it as text or remove the record"
+        )
     document = {
         "id": doc_id,
         "input": values["input"],
@@ -228,10 +232,10 @@ def promptcblue_document(row: Row, *, doc_id: str, language: str = "zh") -> Docu
 
 
 def repeated_ids(documents: Iterable[tuple[str, Document]]) -> Iterator[DataError]:
-    """The documents with an id that an earlier one has: their answers would be taken for each other's.
+    """Find documents with the id of an earlier one: their answers could not be told apart.
 
     Args:
-        documents: Pairs of where a document comes from and the document.
+        documents: Pairs of a document's location and the document.
 
     Returns:
         An error for every such document, naming both places.
@@ -243,5 +247,5 @@ def repeated_ids(documents: Iterable[tuple[str, Document]]) -> Iterator[DataErro
             yield DataError(
                 f"the id {document['id']!r} occurs twice, first in {first}",
                 where=where,
-                hint="give every document of a dataset an id of its own",
+                hint="give every document of a dataset a unique id",
             )

@@ -1,4 +1,4 @@
-"""What stands twice: questions within and between datasets, examples in the test, options of one question."""
+"""Duplicates: questions within and between datasets, examples in the test split, options of a question."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ __all__ = [
 
 
 class Duplicate(NamedTuple):
-    """Documents with the same question and the same options, whatever their order.
+    """Documents with the same question and the same options, in any order.
 
     Attributes:
         documents: The documents, each as (dataset, split, id).
-        conflicting: Whether their gold answers differ, so that one of them is wrong.
+        conflicting: Whether their gold answers differ, so that at least one is wrong.
         leaks: Whether a few-shot example of a dataset is in its own test split.
     """
 
@@ -33,12 +33,12 @@ class Duplicate(NamedTuple):
 
 
 class RepeatedOptions(NamedTuple):
-    """A question in which options have the same text.
+    """A question whose options repeat a text.
 
     Attributes:
         document: Dataset, split and id.
-        letters: The letters of the options that have the text of another.
-        gold: Whether the right text is among them, so that a right answer can be counted as wrong.
+        letters: The letters of the options that share a text.
+        gold: Whether the right option is among them, so that a right answer may count as wrong.
     """
 
     document: tuple[str, str, str]
@@ -47,13 +47,13 @@ class RepeatedOptions(NamedTuple):
 
 
 def _plain(text: str) -> str:
-    """Text without width, case, spaces and punctuation, which copies of a question often differ in."""
+    """Normalized text: without width, case, spaces and punctuation, in which copies often differ."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(c for c in folded if c.isalnum())
 
 
 def question_key(document: Document) -> tuple[str, ...]:
-    """What makes two documents the same question."""
+    """Key that is equal for documents with the same question."""
     if "input" in document:
         return (_plain(document["input"]),)
     options = sorted(_plain(option) for option in document["options"])
@@ -102,7 +102,7 @@ def find_duplicates(
 
 
 def repeated(options: Sequence[str]) -> list[int]:
-    """Positions of the options that have the text of another, spaces and case aside."""
+    """Positions of options that share a text, ignoring spaces and case."""
     texts = [" ".join(option.casefold().split()) for option in options]
     return [index for index, text in enumerate(texts) if texts.count(text) > 1]
 
@@ -113,7 +113,7 @@ def find_repeated_options(
     """Find questions whose options repeat one another.
 
     Args:
-        datasets: Documents by dataset and split; those without options are passed over.
+        datasets: Documents by dataset and split; those without options are skipped.
 
     Returns:
         One entry per question, in the order of the documents.

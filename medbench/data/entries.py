@@ -1,4 +1,4 @@
-"""What the register says about a dataset and its files, as frozen records."""
+"""What the register of datasets says about a dataset and its files."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ __all__ = ["DatasetEntry", "FileChoice", "HubEntry", "PinnedFile", "SplitEntry"]
 
 @dataclass(frozen=True)
 class PinnedFile:
-    """A file whose content is known.
+    """A file with a known checksum.
 
     Attributes:
-        path: Where it lies in a data folder.
+        path: Its path in a data folder.
         sha256: Its checksum.
         bytes: Its size.
-        licence: Under which it is published.
-        repo: GitHub repository that has it at a commit; None when it came out of an archive.
+        licence: Its license.
+        repo: GitHub repository that has it at a commit; None if it came from an archive.
         commit: That commit.
         upstream_path: Its path in that repository.
-        note: Where it came from otherwise.
+        note: Where it comes from, if there is no repository.
     """
 
     path: str
@@ -35,7 +35,7 @@ class PinnedFile:
 
 @dataclass(frozen=True)
 class FileChoice:
-    """One form in which a split may lie in a data folder."""
+    """One of the files that a split may be read from."""
 
     path: str
     format: str
@@ -44,7 +44,7 @@ class FileChoice:
 
 @dataclass(frozen=True)
 class SplitEntry:
-    """A split: the first of its choices that a folder has, narrowed by keys where a file holds two."""
+    """A split: the first of its choices that a folder has, with keys if the file has rows of two splits."""
 
     split: str
     choices: tuple[FileChoice, ...]
@@ -56,7 +56,7 @@ class SplitEntry:
 class HubEntry:
     """A dataset on the hub.
 
-    A revision of None means that none is pinned; `revision_stated` tells whether the register says so itself.
+    A revision of None means that none is pinned; `revision_stated` says whether the register states that.
     """
 
     id: str
@@ -69,24 +69,24 @@ class HubEntry:
 
 @dataclass(frozen=True)
 class DatasetEntry:
-    """All that is known about a dataset before any of it is read.
+    """What is known about a dataset before it is read.
 
     Attributes:
-        key: Name by which tasks ask for it.
+        key: Name that tasks use for it.
         benchmark: The benchmark it is part of.
         title: Name for people.
         schema: ``exam`` or ``promptcblue``.
         language: ``zh`` or ``en``.
-        subject: Its one subject, or empty.
-        select: Value that chooses its rows in a shared file, or empty.
-        licence: Terms of the dataset.
+        subject: Its subject, if it has only one.
+        select: Value that selects its rows in a shared file, or empty.
+        licence: License of the dataset.
         citation: The paper to cite.
         homepage: Where it is published.
-        contamination: What is known about its presence in training data.
-        hub: Its place on the hub, if it has one.
+        contamination: What is known of its presence in training data.
+        hub: Its dataset on the hub, if there is one.
         splits: Its splits in a data folder.
         samples: File with its bundled samples.
-        n: Documents that can be scored in the pinned file of the test split; None where none is pinned.
+        n: Number of documents that can be scored in the pinned test file; None if none is pinned.
         selects: The values of `select` of all datasets of the benchmark, which may share files.
     """
 
@@ -109,5 +109,5 @@ class DatasetEntry:
 
     @property
     def expected_files(self) -> tuple[str, ...]:
-        """Paths of which a data folder needs at least one per split."""
+        """Paths of which a data folder must have at least one per split."""
         return tuple(choice.path for split in self.splits for choice in split.choices)

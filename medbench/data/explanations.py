@@ -1,4 +1,4 @@
-"""What an explanation says about the gold answer it explains: a second witness where a file has one."""
+"""Gold answers as announced by explanations: a second source to check the gold letters against."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import re
 __all__ = ["announced_gold"]
 
 # "Ans. is 'c'", "Ans. a. 10 seconds", "The correct answer is (B)", "正确答案：AC" at the beginning.
-# A letter counts only where it stands by itself: "Answer: A patient with …" announces nothing.
+# A letter counts only if it stands alone: "Answer: A patient with …" announces nothing.
 _ANNOUNCED = re.compile(
     r"""\W*(?:
         (?i:(?:the\s+)?(?:correct\s+|right\s+)?ans(?:wer)?\b\W{0,4}(?:is\b\W{0,3})?(?:option\b\W{0,3})?)
@@ -21,7 +21,7 @@ _ANNOUNCED = re.compile(
 
 
 def announced_gold(rationale: str) -> str:
-    """The letters that an explanation begins by calling right; empty where it begins otherwise.
+    """The letters that the beginning of an explanation calls right; empty if it names none.
 
     Letters out of their order are no answer: "DB, D, C, A" lists the parts of a question.
     """

@@ -1,7 +1,7 @@
-"""Getting pinned files from the repositories that publish them, and checking what lies in a folder.
+"""Download of pinned files from the repositories that publish them, and verification of a data folder.
 
-Nothing is trusted but the checksum: a file is written beside its place, measured and hashed as it comes, and
-only renamed into place when both agree with the pin.
+Only checksums are trusted: a file is written to a temporary path, measured and hashed while it is
+downloaded, and only renamed if both match.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ __all__ = ["RAW_BASE", "FetchResult", "FileState", "fetch", "file_url", "verify"
 
 RAW_BASE = "https://raw.githubusercontent.com"
 
-_TIMEOUT = 30.0  # seconds without a byte
+_TIMEOUT = 30.0  # seconds without any data
 _BLOCK = 1 << 16
 _MAX_BYTES = 512 * 1024 * 1024
 
@@ -33,7 +33,7 @@ class FileState(NamedTuple):
     Attributes:
         path: Its path in the folder.
         state: ``ok``, ``differs`` or ``missing``.
-        fetchable: Whether a repository is known that has it.
+        fetchable: Whether a repository with this file is known.
     """
 
     path: str
@@ -42,12 +42,12 @@ class FileState(NamedTuple):
 
 
 class FetchResult(NamedTuple):
-    """What became of one file.
+    """The outcome for one file.
 
     Attributes:
         path: Its path in the folder.
-        outcome: ``fetched``, ``present`` or ``by hand`` (no repository is known that has it).
-        note: Where a file that has to be put there by hand comes from.
+        outcome: ``fetched``, ``present`` or ``by hand`` (no repository with this file is known).
+        note: Where to get a file that must be copied by hand.
     """
 
     path: str
@@ -77,7 +77,7 @@ def file_url(file: PinnedFile, base: str = RAW_BASE) -> str:
     """Address of a file at its pinned commit.
 
     Raises:
-        DataError: If no repository is known that has it.
+        DataError: If no repository with this file is known.
     """
     if not (file.repo and file.commit and file.upstream_path):
         raise DataError(f"no repository is known that has {file.path}", hint=file.note or None)
@@ -85,7 +85,7 @@ def file_url(file: PinnedFile, base: str = RAW_BASE) -> str:
 
 
 class _SameScheme(urllib.request.HTTPRedirectHandler):
-    """Follows redirects that stay on the scheme: never from https to http, ftp or a file."""
+    """Follows redirects only within a scheme: never from https to http, ftp or a file."""
 
     def redirect_request(
         self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
@@ -96,8 +96,8 @@ class _SameScheme(urllib.request.HTTPRedirectHandler):
 
 
 def _blocks(url: str, limit: int) -> Iterator[bytes]:
-    """The content behind an address, refused as soon as it is longer than it should be."""
-    # A file:// base would read local files; only the web is fetched from.
+    """Download an address in blocks; fail as soon as the content is longer than expected."""
+    # A file:// base would read local files; only web addresses are allowed.
     if urllib.parse.urlsplit(url).scheme not in ("http", "https"):
         raise DataError(f"{url} is no web address", hint="use https")
     opener = urllib.request.build_opener(_SameScheme)
@@ -118,14 +118,14 @@ def _blocks(url: str, limit: int) -> Iterator[bytes]:
         raise DataError(
             f"the download failed: {reason}",
             where=url,
-            hint="check the connection and run the command again; what has arrived is kept",
+            hint="check the connection and run the command again; files that are complete are kept",
         ) from error
 
 
 def _destination(folder: Path, relative: str) -> Path:
     root = folder.resolve()
     path = root / relative
-    # Links in the folder could lead elsewhere even though the path itself is plain.
+    # Links in the folder could lead elsewhere although the path itself is plain.
     if not path.parent.resolve().is_relative_to(root) or path.is_symlink():
         raise DataError(f"{relative} leads out of the data folder", where=str(folder), hint="remove the link")
     return path
@@ -142,7 +142,7 @@ def _download(file: PinnedFile, destination: Path, url: str) -> None:
             raise DataError(
                 f"the checksum of the download is {digest.hexdigest()[:12]}…, pinned is {file.sha256[:12]}…",
                 where=url,
-                hint="the file changed upstream or on the way; nothing was kept",
+                hint="the file was changed upstream or in transit; it was not saved",
             )
 
 
@@ -152,17 +152,17 @@ def fetch(
     """Download pinned files into a folder, one after the other.
 
     Args:
-        folder: Data folder; made if need be.
-        files: Which files.
-        base: Address of the server that has repositories at commits.
+        folder: Data folder; created if it is missing.
+        files: The files.
+        base: Address of the server with the repositories.
         replace: Whether a file that differs from its pin is replaced; otherwise that is an error.
 
     Yields:
-        What became of each file, as it is done.
+        The outcome for each file, as soon as it is done.
 
     Raises:
-        DataError: If a download fails, is too long or has the wrong checksum, the place cannot be written, or
-            a different file is in the way.
+        DataError: If a download fails, is too long or has the wrong checksum, the folder cannot be written,
+            or there is a different file of that name.
     """
     for file in files:
         path = _destination(folder, file.path)

@@ -1,6 +1,6 @@
-"""Parts of an exam that a task definition scores, as ``process_docs`` names them.
+"""Subsets of an exam for the ``process_docs`` of task definitions.
 
-Each keeps the order of the documents and refuses to leave none, which lm-eval would report as an index error.
+They keep the order of the documents. An empty result is an error here; lm-eval would fail without a reason.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Datasets from the hub: only when asked for, at the revision that the register names."""
+"""Datasets from the hub, read only on request and at the revision that the register names."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
 
     Args:
         entry: The dataset.
-        revision: Commit, tag or branch; None for whatever the hub gives.
+        revision: Commit, tag or branch; None for the hub's default.
 
     Raises:
-        DataError: If it cannot be reached or does not have the expected form.
+        DataError: If the hub cannot be reached, or the dataset does not have the expected form.
     """
     import datasets
     from huggingface_hub.errors import HfHubHTTPError, OfflineModeIsEnabled
@@ -32,7 +32,7 @@ def read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
     for split, theirs in hub.splits:
         where = f"{hub.id}{f' ({hub.config})' if hub.config else ''}, split {theirs}"
         try:
-            # trust_remote_code is neither given nor implied: datasets that need their own script fail here.
+            # trust_remote_code is never set: datasets that need their own script fail here.
             rows = datasets.load_dataset(hub.id, hub.config, split=theirs, revision=revision)
         except (
             OSError,
@@ -56,7 +56,7 @@ def read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
 
 
 def commit_of(hub_id: str, revision: str | None) -> str:
-    """The commit that a branch or tag of a dataset on the hub names now.
+    """The current commit of a branch or tag of a dataset on the hub.
 
     Raises:
         DataError: If the hub cannot be reached.
@@ -65,7 +65,7 @@ def commit_of(hub_id: str, revision: str | None) -> str:
 
     try:
         commit = huggingface_hub.HfApi().dataset_info(hub_id, revision=revision).sha
-    except Exception as error:  # the client raises errors of its own HTTP library
+    except Exception as error:  # the client raises its HTTP library's errors
         raise DataError(
             f"the hub did not say which commit this is: {type(error).__name__}",
             where=hub_id,

@@ -1,4 +1,4 @@
-"""Files of keys: which records of one file are its test split, and what their labels are."""
+"""Files of keys, which say which records of a file are the test split, and perhaps their labels."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _LABEL = "final_decision"
 
 
 def _keys(path: Path) -> Mapping[str, Any]:
-    """The listed keys, each with its label; None where the file is a plain list."""
+    """The listed keys with their labels; the labels are None if the file is a plain list."""
     try:
         text = path.read_text(encoding="utf-8")
     except (OSError, ValueError) as error:
@@ -47,14 +47,14 @@ def _agree(row: Row, label: Any, path: Path) -> None:
 def rows_of_split(
     rows: Iterable[Row], root: Path, entry: DatasetEntry, split: str, mapping: str
 ) -> Iterator[Row]:
-    """The rows of a split, where a file of keys says which they are.
+    """Select the rows of a split if a file of keys lists them.
 
     Args:
         rows: All records of the file.
         root: The data folder.
         entry: The dataset.
         split: ``test`` or ``dev``.
-        mapping: How the rows are understood; canonical ones say their split themselves.
+        mapping: Name of the rows' mapping; canonical rows name their split themselves.
 
     Raises:
         DataError: If the keys cannot be read, a key has no row, or a row's label is not the listed one.

@@ -1,4 +1,4 @@
-"""From a source to documents, and from documents to what lm-eval calls a dataset."""
+"""Loading: from a source to documents, and from documents to the datasets that lm-eval uses."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ _log = logging.getLogger("medbench.data")
 
 
 def _rows(entry: DatasetEntry, root: Path, file: SourceFile) -> tuple[Iterator[Row], MappingContext]:
-    """The rows of a file that are of its split, and what is known beside them."""
+    """The rows of a file that belong to its split, with their context."""
     context = MappingContext(file.split, entry.language, entry.subject, entry.select, entry.selects)
     rows = read_rows(root / file.path, file.format)
     return rows_of_split(rows, root, entry, file.split, file.mapping), context
@@ -49,7 +49,7 @@ def _rows(entry: DatasetEntry, root: Path, file: SourceFile) -> tuple[Iterator[R
 
 @lru_cache(maxsize=64)
 def _read_files(entry: DatasetEntry, root: str, files: tuple[SourceFile, ...]) -> Reading:
-    # Keyed by the files' checksums, so that three protocols of one exam parse its workbook once.
+    # Cached by the files' checksums, so that three protocols of one exam parse its workbook once.
     parts: dict[str, list[tuple[str, Document | Unanswerable]]] = {}
     for file in files:
         if file.split != "keys":
@@ -60,7 +60,7 @@ def _read_files(entry: DatasetEntry, root: str, files: tuple[SourceFile, ...]) -
 
 
 def faults_in(source: Source, tasks_dirs: TasksDirs = ()) -> tuple[DataError, ...]:
-    """All that is faulty in the files of a source, where :func:`read` ends at the first fault.
+    """Find all faults in the files of a source; :func:`read` stops at the first.
 
     Args:
         source: A folder or the bundled samples.
@@ -84,7 +84,7 @@ def faults_in(source: Source, tasks_dirs: TasksDirs = ()) -> tuple[DataError, ..
         faults += [document for _, document in found if isinstance(document, DataError)]
         placed += [(where, document) for where, document in found if isinstance(document, dict)]
     faults += repeated_ids(placed)
-    # Samples are one file with two splits: what is faulty whatever the split was met twice.
+    # Samples are one file with two splits: faults that do not depend on the split were found twice.
     return tuple({str(error): error for error in faults}.values())
 
 
@@ -96,7 +96,7 @@ def read(source: Source, tasks_dirs: TasksDirs = ()) -> Reading:
         tasks_dirs: Folders whose `sources.yaml` add datasets.
 
     Raises:
-        DataError: If a file is missing, damaged or not what the dataset expects; names file and row.
+        DataError: If a file is missing, damaged or not in the expected form; names file and row.
     """
     entry = get_entry(source.dataset, tasks_dirs)
     if source.kind == "hub":
@@ -110,7 +110,7 @@ def _read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
 
 
 def content_fingerprint(reading: Reading) -> str:
-    """Checksum over the documents themselves, for sources without files."""
+    """Checksum over the documents, for sources without files."""
     parts = []
     for split, documents in reading.documents.items():
         digest = hashlib.sha256()
@@ -121,10 +121,10 @@ def content_fingerprint(reading: Reading) -> str:
 
 
 def settle(source: Source, tasks_dirs: TasksDirs = ()) -> Source:
-    """A source with what is only known once its documents are read.
+    """Complete a source with what is only known after reading its documents.
 
     Returns:
-        The source with the numbers of documents and of rows set aside, and for the hub its fingerprint.
+        The source with its numbers of documents and excluded rows, and its fingerprint for the hub.
 
     Raises:
         DataError: If the documents cannot be read.
@@ -139,7 +139,7 @@ def settle(source: Source, tasks_dirs: TasksDirs = ()) -> Source:
 
 
 def lock_of(source: Source) -> LockEntry:
-    """What a lock file records about a settled source; for the hub, with the commit behind a branch."""
+    """The lock file's entry for a settled source; for the hub, with the current commit of a branch."""
     revision = source.revision
     if source.kind == "hub":
         revision = commit_of(source.root, source.revision)
@@ -147,7 +147,7 @@ def lock_of(source: Source) -> LockEntry:
 
 
 def to_datasets(documents: Mapping[str, tuple[Document, ...]], schema: str) -> dict[str, datasets.Dataset]:
-    """Turn documents into one typed dataset per split, so that empty lists keep their type."""
+    """Convert documents to one typed dataset per split, so that empty lists keep their type."""
     import datasets
 
     text, texts = datasets.Value("string"), datasets.Sequence(datasets.Value("string"))
@@ -163,7 +163,7 @@ def to_datasets(documents: Mapping[str, tuple[Document, ...]], schema: str) -> d
         kinds = {name: texts if name in lists else text for name in names}
         values = {name: [row[name] for row in rows] for name in names}
         if annotated:
-            # A structure has the same fields in every document, and one without fields cannot be stored.
+            # A structure must have the same fields in every document, and at least one field.
             kinds[ANNOTATIONS] = dict.fromkeys(annotated, text)
             values[ANNOTATIONS] = [
                 {name: row[ANNOTATIONS].get(name, "") for name in annotated} for row in rows
@@ -174,7 +174,7 @@ def to_datasets(documents: Mapping[str, tuple[Document, ...]], schema: str) -> d
 
 @lru_cache(maxsize=256)
 def _tell(dataset: str, notice: str, set_aside: tuple[SetAside, ...]) -> None:
-    """Log what a reader of scores must know; once a dataset, however many protocols load it."""
+    """Warn of what matters for the scores, once per dataset even if several protocols load it."""
     if notice:
         _log.warning("%s: %s", dataset, notice)
     for row in set_aside[:SHOWN]:
@@ -195,14 +195,14 @@ def load(
 
     Args:
         dataset: Key of the dataset in `sources.yaml`.
-        data_dir: Folder in the documented layout; None for ``MEDBENCH_DATA``, if set.
+        data_dir: Data folder; None for that of ``MEDBENCH_DATA``, if set.
         data_source: ``auto``, ``folder``, ``folder-or-samples``, ``hub`` or ``samples``.
-        shuffle_options: Seed by which the options of every exam document are permuted; None leaves them.
-        circular: Whether every exam document of the test split is repeated under each rotation of options.
+        shuffle_options: Seed for permuting the options of every exam document; None keeps their order.
+        circular: Whether to repeat every exam document of the test split with each rotation of its options.
         tasks_dirs: Folders whose `sources.yaml` add datasets.
         config_source: The task's YAML, which lm-eval passes; a `sources.yaml` in its folder adds datasets, so
             that a task from outside brings its data along even under plain lm-eval.
-        **_: Metadata of the task that does not concern the data.
+        **_: Other metadata of the task.
 
     Returns:
         The splits ``test`` and ``dev`` with their documents; ``dev`` is empty where there are no examples.

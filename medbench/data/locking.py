@@ -1,4 +1,4 @@
-"""The lock file: which data was used, so that a later run on other data says so."""
+"""The lock file: it records which data was used, so that a later run on other data warns."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _DOCUMENTS = Kind("a number of documents", lambda value: type(value) is int and 
 
 @dataclass(frozen=True)
 class LockEntry:
-    """What was used for a dataset.
+    """The data that was used for a dataset.
 
     Attributes:
         dataset: Key of the dataset.
         kind: ``folder``, ``hub`` or ``samples``.
         revision: Commit on the hub; None for files.
-        fingerprint: Checksum over the documents' files, or over the documents for the hub.
+        fingerprint: Checksum over the files; for the hub, over the documents.
         documents: Number of documents by split.
     """
 
@@ -51,7 +51,7 @@ class LockEntry:
 
 
 def lock_path() -> Path:
-    """The lock file in force: that of ``MEDBENCH_LOCK``, or the one in the working folder."""
+    """Path of the lock file: that of ``MEDBENCH_LOCK``, or the one in the working folder."""
     return Path(os.environ.get(LOCK_VARIABLE) or LOCK_NAME)
 
 
@@ -98,7 +98,7 @@ def read_lock(path: Path) -> Mapping[str, LockEntry]:
 
 
 def locked_entry(dataset: str) -> LockEntry | None:
-    """What the lock file in force says about a dataset, if anything."""
+    """The entry of the current lock file for a dataset, if there is one."""
     return read_lock(lock_path()).get(dataset)
 
 

@@ -1,4 +1,4 @@
-"""Rows understood as documents; those that cannot be scored are set aside and counted."""
+"""Conversion of rows to documents; rows that cannot be scored are set aside and counted."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ SetAside = Unanswerable
 Understood = tuple[str, "Document | Unanswerable | DataError"]
 
 _TOLERATED_FAULTS = 0.01
-#: Rows set aside that a message lists.
+#: How many rows set aside, or reasons, a message lists.
 SHOWN = 5
 
 
@@ -25,7 +25,7 @@ class Reading(NamedTuple):
 
     Attributes:
         documents: Canonical documents by split.
-        set_aside: Rows that cannot be scored, each with its place and the reason.
+        set_aside: Rows that cannot be scored, each with its location and the reason.
     """
 
     documents: Mapping[str, tuple[Document, ...]]
@@ -33,7 +33,7 @@ class Reading(NamedTuple):
 
 
 def understand(rows: Iterable[Row], mapping: str, context: MappingContext) -> list[Understood]:
-    """Understand rows, each with its place; rows of other datasets in the same file are passed over.
+    """Convert rows; rows of other datasets in the same file are skipped.
 
     Args:
         rows: Records of one file or hub split.
@@ -41,10 +41,10 @@ def understand(rows: Iterable[Row], mapping: str, context: MappingContext) -> li
         context: What the mapping knows beside the row.
 
     Returns:
-        What each row is: a document, a row that nobody can be scored on, or the error of a faulty row.
+        Each row's location with its document, the reason it cannot be scored, or the error of a faulty row.
 
     Raises:
-        DataError: If the file itself cannot be parsed, or leaves open how it is to be read.
+        DataError: If the file cannot be parsed, or is ambiguous.
     """
     rows = list(rows)
     found: list[Understood] = []
@@ -64,18 +64,18 @@ def understand(rows: Iterable[Row], mapping: str, context: MappingContext) -> li
 def map_rows(
     rows: Iterable[Row], mapping: str, context: MappingContext, *, upstream: bool
 ) -> list[tuple[str, Document | Unanswerable]]:
-    """Understand rows as :func:`understand` does, and judge the faulty ones.
+    """Convert rows as :func:`understand` does, and decide about faulty ones.
 
     Args:
         rows: Records of one file or hub split.
         mapping: Key of :data:`medbench.data.readers.MAPPINGS`.
         context: What the mapping knows beside the row.
-        upstream: Whether the content is as published. Its few faulty rows are then set aside and counted,
-            since nobody here can mend them; in any other file a faulty row is an error.
+        upstream: Whether the content is as published. A few faulty rows are then set aside and counted,
+            because users cannot correct them; in any other file a faulty row is an error.
 
     Raises:
-        DataError: At a faulty row, or when more than one published row in a hundred is faulty, which speaks
-            against the reading and not against the rows.
+        DataError: If a row is faulty, or more than 1% of published rows are, which means that the file is
+            read in the wrong way.
     """
     found = understand(rows, mapping, context)
     faults = [document for _, document in found if isinstance(document, DataError)]
@@ -88,7 +88,7 @@ def map_rows(
 
 
 def collect(parts: Mapping[str, list[tuple[str, Document | Unanswerable]]], where: str) -> Reading:
-    """Check what was read of all splits and put it together.
+    """Combine and check the rows of all splits.
 
     Raises:
         DataError: If an id occurs twice or no document of the test split can be scored.

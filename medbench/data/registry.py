@@ -1,7 +1,7 @@
-"""The register of datasets: what `sources.yaml` says about each, as frozen records.
+"""The register of datasets, read from `sources.yaml`.
 
-The package has one such file beside this module. A task folder from outside may hold one of its own, with
-its sample documents in `samples/` next to it; it can add datasets but never replace one.
+The package has one such file beside this module. An external task folder may have its own, with sample
+documents in `samples/` next to it; it can add datasets but not replace any.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ __all__ = [
 
 _log = logging.getLogger("medbench.data")
 _PACKAGE_FILE = Path(__file__).parent / "sources.yaml"
-# Stands for a dataset's name in what the datasets of a benchmark share.
+# Placeholder for a dataset's name in the settings that the datasets of a benchmark share.
 _NAME = "{name}"
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_]*")
@@ -84,13 +84,13 @@ _FILE_KEYS = {
 
 @dataclass(frozen=True)
 class Register:
-    """All that registers say.
+    """The contents of all registers.
 
     Attributes:
         datasets: Datasets by key.
         files: Pinned files by path.
-        faults: Registers from outside that cannot be read, each with its error.
-        contested: Keys that a register from outside gives to a dataset of its own although they are taken.
+        faults: External registers that cannot be read, each with its error.
+        contested: Keys that an external register uses although they are taken.
     """
 
     datasets: Mapping[str, DatasetEntry]
@@ -106,7 +106,7 @@ def _checked(
 
 
 def _relative(path: Any, where: str) -> str:
-    """A path inside a data folder, never out of it."""
+    """Return a path if it stays inside the data folder."""
     text = str(path)
     parts = text.split("/")
     if (
@@ -190,7 +190,7 @@ def _entry(
     own_file = FileChoice(f"{key}.jsonl", "jsonl", "canonical")
     splits = _splits(merged.get("splits"), name, where)
     named = {split.split for split in splits}
-    # Any dataset may lie in a folder in canonical form, which comes first: whoever puts it there means it.
+    # A file in the canonical format takes precedence: somebody put it there on purpose.
     splits = tuple(
         SplitEntry(split.split, (own_file, *split.choices), split.only_keys, split.except_keys)
         for split in splits
@@ -215,7 +215,7 @@ def _entry(
 
 
 def _samples(folder: Path, name: str, where: str) -> Path:
-    """The file of a dataset's samples, beside its register and nowhere else, links followed."""
+    """The file of a dataset's samples, which must be beside its register, also after following links."""
     file = folder / "samples" / f"{_relative(name, where)}.jsonl"
     if not file.resolve().is_relative_to(folder.resolve()):
         raise DataError(f"{file} leads out of its folder", where=where, hint="put the file itself there")
@@ -223,7 +223,7 @@ def _samples(folder: Path, name: str, where: str) -> Path:
 
 
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe loading that refuses a key written twice, of which YAML keeps the last without a word."""
+    """Safe loading that refuses repeated keys, of which YAML would silently keep the last."""
 
     def construct_mapping(self, node: Any, deep: bool = False) -> Any:
         """The values of a mapping."""
@@ -242,7 +242,9 @@ def _parse(path: Path) -> Register:
     try:
         loaded = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 a safe loader
     except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(f"the register cannot be read: {error}", where=where, hint="mend the YAML") from error
+        raise DataError(
+            f"the register cannot be read: {error}", where=where, hint="correct the YAML there"
+        ) from error
     content = _checked(loaded or {}, _TOP_KEYS, where)
     files = {
         str(name): _pinned(str(name), record, where) for name, record in (content.get("files") or {}).items()
@@ -276,14 +278,14 @@ def _combined(outside: tuple[tuple[Path, int], ...]) -> Register:
         try:
             added = _parse(path)
         except DataError as error:
-            # One faulty register must not hide the others; whoever asks for its datasets is told.
+            # One faulty register must not hide the others; using its datasets reports the fault.
             _log.warning("a register of datasets is left out: %s", error)
             faults.append((path, error))
             continue
         for key, entry in added.datasets.items():
             if key in datasets:
                 contested[key] = DataError(
-                    f"the dataset {key!r} exists already", where=str(path), hint="give it a name of its own"
+                    f"the dataset {key!r} exists already", where=str(path), hint="give it another name"
                 )
                 _log.warning("%s", contested[key])
             datasets.setdefault(key, entry)
@@ -292,23 +294,23 @@ def _combined(outside: tuple[tuple[Path, int], ...]) -> Register:
 
 
 def readable_register(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Register:
-    """All datasets that can be read: one faulty register hides no other.
+    """Read all registers; a faulty external one does not hide the others.
 
     Args:
         tasks_dirs: Folders searched for further `sources.yaml`.
 
     Returns:
-        What could be read; what could not is among its `faults`, and keys given twice are `contested`.
+        The datasets, with unreadable registers in `faults` and repeated keys in `contested`.
 
     Raises:
         DataError: If the package's own register is faulty.
     """
-    # The time of change is part of the key, so that an edited register is read again.
+    # The time of the last change is part of the cache key, so that an edited register is read again.
     return _combined(tuple((path, path.stat().st_mtime_ns) for path in _outside_files(tasks_dirs)))
 
 
 def register(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> Register:
-    """All datasets: the package's and those that task folders from outside add.
+    """All datasets: the package's own and those of external task folders.
 
     Args:
         tasks_dirs: Folders searched for further `sources.yaml`.
@@ -328,10 +330,10 @@ def dataset_names(tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> tuple[st
 
 
 def get_entry(dataset: str, tasks_dirs: Iterable[str | os.PathLike[str]] = ()) -> DatasetEntry:
-    """What is known about a dataset.
+    """Return the entry of a dataset.
 
     Raises:
-        DataError: If there is none of that name, or two; suggests the nearest ones.
+        DataError: If there is none, or more than one, of that name; suggests similar names.
     """
     known = readable_register(tasks_dirs)
     if dataset in known.contested:

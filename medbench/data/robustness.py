@@ -1,4 +1,4 @@
-"""Robustness of multiple-choice scores: permuted options, and documents right under every rotation.
+"""Robustness of multiple-choice scores: permuted options, and circular evaluation.
 
 Circular evaluation follows MMBench (Liu et al. 2023, arXiv:2307.06281): a question of n options is asked n
 times, its options rotated by one place each time.
@@ -22,7 +22,7 @@ __all__ = [
 
 
 def permute_options(document: Document, order: Sequence[int]) -> Document:
-    """A document with its options in another order and its gold letters moved along.
+    """Reorder the options of a document, and its gold letters with them.
 
     Args:
         document: An exam document with n options.
@@ -43,7 +43,7 @@ def permute_options(document: Document, order: Sequence[int]) -> Document:
 
 
 def _order(document_id: str, seed: int, n: int) -> list[int]:
-    # Seeded by the document and not by its position: a limit or a filter changes no permutation.
+    # Seeded by the document and not by its position, so that limits and filters change no permutation.
     digest = hashlib.sha256(f"{seed}\x00{document_id}".encode()).digest()
     order = list(range(n))
     random.Random(digest).shuffle(order)  # noqa: S311 not for secrets
@@ -51,13 +51,13 @@ def _order(document_id: str, seed: int, n: int) -> list[int]:
 
 
 def shuffle_documents(documents: Iterable[Document], seed: int) -> Iterator[Document]:
-    """Permute the options of every document, the same way for the same seed and id."""
+    """Permute the options of every document, depending on seed and id only."""
     for document in documents:
         yield permute_options(document, _order(document["id"], seed, len(document["options"])))
 
 
 def rotations(document: Document) -> Iterator[Document]:
-    """The n rotations of a document's options, the unrotated one first.
+    """The n rotations of a document's options, beginning with the original order.
 
     Each has the id of the document with ``@`` and the rotation behind it, and the plain id as `origin`.
     """
@@ -68,27 +68,27 @@ def rotations(document: Document) -> Iterator[Document]:
 
 
 def circular_documents(documents: Iterable[Document]) -> Iterator[Document]:
-    """Repeat every document under each rotation of its options."""
+    """Repeat every document with each rotation of its options."""
     for document in documents:
         yield from rotations(document)
 
 
 def right_in_every_rotation(documents: Iterable[Document], scores: Iterable[float | None]) -> dict[str, bool]:
-    """Tell of each question whether it was answered rightly under every rotation of its options.
+    """Say for each question whether it was answered correctly under every rotation of its options.
 
     Args:
-        documents: Rotations, as :func:`rotations` makes them; what was not rotated is passed over.
-        scores: For each, 1 where the answer was right. A missing score counts as wrong.
+        documents: Rotations as made by :func:`rotations`; other documents are skipped.
+        scores: 1 for each correct answer. A missing score counts as wrong.
 
     Returns:
-        By id of the question, in the order of their first rotations. A question of which some rotation is not
-        among the documents (a limit cut it off) is left out: nobody can say whether it is right in all.
+        By id of the question, in the order of their first rotations. A question with missing rotations (cut
+        off by a limit) is left out, because its result is unknown.
     """
     right: dict[str, dict[str, bool]] = {}
     options: dict[str, int] = {}
     for document, score in zip(documents, scores, strict=True):
         if question := document.get("origin"):
-            # NaN is not 1 or more either.
+            # NaN counts as wrong, too.
             right.setdefault(question, {})[document["id"]] = score is not None and score >= 1.0
             options[question] = len(document["options"])
     return {

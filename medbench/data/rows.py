@@ -1,4 +1,4 @@
-"""One record of a file before it is understood, and how its cells become texts."""
+"""One record of a file as read, and the conversion of its cells to text."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
 
 
 def is_missing(text: str) -> bool:
-    """Whether a cell holds nothing, or what spreadsheet tools write for nothing."""
+    """Whether a cell is empty, or has a value that spreadsheet tools write for empty cells."""
     return text.strip().lower() in _MISSING
 
 
 def cell_text(value: Any, name: str, where: str) -> str:
-    """The stripped text of a cell; empty for null and for the number that stands for "not a number".
+    """The stripped text of a cell; empty for null and NaN.
 
-    Texts and numbers have one reading. Truth values, dates and nested values would have to be guessed at: a
-    spreadsheet makes a date of the option "1-2", and ``str`` makes the option "None" of a null.
+    Only texts and numbers are accepted. Other values would have to be guessed: a spreadsheet turns the option
+    "1-2" into a date, and ``str`` turns null into the option "None".
 
     Args:
         value: What the file holds.
-        name: What the cell is, for the message.
+        name: Name of the cell, for the message.
         where: The file and row.
 
     Raises:
@@ -41,7 +41,7 @@ def cell_text(value: Any, name: str, where: str) -> str:
     raise DataError(
         f"{name} is {value!r:.60} ({type(value).__name__}), expected a text",
         where=where,
-        hint="write it as a text; nothing is guessed from values of other kinds",
+        hint="write it as text; values of other types are not converted",
     )
 
 
@@ -49,9 +49,9 @@ class Row(NamedTuple):
     """One record of a file.
 
     Attributes:
-        where: The file and the line or row, as a person would look it up.
+        where: The file and the line or row, for messages.
         number: 1-based position among the records of its file.
-        values: Columns by name, or by index as text where the file has no header.
+        values: Columns by name, or by index as text if the file has no header.
     """
 
     where: str
@@ -59,7 +59,7 @@ class Row(NamedTuple):
     values: Mapping[str, Any]
 
     def require(self, column: str) -> Any:
-        """The value of a column that must be there, as the file holds it.
+        """The value of a required column as it is in the file.
 
         Raises:
             DataError: If the column is missing.
@@ -74,7 +74,7 @@ class Row(NamedTuple):
         return self.values[column]
 
     def text(self, column: str) -> str:
-        """The stripped text of a column that must be there; empty for null.
+        """The stripped text of a required column; empty for null.
 
         Raises:
             DataError: If the column is missing or holds no text or number.
@@ -82,7 +82,7 @@ class Row(NamedTuple):
         return cell_text(self.require(column), f"the column {column!r}", self.where)
 
     def optional(self, column: str) -> str:
-        """The stripped text of a column that may be absent; empty also for the words that stand for nothing.
+        """The stripped text of an optional column; empty if it is absent or a word for an empty cell.
 
         Raises:
             DataError: If it holds no text or number.
@@ -91,7 +91,7 @@ class Row(NamedTuple):
         return "" if is_missing(text) else text
 
     def texts(self, column: str) -> list[str]:
-        """The stripped texts of a column that holds a list; no list for null, an empty text for a null in it.
+        """The stripped texts of a column with a list; an empty list for null, an empty text for a null item.
 
         Raises:
             DataError: If the column is missing, holds something else, or an item is no text or number.

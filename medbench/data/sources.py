@@ -1,4 +1,4 @@
-"""Where the documents of a dataset come from (folder, hub, bundled samples), and what exactly was found."""
+"""The sources of a dataset (folder, hub, bundled samples), and what exactly was found there."""
 
 from __future__ import annotations
 
@@ -34,16 +34,16 @@ SAMPLES_NOTICE = "bundled samples, not a benchmark score"
 
 @dataclass(frozen=True)
 class SourceFile:
-    """One file that documents are read from.
+    """A file with documents.
 
     Attributes:
         path: Its path, relative to the data folder or the samples folder.
-        split: The split it serves, or ``keys`` when it only says which records belong to which split.
-        sha256: Checksum of what lies there now.
+        split: The split it belongs to, or ``keys`` if it only says which records belong to which split.
+        sha256: Checksum of its current content.
         bytes: Its size.
-        pinned: Whether it equals the pinned file; None when nothing is pinned for that path.
-        format: How it is parsed.
-        mapping: How its rows are understood.
+        pinned: Whether it equals the pinned file; None if nothing is pinned for that path.
+        format: Name of its file format.
+        mapping: Name of the mapping from its rows to documents.
     """
 
     path: str
@@ -57,17 +57,17 @@ class SourceFile:
 
 @dataclass(frozen=True)
 class Source:
-    """What was found for a dataset.
+    """The source found for a dataset.
 
     Attributes:
         dataset: Key of the dataset.
         kind: ``folder``, ``hub`` or ``samples``.
         files: The files used; empty for the hub.
         fingerprint: Checksum over the kind, the splits and the contents; empty for the hub until it is read.
-        revision: Revision asked of the hub; None when none is pinned.
-        licence: Terms of the dataset.
-        root: Folder that the files lie in, or the id of the dataset on the hub.
-        locked: What the lock file recorded for the dataset, if it did.
+        revision: Revision on the hub; None if none is pinned.
+        licence: License of the dataset.
+        root: Folder of the files, or the id of the dataset on the hub.
+        locked: The entry of the lock file for the dataset, if there is one.
         documents: Number of documents by split; None until they are read.
         set_aside: Number of rows that cannot be scored; None until the documents are read.
     """
@@ -90,7 +90,7 @@ class Source:
 
     @property
     def notice(self) -> str:
-        """What every output must say about this source; empty for whole real data as pinned."""
+        """What every output must say about this source; empty for complete real data as pinned."""
         if self.is_samples:
             return SAMPLES_NOTICE
         altered = dict.fromkeys(file.path for file in self.files if file.pinned is False)
@@ -105,13 +105,13 @@ class Source:
 
 
 def fingerprint_of(kind: str, parts: Iterable[tuple[str, str]]) -> str:
-    """Checksum over (split or path, checksum) pairs, whatever their order."""
+    """Checksum over (split or path, checksum) pairs, independent of their order."""
     lines = [kind, *sorted(f"{name} {checksum}" for name, checksum in parts)]
     return hashlib.sha256("\n".join(lines).encode()).hexdigest()
 
 
 def _inside(root: Path, relative: str) -> Path | None:
-    """The file below a folder, or None when it is not there; links may not lead out of the folder."""
+    """The file below a folder, or None if there is none; links may not lead out of the folder."""
     path = root / relative
     if not path.is_file():
         return None
@@ -151,7 +151,7 @@ def _split_files(root: Path, split: SplitEntry, pins: Mapping[str, PinnedFile]) 
             continue
         files = [_source_file(root, path, split.split, choice.format, choice.mapping, pins)]
         keys = split.only_keys or split.except_keys
-        # A file in the canonical form says by itself which split a document belongs to.
+        # Documents in the canonical format name their split.
         if keys and choice.mapping != "canonical":
             key_file = _inside(root, keys)
             if key_file is None:
@@ -171,7 +171,7 @@ def _folder_source(entry: DatasetEntry, root: Path, tasks_dirs: TasksDirs) -> So
     if not any(file.split == "test" for file in found):
         return None
     locked = locked_entry(entry.key)
-    # Both splits may name one file of keys.
+    # Both splits may use the same file of keys.
     files = tuple(dict.fromkeys(found))
     return Source(
         dataset=entry.key,
@@ -204,7 +204,7 @@ def _samples_source(entry: DatasetEntry) -> Source:
         files=files,
         fingerprint=fingerprint_of("samples", [("samples", checksum)]),
         revision=None,
-        # Ours are written by us; those beside a task from outside are under its own terms.
+        # The bundled samples have their own license; those of an external task have that of its dataset.
         licence=_SAMPLES_LICENCE if path.parent == _OWN_SAMPLES else entry.licence,
         root=str(path.parent),
     )
@@ -262,10 +262,9 @@ def resolve(
 ) -> Source:
     """Find the source of a dataset, without reading its documents and without the network.
 
-    ``auto`` takes the folder where one is named (by `data_dir` or ``MEDBENCH_DATA``) and the bundled samples
-    where none is. A folder that was named but lacks the dataset is an error, because samples in the place of
-    real data make a score that looks like a benchmark's; ``folder-or-samples`` accepts that. The hub is only
-    asked when `data_source` is ``hub``.
+    ``auto`` takes the folder if one is named (by `data_dir` or ``MEDBENCH_DATA``), else the bundled samples.
+    A named folder without the dataset is an error, because a score on samples could be mistaken for one on
+    the benchmark; ``folder-or-samples`` accepts that. The hub is only used if `data_source` is ``hub``.
 
     Args:
         dataset: Key of the dataset.
@@ -321,10 +320,10 @@ def require_any(
     data_dir: str | os.PathLike[str] | None = None,
     tasks_dirs: TasksDirs = (),
 ) -> None:
-    """Refuse a named folder that has none of the datasets asked for, even where samples may fill in.
+    """Refuse a named folder that has none of the requested datasets, even if samples may replace them.
 
     Raises:
-        DataError: If a folder is named, by argument or environment, and no dataset lies in it.
+        DataError: If a folder is named, by argument or environment, and has no dataset.
     """
     root = _data_root(data_dir)
     wanted = sorted(set(datasets))

@@ -1,4 +1,4 @@
-"""What a listing says about a dataset, found without reading its documents."""
+"""Summary of a dataset for listings, found without reading its documents."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ __all__ = ["state_of", "summarise"]
 
 
 def state_of(source: Source) -> str:
-    """Where documents come from, in a few words."""
+    """The state of a source in a few words."""
     if source.kind != "folder":
         return source.kind
     pinned = {file.pinned for file in source.files}
@@ -21,19 +21,19 @@ def state_of(source: Source) -> str:
 
 
 def _sample_count(path: Path) -> int | None:
-    """Test documents among bundled samples, counted by their lines."""
+    """Number of test documents among bundled samples, counted by lines."""
     try:
         lines = path.read_bytes().splitlines()
     except OSError:
         return None
-    # Samples are written one document a line; the examples among them say so in these words.
+    # Samples have one document per line; the examples among them contain this text.
     return sum(bool(line.strip()) and b'"split": "dev"' not in line for line in lines)
 
 
 def summarise(
     dataset: str, data_dir: Path | None = None, data_source: str = "auto", tasks_dirs: TasksDirs = ()
 ) -> dict[str, Any]:
-    """Source state, number of test documents and licence of a dataset.
+    """Source state, number of test documents and license of a dataset.
 
     Args:
         dataset: Key of the dataset.
@@ -42,8 +42,8 @@ def summarise(
         tasks_dirs: Folders whose `sources.yaml` add datasets.
 
     Returns:
-        `source` (``missing`` when it has none), `n` (None unless it is known without reading: the bundled
-        samples, or files equal to their pins) and `licence`.
+        `source` (``missing`` if there is none), `n` (None unless it is known without reading: for bundled
+        samples and files equal to their pins) and `licence`.
     """
     entry = readable_register(tasks_dirs).datasets.get(dataset)
     if entry is None:

@@ -127,7 +127,7 @@ def _refuse(task: Any, faults: Mapping[str, str], total: int, which: str) -> Non
     raise GoldError(
         f"the gold of {len(faults)} of {total} {which} cannot be scored: {shown}{more}",
         where=str(task.config.task),
-        hint="mend the documents, doc_to_target or doc_to_choice; they would count as wrong for every model",
+        hint="correct the documents, doc_to_target or doc_to_choice; else every model is counted as wrong",
     )
 
 

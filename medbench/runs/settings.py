@@ -14,8 +14,6 @@ from medbench.errors import RunError
 
 __all__ = ["RunSettings", "Setting", "canonical_hash", "known_settings", "recorded_settings"]
 
-# A run that falls back on samples would look like a benchmark's.
-_SOURCES = tuple(source for source in DATA_SOURCES if source != "folder-or-samples")
 _WHOLE = Kind("a whole number", lambda value: type(value) is int)
 _T = TypeVar("_T")
 
@@ -73,7 +71,7 @@ class RunSettings:
         None, "Folder with the real benchmark files.", TEXT, envvar="MEDBENCH_DATA", in_identity=False
     )
     data_source: str = _setting(
-        "auto", "Where documents come from.", choice(*_SOURCES), option="--source", in_identity=False
+        "auto", "Where documents come from.", choice(*DATA_SOURCES), option="--source", in_identity=False
     )
     shuffle_options: int | None = _setting(
         None, "Permute the options of exam questions.", _WHOLE, metavar="SEED"

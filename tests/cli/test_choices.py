@@ -24,7 +24,7 @@ from medbench.reports.tables import FORMATS
 FORMS = ("text", "markdown", "csv", "latex", "html")
 PHASES = ("prompt", "generated")
 OPTIONS = [
-    (["run"], "--source", tuple(word for word in DATA_SOURCES if word != "folder-or-samples")),
+    (["run"], "--source", DATA_SOURCES),
     (["run"], "--routing", ROUTING_LEVELS),
     (["run"], "--dtype", ("auto", *DTYPES)),
     (["run"], "--quantization", QUANTIZATIONS),

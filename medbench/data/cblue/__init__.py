@@ -1,4 +1,4 @@
-"""Raw CBLUE files turned into PromptCBLUE rows, with the official templates."""
+"""Conversion of raw CBLUE files to PromptCBLUE rows, with the official templates."""
 
 from __future__ import annotations
 

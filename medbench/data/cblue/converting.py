@@ -1,4 +1,4 @@
-"""From a raw file and the official templates to PromptCBLUE rows."""
+"""Conversion of a raw file to PromptCBLUE rows, with the official templates."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def _task(name: str) -> tuple[str, _Converter]:
 
 
 def _load(path: Path) -> Any:
-    """A JSON file, or one JSON object a line, whatever its name ends in."""
+    """Read JSON, or JSON Lines, whatever the suffix of the file."""
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
@@ -92,7 +92,7 @@ def _records(path: Path) -> list[Record]:
     for key, value in pairs:
         where = f"{path}, record {key}"
         if isinstance(value, list):
-            # MedDG keeps a dialogue as a bare list of sentences.
+            # MedDG stores a dialogue as a bare list of sentences.
             value = {"dialogue": value}
         if not isinstance(value, Mapping):
             raise DataError(f"{type(value).__name__} where an object was expected", where=where)
@@ -119,7 +119,7 @@ def read_templates(path: Path) -> Mapping[str, tuple[str, ...]]:
             where=str(path),
             hint="`medbench data fetch` gets PromptCBLUE's templates.json",
         )
-    # The file holds a backslash and an n where rows have a line break.
+    # The file has a backslash and an n where rows have a line break.
     return {task: tuple(text.replace("\\n", "\n") for text in texts) for task, texts in content.items()}
 
 
@@ -127,30 +127,30 @@ def _fill(template: str, fields: Mapping[str, str], where: str) -> str:
     missing = [name for name in _PLACEHOLDER.findall(template) if name not in fields]
     if missing:
         raise DataError(f"the template asks for [{missing[0]}], which the task does not have", where=where)
-    # In one pass, so that a text with brackets of its own stays as it is.
+    # In one pass, so that brackets in a text stay as they are.
     return _PLACEHOLDER.sub(lambda match: fields[match.group(1)], template)
 
 
 def convert(
     path: str | Path, task: str, templates: Mapping[str, Sequence[str]], *, seed: int = 0, split: str = "dev"
 ) -> list[Document]:
-    """Turn a raw CBLUE file into PromptCBLUE rows.
+    """Convert a raw CBLUE file to PromptCBLUE rows.
 
-    The official conversion drew its wordings and label subsets at random and unseeded, so its rows cannot be
-    had again; these are the same questions in the same form, with all labels offered.
+    The official conversion chose wordings and label subsets at random without a seed, so its rows cannot be
+    reproduced; these are the same questions in the same format, with all labels offered.
 
     Args:
         path: The raw file, such as ``CMeEE-V2_dev.json``.
         task: Name of the task, as in the templates.
         templates: Wordings by task, from :func:`read_templates`.
-        seed: Chooses the wording of each row, and distractors where a task needs them.
-        split: Written into the sample ids.
+        seed: Seed for the wording of each row, and for distractors if a task needs them.
+        split: Name of the split, used in the sample ids.
 
     Returns:
         Rows with ``input, target, answer_choices, task_type, task_dataset, sample_id, cluster``.
 
     Raises:
-        DataError: If the task cannot be converted, or a record is not as the task's raw files have it.
+        DataError: If the task cannot be converted, or a record is not in the format of its raw files.
     """
     task_type, converter = _task(task)
     if task not in templates:

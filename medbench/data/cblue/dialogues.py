@@ -46,7 +46,7 @@ _ADVICE = {
     "Precautions": "注意事项",
 }
 
-# Who asks decides the wording: the doctor inquires after findings, the patient asks for advice.
+# The wording depends on the speaker: the doctor asks about findings, the patient asks for advice.
 DAC_LABELS = (
     {f"Request-{act}": f"关于{topic}的询问" for act, topic in _TOPICS.items()}
     | {f"Inform-{act}": f"关于{topic}的回答" for act, topic in _TOPICS.items()}
@@ -73,7 +73,7 @@ def mdcfnpc(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
         for turn in record.items("dialog_info"):
             said.append(f"{turn.get('sender')}：{turn.get('text')}")
             for mention in turn.items("ner"):
-                # A finding mentioned several times has the state of its first mention.
+                # A finding that is mentioned several times has the state of its first mention.
                 states.setdefault(mention.get("name"), rename(mention, "attr", _FINDINGS))
         if not states:
             continue
@@ -124,7 +124,7 @@ def _spans(turn: Record) -> list[tuple[str, str]]:
 
 
 def imcs_ner(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """IMCS-V2-NER: a row a sentence, entities read off ``BIO_label``; all five types are asked for."""
+    """IMCS-V2-NER: one row per sentence, entities from ``BIO_label``; all five types are requested."""
     types = list(IMCS_ENTITIES.values())
     for record in records:
         for turn in _turns(record):
@@ -134,7 +134,7 @@ def imcs_ner(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
 
 
 def dac(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """IMCS-V2-DAC: a row a sentence, its ``dialogue_act``; ``Other`` becomes the label never offered."""
+    """IMCS-V2-DAC: one row per sentence, its ``dialogue_act``; ``Other`` becomes the label never offered."""
     choices = [label for label in DAC_LABELS.values() if label != DAC_LABELS["Other"]]
     for record in records:
         for turn in _turns(record):
@@ -143,7 +143,7 @@ def dac(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
 
 
 def sr(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """IMCS-V2-SR: a row a sentence with symptoms, the two before it as history; symptoms as worded."""
+    """IMCS-V2-SR: one row per sentence with symptoms, the two before it as history; symptoms as worded."""
     choices = list(_SYMPTOM_STATES.values())
     for record in records:
         turns = _turns(record)
@@ -169,7 +169,7 @@ def sr(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
 
 
 def mrg(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """IMCS-V2-MRG: a row a dialogue, the first of its reports."""
+    """IMCS-V2-MRG: one row per dialogue, with the first of its reports."""
     for record in records:
         report = next(record.items("report"), None)
         if report is None:
@@ -184,7 +184,7 @@ def mrg(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
 
 
 def meddg(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """MedDG: dialogues of ``id`` (Patients or Doctor) and ``Sentence``; a row a reply of the doctor."""
+    """MedDG: dialogues of ``id`` (Patients or Doctor) and ``Sentence``; one row per reply of the doctor."""
     for record in records:
         history: list[str] = []
         for number, turn in enumerate(record.items("dialogue"), start=1):

@@ -1,4 +1,4 @@
-"""Entities, triples, events and normalised terms: CMeEE-V2, CMeIE, CHIP-CDEE, CHIP-CDN."""
+"""Entities, triples, events and normalized terms: CMeEE-V2, CMeIE, CHIP-CDEE, CHIP-CDN."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ _DISTRACTORS = 4
 
 
 def entity_lines(found: Sequence[tuple[str, str]], types: Sequence[str]) -> str:
-    """The target of entity recognition: a line per type, its entities once each, in order of occurrence."""
+    """The target of entity recognition: one line per type, each entity once, in order of occurrence."""
     body = []
     for kind in types:
         entities = dict.fromkeys(entity for own, entity in found if own == kind)
@@ -35,7 +35,7 @@ def entity_lines(found: Sequence[tuple[str, str]], types: Sequence[str]) -> str:
 
 
 def cmeee(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """CMeEE-V2: ``text`` and ``entities`` of ``type`` and ``entity``; all nine types are asked for."""
+    """CMeEE-V2: ``text`` and ``entities`` of ``type`` and ``entity``; all nine types are requested."""
     types = list(_ENTITY_TYPES.values())
     for record in records:
         found = []
@@ -50,7 +50,7 @@ def cmeee(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
 
 
 def cmeie(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
-    """CMeIE: ``text`` and ``spo_list`` of ``subject``, ``predicate``, ``object``; asks all relations."""
+    """CMeIE: ``text`` and ``spo_list`` of ``subject``, ``predicate``, ``object``; for all relations."""
     triples = {record.key: list(_triples(record)) for record in records}
     relations = sorted({relation for found in triples.values() for _, relation, _ in found})
     for record in records:
@@ -91,8 +91,8 @@ def cdee(records: Sequence[Record], _: random.Random) -> Iterator[Part]:
 def cdn(records: Sequence[Record], draw: random.Random) -> Iterator[Part]:
     """CHIP-CDN: ``text`` and ``normalized_result`` with ``##`` between terms.
 
-    The official candidates were recalled from the ICD-10 terminology, which the file does not hold. Here they
-    are the right terms and four drawn from those of the other records, so scores differ from official ones.
+    The official candidates come from the ICD-10 terminology, which is not in the file. Here they are the
+    right terms and four from other records, chosen at random, so scores differ from official ones.
     """
     terms = {record.key: [t for t in record.get("normalized_result").split("##") if t] for record in records}
     everything = sorted({term for found in terms.values() for term in found})

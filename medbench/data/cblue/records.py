@@ -1,4 +1,4 @@
-"""What every converter works with: records with a place, and the parts of a row."""
+"""What all converters use: records with a location, and the parts of a row."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class Record(NamedTuple):
     values: Mapping[str, Any]
 
     def get(self, name: str, kind: type | tuple[type, ...] = str) -> Any:
-        """A field that must be there and of a kind.
+        """A required field of a given type.
 
         Raises:
-            DataError: If it is not.
+            DataError: If it is missing or of another type.
         """
         value = self.values.get(name)
         if not isinstance(value, kind):
@@ -54,14 +54,14 @@ class Record(NamedTuple):
 
 @dataclass(frozen=True)
 class Part:
-    """What a converter makes of a record: everything of a row but the wording of its template.
+    """A converted record: everything in a row except the wording of its template.
 
     Attributes:
         key: Identifier of the row.
         fields: Texts for the template's placeholders, by name without brackets.
         target: The answer in the official form.
-        choices: Labels to choose among; None where a task has none.
-        cluster: What the row shares with others of one dialogue.
+        choices: Labels to choose from; None if a task has none.
+        cluster: Key shared with the other rows of a dialogue.
     """
 
     key: str

@@ -66,7 +66,7 @@ def _by_letter(row: Row, options: Any) -> list[str]:
 
 
 def _in_columns(row: Row, names: Sequence[str], required: int = 4) -> list[str]:
-    """Option texts from columns of their own; those beyond the required ones may be absent or empty."""
+    """Option texts from separate columns; those beyond the required ones may be absent or empty."""
     texts = [row.text(name) for name in names[:required]]
     texts += [row.text(name) if name in row.values else "" for name in names[required:]]
     while len(texts) > required and not texts[-1]:
@@ -75,7 +75,7 @@ def _in_columns(row: Row, names: Sequence[str], required: int = 4) -> list[str]:
 
 
 def _from_lines(row: Row, text: str, pattern: re.Pattern[str]) -> list[str]:
-    """Option texts from lines that begin with a letter; a line without one goes on with the last option."""
+    """Option texts from lines that begin with a letter; a line without one continues the last option."""
     pairs: list[tuple[str, str]] = []
     for line in text.split("\n"):
         match = pattern.match(line.strip())
@@ -117,7 +117,7 @@ def _letter_of(row: Row, column: str, first: int = 0) -> str:
 
 
 def _loose(text: str) -> str:
-    """Text without width, case, runs of spaces and a final stop, in which copies of an option differ."""
+    """Normalized text: without width, case, repeated spaces and a final stop, in which copies differ."""
     return " ".join(unicodedata.normalize("NFKC", text).casefold().split()).rstrip(" .。")
 
 
@@ -125,7 +125,7 @@ def _same_text(row: Row, column: str, options: Sequence[str], gold: str) -> None
     """Compare the gold letters with a column that repeats the answer as text, where a file has one.
 
     Raises:
-        DataError: If the column holds a text, but that of another option or of none.
+        DataError: If the column has a text, but that of another option or of none.
     """
     text = _loose(row.optional(column))
     if not text or set(gold) - set(LETTERS[: len(options)]):
@@ -139,7 +139,7 @@ def _same_text(row: Row, column: str, options: Sequence[str], gold: str) -> None
         raise DataError(
             f"the gold answer is {gold}, but {column!r} says {row.optional(column)[:60]!r}",
             where=row.where,
-            hint="mend the one that is wrong",
+            hint="correct the one that is wrong",
         )
 
 
@@ -326,7 +326,9 @@ def _pubmedqa(row: Row, context: MappingContext) -> Document | Unanswerable:
         return Unanswerable(row.where, _NO_GOLD)
     if decision not in _PUBMEDQA_LABELS:
         raise DataError(
-            f"the decision {decision!r} is not one of yes, no, maybe", where=row.where, hint="mend the record"
+            f"the decision {decision!r} is not one of yes, no, maybe",
+            where=row.where,
+            hint="correct the record",
         )
     # The file is keyed by PMID; the hub's rows may lack it.
     pmid = row.optional("key") or row.optional("PMID")

@@ -1,4 +1,4 @@
-"""File formats: from bytes to rows of named columns, with the place of every row for messages."""
+"""File formats: from bytes to rows of named columns, with the location of every row for messages."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from medbench.errors import DataError
 
 __all__ = ["FORMATS", "read_rows"]
 
-# One field of a CSV may hold a whole case history; the csv module stops at 128 KiB by default.
+# A CSV field may contain a whole case history; the csv module allows 128 KiB by default.
 _CSV_FIELD_LIMIT = 4 * 1024 * 1024
 # What spreadsheet programs show in a cell whose formula failed.
 _FORMULA_ERRORS = ("#DIV/0!", "#N/A", "#NAME?", "#NULL!", "#NUM!", "#REF!", "#VALUE!")
@@ -193,7 +193,7 @@ def _xlsx(path: Path) -> Iterator[Row]:
                 raise DataError(
                     f"a cell holds {failed}, the mark of a formula that failed",
                     where=where,
-                    hint="mend the formula, or write its value",
+                    hint="correct the formula, or write its value",
                 )
             yield Row(where, number, _named(header, cells, where))
 

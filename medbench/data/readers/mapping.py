@@ -1,4 +1,4 @@
-"""What a mapping from a row to a document is given and may answer."""
+"""The input and the results of mappings from rows to documents."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ __all__ = ["Mapping", "MappingContext", "Unanswerable"]
 
 
 class MappingContext(NamedTuple):
-    """What a mapping knows beside the row.
+    """What a mapping knows besides the row.
 
     Attributes:
         split: The split that the file is read for, ``test`` or ``dev``.
@@ -34,7 +34,7 @@ class MappingContext(NamedTuple):
 
 
 class Unanswerable(NamedTuple):
-    """A row that no model can be scored on: set aside, counted and reported, never dropped in silence.
+    """A row that cannot be scored: it is set aside, counted and reported, never dropped silently.
 
     Attributes:
         where: File and row.

@@ -1,4 +1,4 @@
-"""Whether answers are numbered from 0 or from 1: a question that only a whole file can answer."""
+"""Whether answers are numbered from 0 or from 1, which only a whole file can show."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _medmcqa(rows: Sequence[Row]) -> None:
     """Refuse a file that could be the hub's: there `cop` counts from 0, in the published file from 1.
 
     Raises:
-        DataError: If no row bears the numbering out.
+        DataError: If no row confirms the numbering.
     """
     if rows and not any(_bears_out(row) for row in rows):
         raise DataError(

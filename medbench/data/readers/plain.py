@@ -1,4 +1,4 @@
-"""Rows that are documents already: PromptCBLUE's official rows and the canonical exam form."""
+"""Rows that already are documents: PromptCBLUE's official rows and the canonical exam format."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _promptcblue(row: Row, context: MappingContext) -> Document | Unanswerable |
 
 
 def _is_selected(row: Row, context: MappingContext) -> bool:
-    """Whether a row of a shared file is of the dataset asked for; refuses a row of no dataset at all."""
+    """Whether a row of a shared file belongs to the dataset; refuses a row of an unknown dataset."""
     found = cell_text(row.require("task_dataset"), "the column 'task_dataset'", row.where)
     if found != context.select and found not in context.selects and context.selects:
         raise DataError(

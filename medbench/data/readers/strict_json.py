@@ -1,4 +1,4 @@
-"""JSON in which nothing may be said twice: of a repeated key, Python keeps the last value without a word."""
+"""JSON without repeated keys, of which Python would silently keep the last value."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ __all__ = ["NotJsonError", "parse_json", "refuse_repeated"]
 
 
 class NotJsonError(DataError):
-    """A text that is no JSON at all."""
+    """A text that is not JSON."""
 
 
 class _Repeated(NamedTuple):
-    """Stands in the place of an object that has a key twice, until the record around it is known."""
+    """Placeholder for an object with a repeated key, until the record that it is in is known."""
 
     key: str
 
@@ -40,10 +40,10 @@ def parse_json(text: str, where: str) -> Any:
     """
     try:
         found = json.loads(text, object_pairs_hook=_object)
-    # Beside broken syntax: numbers of thousands of digits, and bottomless nesting.
+    # Besides wrong syntax: numbers of thousands of digits, and endless nesting.
     except (ValueError, RecursionError) as error:
         raise NotJsonError(
-            f"not JSON: {error}", where=where, hint="mend the file, or fetch it again"
+            f"not JSON: {error}", where=where, hint="correct the file, or fetch it again"
         ) from error
     if isinstance(found, _Repeated):
         refuse_repeated(found, where)
@@ -51,7 +51,7 @@ def parse_json(text: str, where: str) -> Any:
 
 
 def refuse_repeated(value: Any, where: str) -> None:
-    """Refuse a value in which an object has a key twice, whatever its case.
+    """Refuse a value in which an object repeats a key, ignoring case.
 
     Raises:
         DataError: If there is one.
