@@ -15,7 +15,8 @@ from rich.console import Console
 from rich.table import Table
 
 import medbench
-from medbench.reports.terminal import scores_table
+from medbench.reports.renderers import terminal
+from medbench.reports.score_tables import run_table
 from tests.test_real_files import TASKS, golden_adapter
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -48,7 +49,7 @@ def main() -> None:
             )
             seconds = time.perf_counter() - started
             documents = len(run.samples(columns=["document"]))
-            console.print(scores_table(run.scores()))
+            console.print(terminal(run_table(run.scores()), console.width))
             times.add_row(name, f"{documents}", f"{seconds:.1f}", f"{documents / seconds:.1f}")
     console.print(times)
 

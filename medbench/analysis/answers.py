@@ -8,16 +8,18 @@ import numpy as np
 import pandas as pd
 
 from medbench.analysis.runs import Run, Runs
-from medbench.statistics import brier_score, expected_calibration_error
+from medbench.statistics import Bin, brier_score, expected_calibration_error, reliability
 from medbench.statistics.corpus import Floats
 
 __all__ = [
+    "Bin",
     "answer_rates",
     "calibration",
     "calibration_of_tasks",
     "choice_probabilities",
     "document_values",
     "label_pairs",
+    "reliability_bins",
 ]
 
 
@@ -107,6 +109,11 @@ def calibration_of_tasks(probabilities: pd.DataFrame, *, bins: int = 10) -> pd.D
             }
         )
     return pd.DataFrame(rows, columns=["task", "n", "accuracy", "confidence", "ece", "brier"])
+
+
+def reliability_bins(probabilities: pd.DataFrame) -> list[Bin]:
+    """Bins of a reliability diagram over the rows that :func:`choice_probabilities` gives."""
+    return reliability(probabilities["confidence"].to_numpy(), probabilities["correct"].to_numpy())
 
 
 def label_pairs(run: Run) -> pd.DataFrame:

@@ -65,7 +65,7 @@ def ablate(
     from medbench.analysis.ablation import ablation_contrasts, ablation_effects, check_kinds, read_ablation
     from medbench.api import ablate as run_ablation
     from medbench.cli.tables import as_records, show_table
-    from medbench.reports.results import contrast_table
+    from medbench.reports.routing_tables import contrast_table
 
     kinds = split_names(by)
     check_kinds(kinds)

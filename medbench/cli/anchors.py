@@ -32,7 +32,7 @@ def anchors(
     from medbench.analysis.conditions import Conditions
     from medbench.cli.tables import as_records, load, show_table
     from medbench.errors import AnalysisError
-    from medbench.reports.anchor_table import anchor_table, register_table
+    from medbench.reports.score_tables import anchor_table, register_table
 
     known = of_tasks(read_anchors(), split_names(*tasks) if tasks is not None else None)
     if runs is None:

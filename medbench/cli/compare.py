@@ -58,7 +58,7 @@ def compare(
     from medbench.analysis.compare_cells import compare_cells
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.cell_tables import cell_comparison_table
-    from medbench.reports.comparison import comparison_table
+    from medbench.reports.score_tables import comparison_table
 
     kind, annotation = split_by(split_names(*by) if by is not None else [])
     loaded = load(runs)

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from medbench.cli.options import AnyDataDir, AnySource, AsJson
-from medbench.cli.output import print_json, print_table, say
+from medbench.cli.options import AnyDataDir, AnySource, AsJson, Format, Output
+from medbench.cli.output import print_json, say
 from medbench.errors import DataError
 
 if TYPE_CHECKING:
@@ -32,11 +32,15 @@ def list_command(
     data_dir: AnyDataDir = None,
     source: AnySource = "auto",
     tasks_dir: TasksDir = None,
+    form: Format = "text",
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """List the datasets and where each would come from now."""
+    from medbench.cli.tables import show_table
     from medbench.data import dataset_names, get_entry
     from medbench.data.summary import summarise
+    from medbench.reports.tables import listing
 
     folders = tasks_dir or []
     rows = []
@@ -59,7 +63,7 @@ def list_command(
         print_json(rows)
         return
     shown = ("dataset", "language", "n", "source", "licence", "hub", "revision")
-    print_table(shown, ([row[column] for column in shown] for row in rows))
+    show_table(listing(shown, rows), form, output)
 
 
 @app.command("fetch")
@@ -73,14 +77,17 @@ def fetch_command(
     as_json: AsJson = False,
 ) -> None:
     """Download pinned files and verify them. Asks the network."""
+    from medbench.cli.tables import show_table
     from medbench.data.fetching import RAW_BASE, fetch
+    from medbench.reports.tables import listing
 
     folder = _folder(data_dir)
     results = list(fetch(folder, _files_of(names), base=base or RAW_BASE, replace=replace))
+    rows = [result._asdict() for result in results]
     if as_json:
-        print_json([result._asdict() for result in results])
+        print_json(rows)
         return
-    print_table(("file", "outcome", "note"), results)
+    show_table(listing(("path", "outcome", "note"), rows))
     by_hand = sum(result.outcome == "by hand" for result in results)
     if by_hand:
         say(f"{by_hand} files have to be put there by hand: no repository with them is known.")
@@ -89,14 +96,16 @@ def fetch_command(
 @app.command("verify")
 def verify_command(names: Names = None, data_dir: AnyDataDir = None, as_json: AsJson = False) -> None:
     """Compare a folder with the pinned checksums. Exit status 1 if a file differs or all are missing."""
+    from medbench.cli.tables import show_table
     from medbench.data.fetching import verify
+    from medbench.reports.tables import listing
 
     states = verify(_folder(data_dir), _files_of(names))
     counts = Counter(state.state for state in states)
     if as_json:
         print_json([state._asdict() for state in states])
     else:
-        print_table(("file", "state"), ((state.path, state.state) for state in states))
+        show_table(listing(("path", "state"), [state._asdict() for state in states]))
         say(", ".join(f"{n} {state}" for state, n in sorted(counts.items())))
     if counts["differs"] or not counts["ok"]:
         raise typer.Exit(1)
@@ -114,9 +123,11 @@ def lock_command(
     as_json: AsJson = False,
 ) -> None:
     """Record the revision and checksum of the data in use; later runs on other data say so."""
+    from medbench.cli.tables import show_table
     from medbench.data import dataset_names, resolve, settle
     from medbench.data.loading import lock_of
     from medbench.data.locking import lock_path, write_lock
+    from medbench.reports.tables import listing
 
     target = output or lock_path()
     found: list[Source] = []
@@ -137,10 +148,16 @@ def lock_command(
             {"lock": str(target), "locked": [entry.dataset for entry in entries], "skipped": dict(skipped)}
         )
         return
-    print_table(
-        ("dataset", "kind", "documents", "fingerprint"),
-        ((e.dataset, e.kind, sum(e.documents.values()), e.fingerprint[:12]) for e in entries),
-    )
+    rows = [
+        {
+            "dataset": e.dataset,
+            "kind": e.kind,
+            "documents": sum(e.documents.values()),
+            "fingerprint": e.fingerprint[:12],
+        }
+        for e in entries
+    ]
+    show_table(listing(("dataset", "kind", "documents", "fingerprint"), rows))
     for name, why in skipped:
         say(f"left out: {name}: {why}")
     say(f"written  {target}")
@@ -155,8 +172,10 @@ def duplicates_command(
     as_json: AsJson = False,
 ) -> None:
     """Find questions that occur twice (in one dataset or several, as example and test) and equal options."""
+    from medbench.cli.tables import show_table
     from medbench.data import dataset_names, read, resolve
     from medbench.data.duplicates import find_duplicates, find_repeated_options
+    from medbench.reports.tables import listing
 
     documents = {}
     for name in names or dataset_names():
@@ -173,7 +192,11 @@ def duplicates_command(
         )
         return
     pairs = Counter(" + ".join(sorted({name for name, _, _ in d.documents})) for d in found)
-    print_table(("datasets", "questions"), pairs.most_common())
+    show_table(
+        listing(
+            ("datasets", "questions"), [{"datasets": key, "questions": n} for key, n in pairs.most_common()]
+        )
+    )
     for duplicate in found[:limit]:
         places = ", ".join("/".join(place) for place in duplicate.documents)
         say(

@@ -41,7 +41,7 @@ def leaderboard(
     from medbench.analysis import read_published
     from medbench.analysis.anchors import as_published, read_anchors
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.ranking import leaderboard_table, ranking_rows
+    from medbench.reports.score_tables import leaderboard_table, ranking_rows
 
     entries = read_published(published) if published is not None else ()
     names = split_names(*tasks) if tasks is not None else None

@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
-from medbench.cli.options import AsJson
-from medbench.cli.output import print_json, print_table, say
+from medbench.cli.options import AsJson, Format, Output
+from medbench.cli.output import print_json, say
 from medbench.common.choices import Dtype
 
 __all__ = ["app"]
@@ -21,31 +21,31 @@ Base = Annotated[str | None, typer.Option(help="Base model of an adapter: a fold
 
 
 @app.command("list")
-def list_command(as_json: AsJson = False) -> None:
+def list_command(form: Format = "text", output: Output = None, as_json: AsJson = False) -> None:
     """List the shipped model definitions."""
     from medbench.catalog import list_models
+    from medbench.cli.tables import show_table
+    from medbench.reports.tables import listing
 
-    models = list_models()
+    models = [model.to_dict() for model in list_models()]
     if as_json:
-        print_json([model.to_dict() for model in models])
+        print_json(models)
         return
-    print_table(
-        ("model", "layout", "dtype", "licence", "path", "base"),
-        ((m.model, m.layout, m.dtype, m.licence, m.path, m.base) for m in models),
-    )
+    show_table(listing(("model", "layout", "dtype", "licence", "path", "base"), models), form, output)
 
 
 @app.command("show")
-def show_command(model: Model, base: Base = None, as_json: AsJson = False) -> None:
+def show_command(model: Model, base: Base = None, form: Format = "text", as_json: AsJson = False) -> None:
     """Show a model definition with every setting."""
     from medbench.catalog import find_model
+    from medbench.cli.tables import show_facts
 
     definition = find_model(model, base=base)
     values = definition.to_dict() | {"definition": str(definition.source) if definition.source else None}
     if as_json:
         print_json(values)
         return
-    print_table(("setting", "value"), values.items())
+    show_facts(values, "setting", form)
 
 
 @app.command("check")
@@ -59,6 +59,7 @@ def check_command(
 ) -> None:
     """Check a checkpoint as loading would: names, shapes, values. Exit status 1 if it would not load."""
     from medbench.catalog import find_model
+    from medbench.cli.tables import show_facts
     from medbench.models import check
 
     found = find_model(model, base=base)
@@ -74,7 +75,7 @@ def check_command(
         print_json(report.as_dict())
     else:
         facts = {key: value for key, value in asdict(report).items() if value not in (None, (), {})}
-        print_table(("fact", "value"), ((key.replace("_", " "), value) for key, value in facts.items()))
+        show_facts({key.replace("_", " "): value for key, value in facts.items()}, "fact")
         say("The checkpoint would load." if report.ok else "The checkpoint would not load.")
     if not report.ok:
         raise typer.Exit(1)

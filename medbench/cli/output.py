@@ -1,9 +1,8 @@
-"""What commands print: lines and tables for people, JSON for scripts; none can play tricks on a terminal."""
+"""What commands print: lines for people, JSON for scripts; control characters are made visible or escaped."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import typer
@@ -13,9 +12,7 @@ from medbench.common.terminal import escaped, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_json", "print_table", "say", "wide_console"]
-
-_PIPE_WIDTH = 240
+__all__ = ["print_json", "say", "wide_console"]
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -26,26 +23,6 @@ def say(text: str, *, err: bool = False) -> None:
 def print_json(value: Any) -> None:
     """Print a value as JSON; paths and the like become text, control characters are escaped."""
     typer.echo(escaped(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
-
-
-def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]], title: str | None = None) -> None:
-    """Print rows as a table; text from definitions and data is shown as it is, never as markup."""
-    from rich import box
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(
-        title=None if title is None else Text(printable(title)),
-        box=box.SIMPLE_HEAD,
-        title_justify="left",
-        pad_edge=False,
-    )
-    for number, column in enumerate(columns):
-        # Names must stay in one piece to be copied; the other columns give way.
-        table.add_column(column, overflow="fold", no_wrap=number == 0)
-    for row in rows:
-        table.add_row(*(Text("" if cell is None else printable(str(cell))) for cell in row))
-    wide_console(_PIPE_WIDTH).print(table)
 
 
 def wide_console(width: int) -> Console:

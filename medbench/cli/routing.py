@@ -58,8 +58,8 @@ def show(
     """Balance and decidedness of the routers, each figure beside its chance level."""
     from medbench.analysis.routing import router_summary
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.results import routing_table
-    from medbench.reports.samples import samples_warning
+    from medbench.reports.routing_tables import routing_table
+    from medbench.reports.sentences import samples_warning
 
     found = load(runs)
     summary = router_summary(routing_of(found, task), _columns(by))
@@ -69,7 +69,7 @@ def show(
     else:
         show_table(routing_table(frame), form, output)
     if html or png or svg:
-        from medbench.reports.routing_page import routing_sections
+        from medbench.reports.report import routing_sections
 
         title = f"Routing of {', '.join(found.models)}"
         _draw(
@@ -95,7 +95,7 @@ def similarity(
     """How alike tasks are routed, pair by pair."""
     from medbench.analysis.routing import task_similarity
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.results import similarity_table
+    from medbench.reports.routing_tables import similarity_table
 
     frame = task_similarity(routing_of(load(runs), task), phase=phase)
     if as_json and not top:
@@ -132,8 +132,8 @@ def compare(
 
     from medbench.analysis.routing import load_difference
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.results import load_difference_table
-    from medbench.reports.samples import samples_warning
+    from medbench.reports.routing_tables import load_difference_table
+    from medbench.reports.sentences import samples_warning
 
     one, other = (load([path]) for path in runs_among(runs, 2, 2))
     frame = load_difference(routing_of(one, task), routing_of(other, task), _columns(by))
@@ -144,7 +144,7 @@ def compare(
         table = load_difference_table(shown, one.models[0], other.models[0])
         show_table(shown_in_part(table, len(shown), len(frame), "largest differences"), form, output)
     if html or png or svg:
-        from medbench.reports.routing_page import change_section
+        from medbench.reports.sections.routing_tasks import change_section
 
         scores = pd.concat([one.scores(), other.scores()])
         sections = [change_section(one, other)]
@@ -161,15 +161,16 @@ def _draw(
     sampled: str,
 ) -> None:
     """Write the pictures as they were asked for, and say on standard error where they lie."""
+    from medbench.reports.charts.picture import write_pictures
     from medbench.reports.page import render_sections, write_page
-    from medbench.reports.routing_page import write_pictures
 
     written = []
     if html is not None:
         written.append(write_page(render_sections(sections, title=title, sampled=sampled), html))
     for folder, form in ((png, "png"), (svg, "svg")):
         if folder is not None:
-            written += write_pictures(sections, folder, form)
+            pictures = [picture for section in sections for picture in section.pictures]
+            written += write_pictures(pictures, folder, form)
     for path in written:
         say(str(path), err=True)
 

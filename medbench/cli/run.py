@@ -137,14 +137,17 @@ def _tell(note: str) -> None:
 def _show(outcome: Evaluation) -> None:
     from rich.text import Text
 
+    from medbench.analysis.conditions import Conditions
     from medbench.common.terminal import printable
-    from medbench.reports.terminal import run_heading, scores_table
+    from medbench.reports.renderers import terminal
+    from medbench.reports.score_tables import run_table
 
     frame = outcome.runs.scores()
     console = wide_console(_ANY_WIDTH)
     for run in outcome.runs:
-        console.print(run_heading(run))
-    console.print(scores_table(frame))
+        conditions = f"  {printable(Conditions.of(run).line())}"
+        console.print(Text.assemble((printable(run.model), "bold"), conditions))
+    console.print(terminal(run_table(frame), console.width))
     if (frame["data_source"] == "samples").any():
         console.print("Bundled samples, not a benchmark score.", style="bold yellow")
     for name, why in outcome.failures.items():
@@ -163,8 +166,7 @@ def _compare(outcomes: Sequence[Evaluation], page: Path | None) -> None:
     from medbench.analysis import compare, leaderboard, load_runs
     from medbench.cli.tables import show_table
     from medbench.reports import write_report
-    from medbench.reports.comparison import comparison_table
-    from medbench.reports.ranking import leaderboard_table
+    from medbench.reports.score_tables import comparison_table, leaderboard_table
 
     directories = list(dict.fromkeys(outcome.directory for outcome in outcomes))
     runs = load_runs(directories)

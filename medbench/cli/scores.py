@@ -37,7 +37,7 @@ def scores(
     from medbench.analysis.task_scores import task_scores
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.cell_tables import cell_score_table
-    from medbench.reports.score_table import score_table
+    from medbench.reports.score_tables import score_table
 
     names = split_names(*tasks) if tasks is not None else None
     systems, annotation = split_by(split_names(*by) if by is not None else [])

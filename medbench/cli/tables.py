@@ -3,20 +3,24 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medbench.cli.output import say
+from medbench.cli.output import say, wide_console
 from medbench.common.files import reason, write_text
 from medbench.common.terminal import printable
+from medbench.errors import ReportError
+from medbench.reports.renderers import render_table, terminal
+from medbench.reports.tables import TextTable, as_records, listing
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from medbench.analysis import Runs
-    from medbench.reports.tables import TextTable
 
-__all__ = ["as_records", "load", "show_table"]
+__all__ = ["as_records", "load", "show_facts", "show_table"]
+
+# Columns of a table in a pipe, which has no width of its own; folding cells there would only hurt.
+_PIPE_WIDTH = 240
 
 
 def load(paths: list[str] | None) -> Runs:
@@ -29,26 +33,20 @@ def load(paths: list[str] | None) -> Runs:
     return runs
 
 
-def as_records(frame: pd.DataFrame) -> list[dict[str, Any]]:
-    """Rows of a frame as JSON values, with null for what is missing."""
-    from medbench.reports import tables
-
-    return tables.as_records(frame)
-
-
-def show_table(table: TextTable, form: str, output: Path | None) -> None:
+def show_table(table: TextTable, form: str = "text", output: Path | None = None) -> None:
     """Print a table, or write it to a file.
 
     Args:
         table: The table.
-        form: ``text`` for the terminal, else a format of :func:`medbench.reports.tables.render_table`.
+        form: ``text`` for the terminal, else a format of :func:`medbench.reports.renderers.render_table`.
         output: File to write; standard output by default.
-    """
-    from medbench.errors import ReportError
-    from medbench.reports.tables import render_table
 
+    Raises:
+        ReportError: The format is unknown, or the file cannot be written.
+    """
     if form == "text" and output is None:
-        _print_text(table)
+        console = wide_console(_PIPE_WIDTH)
+        console.print(terminal(table, console.width))
         return
     text = render_table(table, "markdown" if form == "text" else form)
     if output is None:
@@ -61,56 +59,14 @@ def show_table(table: TextTable, form: str, output: Path | None) -> None:
     say(str(output))
 
 
-def _print_text(table: TextTable) -> None:
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
+def show_facts(values: Mapping[str, Any], names: str = "key", form: str = "text") -> None:
+    """Print names and values as a table of two columns.
 
-    from medbench.reports.tables import said_once
-
-    table = said_once(table)
-    # A pipe has no width of its own; folding cells there would only hurt.
-    console = Console(width=None if sys.stdout.isatty() else 200)
-    shown = Table(
-        title=Text(printable(table.title), style="bold"), header_style="bold", show_edge=False, pad_edge=False
-    )
-    for header, right, width in zip(
-        table.headers, table.numeric, _fixed_widths(table, console.width), strict=True
-    ):
-        shown.add_column(
-            Text(printable(header)),
-            justify="right" if right else "left",
-            overflow="fold",
-            width=width,
-        )
-    for number, row in enumerate(table.rows):
-        # Text, not markup: names come from files.
-        styles = ["bold" if (number, i) in table.bold else "" for i in range(len(row))]
-        shown.add_row(*(Text(printable(cell), style=style) for cell, style in zip(row, styles, strict=True)))
-    for text in table.lead:
-        console.print(Text(printable(text)))
-    console.print(shown)
-    for note in table.notes:
-        console.print(Text(printable(note)), style="dim")
-
-
-def _fixed_widths(table: TextTable, room: int) -> list[int | None]:
-    """Widths of the columns of numbers where a table must be folded: names and headings give way to them.
-
-    All ``None`` (let every column give way) if there is room for all, or too little for that.
+    Args:
+        values: The values by name.
+        names: Heading of the names.
+        form: As of :func:`show_table`.
     """
-    from rich.cells import cell_len
-
-    room -= 3 * (len(table.headers) - 1)
-    full, whole = [], []
-    for header, *cells in zip(table.headers, *table.rows, strict=True):
-        widest = max(map(cell_len, map(printable, cells)), default=0)
-        full.append(max(widest, cell_len(printable(header))))
-        whole.append(max(widest, *map(cell_len, printable(header).split())))
-    # A name can still be read in pieces of ten characters.
-    least = [
-        number if right else min(name, 10)
-        for number, name, right in zip(whole, full, table.numeric, strict=True)
-    ]
-    folded = sum(least) <= room < sum(full)
-    return [width if folded and right else None for width, right in zip(whole, table.numeric, strict=True)]
+    show_table(
+        listing((names, "value"), [{names: key, "value": value} for key, value in values.items()]), form
+    )

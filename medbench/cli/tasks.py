@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from medbench.cli.options import AnyDataDir, AnySource, AsJson, TasksDir
-from medbench.cli.output import print_json, print_table, say
+from medbench.cli.options import AnyDataDir, AnySource, AsJson, Format, Output, TasksDir
+from medbench.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from medbench.catalog import TaskIndex
@@ -26,11 +26,15 @@ def list_command(
     data_dir: AnyDataDir = None,
     source: AnySource = "auto",
     tasks_dir: TasksDir = None,
+    form: Format = "text",
+    output: Output = None,
     as_json: AsJson = False,
 ) -> None:
     """List tasks with their licence, and where their documents would come from now."""
     from medbench.catalog import build_index
+    from medbench.cli.tables import show_table
     from medbench.errors import CatalogError
+    from medbench.reports.tables import listing
 
     index = build_index(tasks_dir or ())
     every = _rows(index, data_dir, source)
@@ -54,9 +58,10 @@ def list_command(
         print_json({"tasks": rows, "groups": groups, "faults": faults})
     else:
         shown = ("name", "tags", "protocol", "main_metric", "n", "source", "licence")
-        print_table(shown, ([_cell(row[column]) for column in shown] for row in rows))
-        if not tag and not language:
-            print_table(("group", "members"), ((g["name"], ", ".join(g["members"])) for g in groups))
+        show_table(listing(shown, rows), form, output)
+        if form == "text" and output is None and not tag and not language:
+            members = [{"group": g["name"], "members": ", ".join(g["members"])} for g in groups]
+            show_table(listing(("group", "members"), members))
         for path, fault in faults.items():
             say(f"cannot be read: {path}: {fault}", err=True)
     if faults:
@@ -85,10 +90,12 @@ def show_command(
     data_dir: AnyDataDir = None,
     source: AnySource = "auto",
     tasks_dir: TasksDir = None,
+    form: Format = "text",
     as_json: AsJson = False,
 ) -> None:
     """Show a task or group: its settings, templates resolved, and its dataset."""
     from medbench.catalog import build_index, select
+    from medbench.cli.tables import show_facts
 
     index = build_index(tasks_dir or ())
     if name in index.groups:
@@ -102,7 +109,7 @@ def show_command(
         print_json(values)
         return
     flat = {key: value for key, value in values.items() if key != "settings"} | values.get("settings", {})
-    print_table(("key", "value"), ((key, _cell(value)) for key, value in flat.items()))
+    show_facts(flat, form=form)
 
 
 @app.command("check")
@@ -190,10 +197,6 @@ def _rows(index: TaskIndex, data_dir: Path | None, source: str) -> list[dict[str
     }
     nothing = {"source": None, "n": None, "licence": None}
     return [task.to_dict() | known.get(task.dataset or "", nothing) for task in index.tasks.values()]
-
-
-def _cell(value: Any) -> Any:
-    return " ".join(map(str, value)) if isinstance(value, (list, tuple)) else value
 
 
 def _plain(value: Any) -> Any:

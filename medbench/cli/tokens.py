@@ -44,8 +44,7 @@ def tokens(
     from medbench.analysis.token_classes import class_specialisation, vocabulary_specialisation
     from medbench.cli.tables import as_records, show_table
     from medbench.errors import AnalysisError
-    from medbench.reports.results import repetition_table
-    from medbench.reports.token_tables import classes_table, vocabulary_table
+    from medbench.reports.routing_tables import classes_table, repetition_table, vocabulary_table
     from medbench.runs.traces import read_traces
 
     (where,) = runs_among(source, 1, 1)
@@ -79,7 +78,7 @@ def _parts(traces: Traces) -> tuple[TextTable, Any]:
     from medbench.analysis.routing import router_summary, task_similarity
     from medbench.analysis.token_parts import part_routing
     from medbench.cli.tables import as_records
-    from medbench.reports.token_tables import parts_table
+    from medbench.reports.routing_tables import parts_table
 
     frame = part_routing(traces).assign(model=traces.model, run="")
     summary = router_summary(frame, ["phase"])
@@ -105,7 +104,7 @@ def scores(
     from medbench.analysis.routing_scores import shared_gains
     from medbench.cli.tables import as_records, load, show_table
     from medbench.errors import AnalysisError
-    from medbench.reports.token_tables import gains_table, loads_table, verdicts_table
+    from medbench.reports.routing_tables import gains_table, loads_table, verdicts_table
 
     run, *earlier = runs_among(runs, 1, 2)
     later = load([run])

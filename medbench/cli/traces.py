@@ -52,7 +52,7 @@ def kinds(
     from medbench.analysis.specialisation import regrouped, specialisation, task_groups
     from medbench.analysis.token_parts import part_counts
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.results import specialisation_table
+    from medbench.reports.routing_tables import specialisation_table
 
     found = load(runs)
     groups = task_groups(found, split_names(by))
@@ -84,7 +84,7 @@ def trace(
     from medbench.analysis.router_tokens import repetition
     from medbench.api import trace as run_trace
     from medbench.cli.tables import as_records, show_table
-    from medbench.reports.results import repetition_table
+    from medbench.reports.routing_tables import repetition_table
     from medbench.runs.traces import save_traces
 
     traces = run_trace(
@@ -117,7 +117,7 @@ def agree(
     """How far the routers of two checkpoints choose alike on the same tokens."""
     from medbench.analysis.router_tokens import checkpoint_agreement
     from medbench.cli.tables import as_records, show_table
-    from medbench.reports.results import agreement_table
+    from medbench.reports.routing_tables import agreement_table
     from medbench.runs.traces import read_traces
 
     first, second = (read_traces(Path(path)).prompts() for path in runs_among(traces, 2, 2))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from medbench.analysis.annotations import short_name
-from medbench.analysis.units import shared_unit
-from medbench.reports.comparison import TESTS_NOTE, comparison_row, conditions_notes
-from medbench.reports.formats import UNITS_NOTE, metric_text
-from medbench.reports.score_table import BEST_NOTE, conditions_of_scores, score_cell
-from medbench.reports.tables import TextTable
-from medbench.reports.verdicts import verdict_summary
+from medbench.reports.columns import Column, Row, text, texts
+from medbench.reports.formats import UNITS_NOTE
+from medbench.reports.score_tables import comparison_columns, score_lines, system_columns
+from medbench.reports.sentences import (
+    BEST_NOTE,
+    TESTS_NOTE,
+    conditions_notes,
+    conditions_of_scores,
+    verdict_summary,
+)
+from medbench.reports.tables import TextTable, text_table
 
 __all__ = ["cell_comparison_table", "cell_score_table"]
 
@@ -36,33 +39,15 @@ def cell_score_table(frame: pd.DataFrame, *, intervals: bool = False) -> TextTab
         intervals: Give each score with its 95% interval.
     """
     name = short_name(str(frame["by"].iloc[0]))
-    models = list(dict.fromkeys(frame["model"]))
-    rows, bold = [], set()
     # Tasks without cells would only repeat what stands in the table of tasks.
     parted = frame.groupby("task")["kind"].transform(lambda kinds: (kinds == "cell").any())
     lines = frame[parted].assign(label=[_label(row) for row in frame[parted].to_dict("records")])
-    for number, ((task, _, label), part) in enumerate(lines.groupby(["task", "kind", "label"], sort=False)):
-        by_model = {str(row["model"]): row for row in part.to_dict("records")}
-        unit = shared_unit(part["unit"])
-        sizes = sorted(set(part["n"].astype(int)))
-        cells = [score_cell(by_model.get(model), unit, len(sizes) > 1, intervals) for model in models]
-        n = f"{sizes[0]:,}" if len(sizes) == 1 else "differs"
-        rows.append([str(task), str(label), metric_text(str(part["metric"].iloc[0]), unit), n, *cells])
-        bold |= {(number, 4 + i) for i, model in enumerate(models) if by_model.get(model, {}).get("best")}
-    return TextTable(
-        ["task", name, "metric", "n", *models],
-        rows,
-        [False, False, False] + [True] * (1 + len(models)),
-        [
-            *conditions_of_scores(lines),
-            f"{UNITS_NOTE} {BEST_NOTE}",
-            _POOLED,
-            *_reasons(frame),
-        ],
+    return text_table(
+        score_lines(lines, ["task", "kind", "label"]),
+        [text("task"), text("label", name), *system_columns(frame, intervals)],
         f"Scores by {name}",
+        [*conditions_of_scores(lines), f"{UNITS_NOTE} {BEST_NOTE}", _POOLED, *_reasons(frame)],
         data=frame,
-        bold=bold,
-        aside=("metric",),
         keys=2,
     )
 
@@ -71,19 +56,13 @@ def cell_comparison_table(frame: pd.DataFrame) -> TextTable:
     """The rows of :func:`medbench.analysis.compare_cells`."""
     name = short_name(str(frame["by"].iloc[0]))
     baselines = list(dict.fromkeys(frame["baseline"]))
-    headers = ["model", "task", name, "metric", "n", baselines[0] if len(baselines) == 1 else "baseline"]
-    headers += ["score", "difference", "95% interval", "p", "p adjusted", "flips", "detectable", "verdict"]
-    rows = []
-    for row in frame.to_dict("records"):
-        texts = comparison_row(row)
-        rows.append([*texts[:2], _label(row), *texts[2:]])
     refused = frame[frame["verdict"] == "refused"]
     left = frame[(frame["verdict"] != "refused") & (frame["reason"] != "")]
     outside = frame[(frame["kind"] == "task") & (frame["unannotated"] > 0)]
-    return TextTable(
-        headers,
-        rows,
-        [False] * 4 + [True] * 9 + [False],
+    return text_table(
+        frame,
+        [*texts("model", "task"), Column(name, _label, numeric=False), *comparison_columns(baselines)],
+        f"Differences from {', '.join(baselines)} by {name}",
         [
             *conditions_notes(frame),
             f"{UNITS_NOTE} {TESTS_NOTE} {_HOLM}",
@@ -94,23 +73,20 @@ def cell_comparison_table(frame: pd.DataFrame) -> TextTable:
                 for row in outside.to_dict("records")
             ),
         ],
-        f"Differences from {', '.join(baselines)} by {name}",
-        data=frame,
         lead=[
             verdict_summary(mine, kind)
             for _, mine in frame.groupby("model", sort=False)
             for kind in ("task", "cell")
         ],
-        aside=("metric", "flips", "detectable"),
         keys=3,
     )
 
 
-def _label(row: dict[Any, Any]) -> str:
+def _label(row: Row) -> str:
     return str(row["cell"]) if row["kind"] == "cell" else _LABELS[row["kind"]]
 
 
-def _named(row: dict[Any, Any]) -> str:
+def _named(row: Row) -> str:
     part = f", {row['cell']}" if row["kind"] == "cell" else ""
     return f"{row['model']}, {row['task']}{part}"
 

@@ -6,12 +6,14 @@ How a number is written depends on what its column holds, which the caller says;
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medbench.analysis.units import Unit
+if TYPE_CHECKING:
+    from medbench.analysis.units import Unit
 
 __all__ = [
     "UNITS_NOTE",
+    "figure_text",
     "interval_text",
     "known",
     "metric_text",
@@ -39,6 +41,11 @@ def percent_text(share: Any) -> str:
 def number_text(value: Any) -> str:
     """A number with four significant digits."""
     return f"{value:.4g}" if known(value) else "–"
+
+
+def figure_text(value: Any) -> str:
+    """A figure of routing with three significant digits."""
+    return f"{value:.3g}" if known(value) else "–"
 
 
 def score_text(value: Any, unit: Unit) -> str:

@@ -14,7 +14,7 @@ import pytest
 
 from medbench.analysis import Published, Runs, leaderboard, load_runs, read_published
 from medbench.errors import AnalysisError
-from medbench.reports.ranking import leaderboard_table
+from medbench.reports.score_tables import leaderboard_table
 from tests.analysis.conftest import NAMES, fake_tasks
 from tests.analysis.factory import FakeTask, write_run
 

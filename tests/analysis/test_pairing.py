@@ -9,7 +9,7 @@ import pytest
 
 from medbench.analysis import compare, load_runs
 from medbench.errors import AnalysisError
-from medbench.reports.comparison import comparison_table
+from medbench.reports.score_tables import comparison_table
 from tests.analysis.factory import FakeTask, write_run
 
 

@@ -26,7 +26,7 @@ from medbench.analysis.specialisation import regroup, specialisation, task_group
 from medbench.cli import main
 from medbench.errors import AnalysisError
 from medbench.reports import write_report
-from medbench.reports.routing_page import routing_sections
+from medbench.reports.report import routing_sections
 from tests.analysis.factory import FakeTask, write_routing, write_run
 
 NAMES = ["a", "b", "c", "d"]

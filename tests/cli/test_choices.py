@@ -19,7 +19,7 @@ from medbench.models.loading import DTYPES as DTYPES_LOADED
 from medbench.models.quantising import QUANTIZATIONS as QUANTIZATIONS_DONE
 from medbench.models.recorder import LEVELS
 from medbench.models.skeleton import PROJECTIONS
-from medbench.reports.tables import FORMATS
+from medbench.reports.renderers import FORMATS
 
 FORMS = ("text", "markdown", "csv", "latex", "html")
 PHASES = ("prompt", "generated")

@@ -10,15 +10,15 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 import pytest
-from markupsafe import Markup
 
 from medbench.analysis import load_runs
 from medbench.analysis.routing import coactivation
 from medbench.cli import main
 from medbench.errors import ReportError
-from medbench.reports.heatmap import pair_maps
-from medbench.reports.picture import Picture, Ramp, _mixture, _wrapped, png, standalone
-from medbench.reports.routing_page import routing_sections, write_pictures
+from medbench.reports.charts.colors import mix
+from medbench.reports.charts.picture import Picture, Ramp, _wrapped, png, standalone, write_pictures
+from medbench.reports.charts.svg import Drawing, pair_maps
+from medbench.reports.report import routing_sections
 from medbench.reports.sections.routing_pairs import routing_pairs
 from tests.analysis.factory import FakeTask, write_routing, write_run
 
@@ -28,7 +28,7 @@ PICTURE = Picture(
     caption="Of 4 experts.",
     reading="Chance is 33%.",
     reading_zh="随机水平为 33%。",
-    svg=pair_maps({"gate 0": [[1.0, 0.9], [0.1, 1.0]]}, columns=1, middle=0.5, top=1.0, name="n"),
+    drawing=pair_maps({"gate 0": [[1.0, 0.9], [0.1, 1.0]]}, columns=1, middle=0.5, top=1.0, name="n"),
     ramp=Ramp("0%", "chance", "100%"),
 )
 
@@ -42,12 +42,12 @@ def test_a_file_needs_no_style_sheet() -> None:
         assert part in text
 
 
-def test_colours_are_mixed_as_a_browser_mixes_them() -> None:
+def test_colors_are_mixed_as_a_browser_mixes_them() -> None:
     # Red and blue, black and white: halfway in Oklab as CSS Color 4 has it.
-    assert _mixture("#2166ac", "#f1f1ee", 1.0) == "#2166ac"
-    assert _mixture("#2166ac", "#f1f1ee", 0.0) == "#f1f1ee"
-    assert _mixture("#ff0000", "#0000ff", 0.5) == "#8c53a2"
-    assert _mixture("#000000", "#ffffff", 0.5) == "#636363"
+    assert mix("#2166ac", "#f1f1ee", 1.0) == "#2166ac"
+    assert mix("#2166ac", "#f1f1ee", 0.0) == "#f1f1ee"
+    assert mix("#ff0000", "#0000ff", 0.5) == "#8c53a2"
+    assert mix("#000000", "#ffffff", 0.5) == "#636363"
 
 
 def test_lines_are_cut_and_lose_nothing() -> None:
@@ -110,16 +110,13 @@ def test_every_picture_is_read_in_both_languages_with_its_chance(tmp_path: Path)
 
 def test_files_of_two_runs_do_not_overwrite_each_other(tmp_path: Path) -> None:
     pages = [PICTURE, PICTURE]
-    from medbench.reports.section import Section
-
-    section = Section("x", "x", "x", "pictures.html.j2", {"figures": pages}, pictures=pages)
-    written = write_pictures([section], tmp_path / "new", "svg")
+    written = write_pictures(pages, tmp_path / "new", "svg")
     assert [path.name for path in written] == ["one.svg", "one-2.svg"]
     with pytest.raises(ReportError, match="no routing to draw"):
         write_pictures([], tmp_path, "svg")
     (tmp_path / "file").write_text("")
     with pytest.raises(ReportError, match="cannot be written"):
-        write_pictures([section], tmp_path / "file", "svg")
+        write_pictures(pages, tmp_path / "file", "svg")
 
 
 def test_without_the_library_a_png_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,9 +142,9 @@ def test_a_png_is_as_large_as_its_picture_and_not_blank() -> None:
 
 
 def test_plain_drawings_stay_as_they_are() -> None:
-    drawing = Picture("p", "t", "c", "r", "读", Markup('<svg width="10" height="10"><g/></svg>'))
-    assert "<g/>" in standalone(drawing)
-    assert "linearGradient" not in standalone(drawing)
+    picture = Picture("p", "t", "c", "r", "读", Drawing(10, 10, "label", ["<g/>"]))
+    assert "<g/>" in standalone(picture)
+    assert "linearGradient" not in standalone(picture)
 
 
 def test_the_command_writes_a_page_and_pictures(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

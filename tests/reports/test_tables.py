@@ -17,7 +17,6 @@ from medbench.analysis import Published, Runs, compare, leaderboard
 from medbench.analysis.task_scores import task_scores
 from medbench.analysis.units import with_units
 from medbench.errors import ReportError
-from medbench.reports.comparison import comparison_table
 from medbench.reports.formats import (
     interval_text,
     metric_text,
@@ -27,11 +26,10 @@ from medbench.reports.formats import (
     score_text,
     signed_text,
 )
-from medbench.reports.ranking import leaderboard_table
-from medbench.reports.samples import samples_note
-from medbench.reports.score_table import score_table
-from medbench.reports.tables import FORMATS, TextTable, render_table
-from medbench.reports.terminal import scores_table
+from medbench.reports.renderers import FORMATS, render_table, terminal
+from medbench.reports.score_tables import comparison_table, leaderboard_table, run_table, score_table
+from medbench.reports.sentences import samples_note
+from medbench.reports.tables import TextTable
 
 TABLE = TextTable(
     headers=["name", "score"],
@@ -103,7 +101,7 @@ def test_leaderboard_shows_rank_intervals_and_warns_of_samples(runs: Runs) -> No
 
 def test_terminal_table_shows_texts_as_they_are(runs: Runs) -> None:
     console = Console(width=160, file=io.StringIO(), force_terminal=False)
-    console.print(scores_table(runs.scores()))
+    console.print(terminal(run_table(runs.scores()), 160))
     text = console.file.getvalue()  # type: ignore[attr-defined]
     assert "<i>late</i>" in text
     assert "suite" in text
@@ -111,7 +109,8 @@ def test_terminal_table_shows_texts_as_they_are(runs: Runs) -> None:
     lines = [line for line in text.splitlines() if "suite" in line]
     assert len(lines) == 3
     one = Console(width=160, file=io.StringIO())
-    one.print(scores_table(runs.select(model="demo").scores().assign(task="[bold]中文[/bold]")))
+    named = runs.select(model="demo").scores().assign(task="[bold]中文[/bold]")
+    one.print(terminal(run_table(named), 160))
     assert "[bold]中文[/bold]" in one.file.getvalue()  # type: ignore[attr-defined]
 
 
@@ -149,7 +148,7 @@ def test_tables_write_every_score_in_the_unit_of_its_metric(runs: Runs) -> None:
         for i, (metric, aggregation) in enumerate(named)
     )
     console = Console(width=160, file=io.StringIO())
-    console.print(scores_table(with_units(rows)))
+    console.print(terminal(run_table(with_units(rows)), 160))
     text: str = console.file.getvalue()  # type: ignore[attr-defined]
     lines = [line.replace("│", " ").split() for line in text.splitlines() if line.startswith("task")][1:]
     assert lines[0][1:5] == ["acc", "83.0", "[70.0,", "120.0]"]
@@ -237,15 +236,17 @@ def test_csv_cells_are_values(value: object, cell: str) -> None:
 
 
 def test_every_table_has_its_values() -> None:
-    """A table that is made without data could be read by people alone."""
+    """A table that is made without data could be read by people alone: all go through what adds the data."""
     calls = [
-        node
+        (path.name, node)
         for path in (Path(medbench.__file__).parent).rglob("*.py")
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) == "TextTable"
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("TextTable", "text_table", "listing")
     ]
     assert len(calls) > 15
-    assert all("data" in [keyword.arg for keyword in call.keywords] for call in calls)
+    made = [(name, call) for name, call in calls if ast.unparse(call.func) == "TextTable"]
+    assert {name for name, _ in made} == {"tables.py"}
+    assert all("data" in [keyword.arg for keyword in call.keywords] for _, call in made)
 
 
 WIDE = TextTable(
@@ -254,7 +255,7 @@ WIDE = TextTable(
     [False, *[True] * 30],
     title="Scores",
     lead=["One sentence & more."],
-    bold={(1, 2), (2, 30)},
+    styles={(1, 2): "bold", (2, 30): "bold"},
 )
 
 

@@ -142,9 +142,9 @@ def test_a_report_that_fails_is_a_warning_beside_the_score(
 def test_a_section_that_fails_leaves_the_others(
     tasks: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
 ) -> None:
-    import medbench.reports.page as page
+    import medbench.reports.report as module
 
-    monkeypatch.setattr(page, name, broken)
+    monkeypatch.setattr(module, name, broken)
     outcome = run(tasks, tmp_path, report=True)
     assert any("is left out: BrokenError: on purpose" in text for text in outcome.warnings)
     assert outcome.report is not None

@@ -6,7 +6,6 @@ from typing import Any
 
 from medbench.analysis import Runs, compare
 from medbench.errors import AnalysisError
-from medbench.reports.comparison import TESTS_NOTE, conditions_notes
 from medbench.reports.formats import (
     UNITS_NOTE,
     interval_text,
@@ -18,7 +17,7 @@ from medbench.reports.formats import (
     signed_text,
 )
 from medbench.reports.section import Section
-from medbench.reports.verdicts import verdict_summary
+from medbench.reports.sentences import TESTS_NOTE, conditions_notes, verdict_summary
 
 __all__ = ["differences"]
 
@@ -28,9 +27,9 @@ def differences(runs: Runs, shown: Runs, baseline: str | None, *, draws: int = 2
 
     Args:
         runs: The runs.
-        shown: Those that speak for a system, of :func:`medbench.analysis.speaking.speaking`.
+        shown: Those that stand for a system, of :func:`medbench.analysis.speaking.speaking`.
         baseline: Model to compare with; the first one by default.
-        draws: Draws of bootstrap and randomisation.
+        draws: Draws of bootstrap and randomization.
 
     Returns:
         The section; ``None`` for a single system.

@@ -11,8 +11,7 @@ import pandas as pd
 from medbench.analysis import Run, Runs
 from medbench.analysis.answers import document_values
 from medbench.reports.formats import known
-from medbench.reports.payload import pack
-from medbench.reports.section import Section
+from medbench.reports.section import Section, pack
 
 __all__ = ["documents"]
 

@@ -7,11 +7,15 @@ from typing import Any
 
 from medbench.analysis import Conditions, Run, Runs, systems
 from medbench.analysis.systems import main_scores
+from medbench.reports.columns import texts
+from medbench.reports.renderers import page_table
 from medbench.reports.section import Section, system_names
+from medbench.reports.tables import text_table
 
 __all__ = ["provenance"]
 
 _TASK_COLUMNS = ("task", "version", "protocol", "num_fewshot", "dataset", "data_source", "filter", "n")
+_NAMES = ("run", *_TASK_COLUMNS, "data fingerprint", "revision")
 
 
 def provenance(runs: Runs) -> Section:
@@ -27,7 +31,7 @@ def provenance(runs: Runs) -> Section:
         scores = main_scores(run)
         tasks = scores[scores["kind"] == "task"].reindex(columns=list(_TASK_COLUMNS))
         for row in tasks.itertuples(index=False, name=None):
-            rows.append([name, *map(_plain, row), *_data(run, row[4])])
+            rows.append(dict(zip(_NAMES, [name, *map(_plain, row), *_data(run, row[4])], strict=True)))
     return Section(
         id="provenance",
         title="Provenance",
@@ -35,8 +39,9 @@ def provenance(runs: Runs) -> Section:
         template="provenance.html.j2",
         data={
             "runs": [_card(run, name, answers[name]) for run, name in zip(runs, names, strict=True)],
-            "task_columns": ["run", *_TASK_COLUMNS, "data fingerprint", "revision"],
-            "task_rows": sorted(rows, key=lambda row: (row[1], row[0])),
+            "table": page_table(
+                text_table(sorted(rows, key=lambda row: (row["task"], row["run"])), texts(*_NAMES))
+            ),
         },
     )
 

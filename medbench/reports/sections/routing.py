@@ -8,10 +8,9 @@ import numpy as np
 
 from medbench.analysis import Runs
 from medbench.analysis.router_cells import Cells, cells
-from medbench.reports.heatmap import expert_map
-from medbench.reports.payload import pack
-from medbench.reports.picture import Picture, Ramp
-from medbench.reports.section import MOST_ROWS, Section, stem
+from medbench.reports.charts.picture import Picture, Ramp, file_stem
+from medbench.reports.charts.svg import expert_map
+from medbench.reports.section import MOST_ROWS, Section, in_computing_order, pack
 
 __all__ = ["routing"]
 
@@ -33,8 +32,8 @@ def routing(runs: Runs, systems: list[str]) -> Section | None:
     return Section(
         id="routing",
         title="Routing",
-        lead="Share of the choices that each expert received. The middle colour is the chance level, "
-        "1 / experts; a strongly coloured square is an expert that the chosen tokens prefer or avoid.",
+        lead="Share of the choices that each expert received. The middle color is the chance level, "
+        "1 / experts; a strongly colored square is an expert that the chosen tokens prefer or avoid.",
         template="routing.html.j2",
         data={"figures": figures},
         payloads={"routing-data": pack(payload)},
@@ -47,8 +46,7 @@ def _figure(counted: Cells, system: str) -> tuple[dict[str, Any], dict[str, Any]
     tasks = [_ALL, *sorted(keys["task"].astype(str).unique())]
     phases = [_ALL, *sorted(keys["phase"].astype(str).unique(), reverse=True)]
     layers = sorted(int(layer) for layer in keys["layer"].unique())
-    projections = [name for name in ("gate", "up", "down") if name in set(keys["projection"])]
-    projections += sorted(set(keys["projection"].astype(str)) - set(projections))
+    projections = in_computing_order(keys["projection"])
     width = counted.count.shape[1]
     order = [(p, layer) for p in projections for layer in layers]
     loads = {}
@@ -68,17 +66,15 @@ def _figure(counted: Cells, system: str) -> tuple[dict[str, Any], dict[str, Any]
     (projection, layer), expert = order[busiest // width], busiest % width
     most, level = f"{100 * shares[busiest]:.1f}%", f"{100 * chance:.1f}%"
     picture = Picture(
-        name=f"load-{stem(system)}",
+        name=f"load-{file_stem(system)}",
         title=f"Expert load of {system}",
         caption=f"{width} experts, {top_k} chosen per token, {len(layers)} layers. "
         f"Chance level: {level} of the choices for every expert.",
         reading=f"Orange experts receive more of the choices than chance ({level}), blue ones less. "
-        "Over all "
-        f"tokens the busiest is {projection}, layer {layer}, expert {expert}: {most}.",
-        reading_zh=f"橙色专家得到的选择多于随机水平（{level}），蓝色少于随机水平。在全部词元上，最忙的是"
-        f"第 {layer} 层 "
-        f"{projection} 的专家 {expert}：{most}。",
-        svg=expert_map(
+        f"Over all tokens the busiest is {projection}, layer {layer}, expert {expert}: {most}.",
+        reading_zh=f"橙色专家得到的选择多于随机水平（{level}），蓝色少于随机水平。"
+        f"在全部词元上，最忙的是第 {layer} 层 {projection} 的专家 {expert}：{most}。",
+        drawing=expert_map(
             projections, layers, width, shares, middle=chance, reach=chance, name=f"Expert load of {system}"
         ),
         ramp=Ramp("0%", f"chance, {level}", f"≥ {200 * chance:.0f}%"),

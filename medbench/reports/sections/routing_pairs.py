@@ -7,9 +7,9 @@ import numpy as np
 from medbench.analysis import Runs
 from medbench.analysis import router_metrics as metrics
 from medbench.analysis.router_cells import Cells, cells
-from medbench.reports.heatmap import pair_maps
-from medbench.reports.picture import Picture, Ramp
-from medbench.reports.section import MOST_ROWS, Section, stem
+from medbench.reports.charts.picture import Picture, Ramp, file_stem
+from medbench.reports.charts.svg import pair_maps
+from medbench.reports.section import MOST_ROWS, Section, in_computing_order, picture_section
 
 __all__ = ["routing_pairs"]
 
@@ -33,15 +33,12 @@ def routing_pairs(runs: Runs, systems: list[str]) -> Section | None:
             figures.append(_figure(merged, system))
     if not figures:
         return None
-    return Section(
-        id="routing-pairs",
-        title="Experts chosen together",
-        lead="Of the tokens that choose one expert (row), the share that choose another beside it "
-        "(column): all "
+    return picture_section(
+        "routing-pairs",
+        "Experts chosen together",
+        "Of the tokens that choose one expert (row), the share that choose another beside it (column): all "
         "pairs of the chosen set, over all tasks. A router that picks at random gives (k − 1) / (E − 1).",
-        template="pictures.html.j2",
-        data={"figures": figures},
-        pictures=figures,
+        figures,
     )
 
 
@@ -51,9 +48,10 @@ def _figure(merged: Cells, system: str) -> Picture:
     apart = np.nanmean(np.abs(shares - chance), axis=(1, 2))
     keys = [(str(row["projection"]), int(row["layer"])) for row in merged.keys.to_dict("records")]
     names = [f"{projection} {layer}" for projection, layer in keys]
+    order = in_computing_order(projection for projection, _ in keys)
     shown = sorted(
         np.argsort(-apart, kind="stable")[:_MOST].tolist(),
-        key=lambda place: (keys[place][1], _rank(keys[place][0])),
+        key=lambda place: (keys[place][1], order.index(keys[place][0])),
     )
     top = min(1.0, max(2 * chance, float(np.nanmax(shares[shown]))))
     router, i, j = (int(place) for place in np.unravel_index(np.nanargmax(shares), shares.shape))
@@ -63,17 +61,15 @@ def _figure(merged: Cells, system: str) -> Picture:
         "All routers" if len(names) <= _MOST else f"The {_MOST} of {len(names)} routers farthest from chance"
     )
     return Picture(
-        name=f"pairs-{stem(system)}",
+        name=f"pairs-{file_stem(system)}",
         title=f"Experts chosen together in {system}",
         caption=f"{which}, by projection and layer. Chance level: {level}.",
         reading=f"Orange pairs are chosen together more often than chance ({level}), blue ones less. "
-        "Closest: "
-        f"{key['projection']}, layer {key['layer']}, {most} of the tokens of expert {i} choose expert "
-        f"{j} too.",
-        reading_zh=f"橙色的一对专家被同时选中的次数多于随机水平（{level}），蓝色则更少。最紧密：第 "
-        f"{key['layer']} 层 "
-        f"{key['projection']} 中，选择专家 {i} 的词元有 {most} 也选择专家 {j}。",
-        svg=pair_maps(
+        f"Closest: {key['projection']}, layer {key['layer']}, {most} of the tokens of expert {i} choose "
+        f"expert {j} too.",
+        reading_zh=f"橙色的一对专家被同时选中的次数多于随机水平（{level}），蓝色则更少。最紧密："
+        f"第 {key['layer']} 层 {key['projection']} 中，选择专家 {i} 的词元有 {most} 也选择专家 {j}。",
+        drawing=pair_maps(
             {names[place]: shares[place].tolist() for place in shown},
             columns=_COLUMNS,
             middle=chance,
@@ -82,8 +78,3 @@ def _figure(merged: Cells, system: str) -> Picture:
         ),
         ramp=Ramp("0%", f"chance, {level}", f"{100 * top:.0f}%"),
     )
-
-
-def _rank(projection: str) -> int:
-    """The place of a projection in the order of computation."""
-    return ("gate", "up", "down").index(projection) if projection in ("gate", "up", "down") else 3

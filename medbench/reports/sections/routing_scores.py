@@ -11,10 +11,10 @@ from medbench.analysis import Runs
 from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing_answers import routing_by_verdict
 from medbench.analysis.routing_scores import SharedGains, shared_gains
+from medbench.reports.charts.picture import Picture, file_stem
+from medbench.reports.charts.svg import Cell, scatter, value_map
 from medbench.reports.formats import known, p_text, signed_text
-from medbench.reports.heatmap import Cell, scatter, value_map
-from medbench.reports.picture import Picture
-from medbench.reports.section import MOST_ROWS, Section, stem
+from medbench.reports.section import MOST_ROWS, Section, picture_section
 
 __all__ = ["routing_scores"]
 
@@ -44,15 +44,12 @@ def routing_scores(runs: Runs, systems: Sequence[str]) -> Section | None:
                 figures.append(_gains(gains, systems[-1], systems[0]))
     if not figures:
         return None
-    return Section(
-        id="routing-scores",
-        title="Routing and scores",
-        lead="Whether right and wrong documents use experts differently (verdicts shuffled over the "
-        "documents tell "
-        "chance), and whether tasks that share experts gained alike from one checkpoint to the other.",
-        template="pictures.html.j2",
-        data={"figures": figures},
-        pictures=figures,
+    return picture_section(
+        "routing-scores",
+        "Routing and scores",
+        "Whether right and wrong documents use experts differently (verdicts shuffled over the documents "
+        "tell chance), and whether tasks that share experts gained alike from one checkpoint to the other.",
+        figures,
     )
 
 
@@ -68,26 +65,24 @@ def _verdicts(frame: pd.DataFrame, system: str) -> Picture:
         cells.append(
             [
                 Cell(row["divergence"] - row["chance"], _milli(row["divergence"]), title, framed=sure),
-                Cell(0.0, _milli(row["chance"]), "", framed=False),
-                Cell(0.0, p_text(row["p_adjusted"]), "", framed=False),
+                Cell(0.0, _milli(row["chance"])),
+                Cell(0.0, p_text(row["p_adjusted"])),
             ]
         )
     clear = int((ordered["p_adjusted"] < _SURE).sum())
     first = ordered.iloc[0]
     found, chance = _milli(first["divergence"]), _milli(first["chance"])
     return Picture(
-        name=f"verdicts-{stem(system)}",
+        name=f"verdicts-{file_stem(system)}",
         title=f"Routing of right and wrong answers in {system}",
         caption="Jensen-Shannon divergence of the expert loads of right and wrong documents, mean over "
-        "routers, in "
-        "thousandths of a bit; p by permutation, adjusted over the tasks (Holm).",
+        "routers, in thousandths of a bit; p by permutation, adjusted over the tasks (Holm).",
         reading=f"Orange tasks route right and wrong answers more differently than chance. {clear} of "
-        f"{len(frame)} do "
-        f"so beyond doubt (framed). Clearest: {first['task']}, {found} against {chance} by chance.",
-        reading_zh=f"橙色任务中，答对与答错的文档路由差异大于随机水平。{len(frame)} 个任务中有 {clear} "
-        "个确实如此（带框）。最明显的是 "
-        f"{first['task']}：{found}，随机水平为 {chance}。",
-        svg=value_map(
+        f"{len(frame)} do so beyond doubt (framed). Clearest: {first['task']}, {found} against {chance} by "
+        "chance.",
+        reading_zh=f"橙色任务中，答对与答错的文档路由差异大于随机水平。{len(frame)} 个任务中有 {clear} 个"
+        f"确实如此（带框）。最明显的是 {first['task']}：{found}，随机水平为 {chance}。",
+        drawing=value_map(
             [str(task) for task in ordered["task"]],
             ["divergence", "chance", "p"],
             cells,
@@ -104,17 +99,15 @@ def _gains(gains: SharedGains, later: str, earlier: str) -> Picture:
     p = p_text(gains.p_value)
     p = p if p.startswith("<") else f"= {p}"
     return Picture(
-        name=f"gains-{stem(later)}-{stem(earlier)}",
+        name=f"gains-{file_stem(later)}-{file_stem(earlier)}",
         title=f"Shared experts and shared gains, {later} − {earlier}",
         caption=f"A dot per pair of {gains.tasks} tasks: similarity of their expert loads, and how far "
-        "apart their "
-        "gains are, in points.",
+        "apart their gains are, in points.",
         reading="Dots that fall to the right: tasks that share experts gain alike. Correlation with "
-        f"likeness {r}; "
-        f"chance 0; p {p} (Mantel).",
-        reading_zh=f"点越往右越低，说明共用专家的任务提升越接近。相关系数 {r}；随机水平为 0；p "
-        f"{p}（Mantel 检验）。",
-        svg=scatter(
+        f"likeness {r}; chance 0; p {p} (Mantel).",
+        reading_zh=f"点越往右越低，说明共用专家的任务提升越接近。相关系数 {r}；随机水平为 0；"
+        f"p {p}（Mantel 检验）。",
+        drawing=scatter(
             points, x="similarity of the loads", y="gains apart", name="Shared experts and shared gains"
         ),
     )

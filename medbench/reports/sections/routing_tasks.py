@@ -11,12 +11,13 @@ from medbench.analysis import Runs
 from medbench.analysis.router_cells import Cells, cells
 from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing import load_difference, router_summary, task_similarity
+from medbench.errors import AnalysisError
+from medbench.reports.charts.picture import Picture, Ramp, file_stem
+from medbench.reports.charts.svg import Cell, expert_map, layer_lines, value_map
 from medbench.reports.formats import known
-from medbench.reports.heatmap import Cell, expert_map, layer_lines, value_map
-from medbench.reports.picture import Picture, Ramp
-from medbench.reports.section import MOST_ROWS, Section, stem
+from medbench.reports.section import MOST_ROWS, Section, in_computing_order, picture_section
 
-__all__ = ["change_picture", "routing_tasks"]
+__all__ = ["change_section", "routing_tasks"]
 
 # Beyond so many tasks, cells are too many to explain each.
 _TITLED = 16
@@ -47,11 +48,9 @@ def routing_tasks(runs: Runs, systems: list[str], *, draws: int = 200) -> Sectio
         id="routing-tasks",
         title="Routing by task",
         lead="Means over all routers of the model, chance levels in the heading. Mutual information "
-        "says how "
-        "much a token decides which experts serve it; similarity compares the expert loads of two tasks "
-        "(1: "
-        "equal). Intervals resample documents and need runs that recorded them (not --routing tasks), in "
-        "three million rows at most.",
+        "says how much a token decides which experts serve it; similarity compares the expert loads of two "
+        "tasks (1: equal). Intervals resample documents and need runs that recorded them (not --routing "
+        "tasks), in three million rows at most.",
         template="routing_tasks.html.j2",
         data={"blocks": blocks, "metrics": list(_METRICS.values()), "change": change},
         pictures=pictures if change is None else [*pictures, change],
@@ -89,24 +88,19 @@ def _number(value: float) -> str:
 
 def _entropy(rows: pd.DataFrame, system: str) -> Picture:
     table = rows.pivot(index="layer", columns="projection", values="value").sort_index()
-    names = [name for name in ("gate", "up", "down") if name in table] + sorted(
-        {str(name) for name in table} - {"gate", "up", "down"}
-    )
-    lines = {str(name): table[name].astype(float).tolist() for name in names}
+    lines = {name: table[name].astype(float).tolist() for name in in_computing_order(table)}
     layers = [int(layer) for layer in table.index]
     top = float(rows["chance"].max())
     least = rows.nsmallest(1, "value").iloc[0]
     return Picture(
-        name=f"entropy-{stem(system)}",
+        name=f"entropy-{file_stem(system)}",
         title=f"Entropy of the routers of {system}",
         caption="Mean over tokens, by layer, in nats.",
         reading=f"Lower is more decided; a router that ignores its input has {top:.2f} (dashed). The "
-        "most decided "
-        f"is {least['projection']} in layer {least['layer']}: {least['value']:.2f}.",
-        reading_zh=f"越低表示路由越果断；不看输入的路由器为 {top:.2f}（虚线）。最果断的是第 "
-        f"{least['layer']} 层的 "
-        f"{least['projection']}：{least['value']:.2f}。",
-        svg=layer_lines(lines, layers, top=top, name="Entropy of the routers in nats"),
+        f"most decided is {least['projection']} in layer {least['layer']}: {least['value']:.2f}.",
+        reading_zh=f"越低表示路由越果断；不看输入的路由器为 {top:.2f}（虚线）。"
+        f"最果断的是第 {least['layer']} 层的 {least['projection']}：{least['value']:.2f}。",
+        drawing=layer_lines(lines, layers, top=top, name="Entropy of the routers in nats"),
     )
 
 
@@ -135,11 +129,9 @@ def _similarity(pairs: pd.DataFrame, system: str) -> Picture | None:
     digits = 3 if few else 2
     cells = [
         [
-            Cell(lowest, "–", "", framed=False)
+            Cell(lowest, "–")
             if i == j
-            else Cell(
-                float(matrix[i, j]), f"{matrix[i, j]:.{digits}f}".lstrip("0"), title[i][j], framed=False
-            )
+            else Cell(float(matrix[i, j]), f"{matrix[i, j]:.{digits}f}".lstrip("0"), title[i][j])
             for j in order
         ]
         for i in order
@@ -151,17 +143,16 @@ def _similarity(pairs: pd.DataFrame, system: str) -> Picture | None:
     chance = f"two halves of one task reach {half:.3f}" if known(half) else "1 is equal loads"
     chance_zh = f"同一任务的两半为 {half:.3f}" if known(half) else "1 表示负载相同"
     return Picture(
-        name=f"similarity-{stem(system)}",
+        name=f"similarity-{file_stem(system)}",
         title=f"Similarity of the tasks in {system}",
-        caption="1 − Jensen-Shannon divergence of the expert loads, mean over routers; neighbours are alike.",
+        caption="1 − Jensen-Shannon divergence of the expert loads, mean over routers; neighbors are alike.",
         reading=f"Darker tasks share experts; chance: {chance}. Most alike: {near['task']} and "
-        f"{near['other']}, "
-        f"{near['similarity']:.3f}; least: {far['task']} and {far['other']}, {far['similarity']:.3f}.",
-        reading_zh=f"颜色越深，两个任务共用的专家越多；参照水平：{chance_zh}。最相似：{near['task']} 与 "
-        f"{near['other']}"
-        f"（{near['similarity']:.3f}）；最不相似：{far['task']} 与 "
-        f"{far['other']}（{far['similarity']:.3f}）。",
-        svg=value_map(
+        f"{near['other']}, {near['similarity']:.3f}; least: {far['task']} and {far['other']}, "
+        f"{far['similarity']:.3f}.",
+        reading_zh=f"颜色越深，两个任务共用的专家越多；参照水平：{chance_zh}。"
+        f"最相似：{near['task']} 与 {near['other']}（{near['similarity']:.3f}）；"
+        f"最不相似：{far['task']} 与 {far['other']}（{far['similarity']:.3f}）。",
+        drawing=value_map(
             [f"{number} {tasks[i]}" for number, i in enumerate(order, start=1)],
             [str(number) for number in range(1, len(order) + 1)],
             cells,
@@ -189,12 +180,33 @@ def _change(frames: dict[str, Cells]) -> Picture | None:
         return None
     first, last = systems[0], systems[-1]
     try:
-        return change_picture(frames[last], frames[first], (last, first))
+        return _change_picture(frames[last], frames[first], (last, first))
     except NotRecordedError:
         return None  # checkpoints of different shape have no experts in common
 
 
-def change_picture(one: pd.DataFrame | Cells, other: pd.DataFrame | Cells, names: tuple[str, str]) -> Picture:
+def change_section(first: Runs, second: Runs) -> Section:
+    """How the expert loads of one run differ from those of another, first minus second.
+
+    Raises:
+        AnalysisError: A side holds several runs, or they have no routers in common.
+    """
+    names = [f"{run.model} · {run.run}" for side in (first, second) for run in side]
+    models = [*first.models, *second.models]
+    if len(names) != 2:
+        raise AnalysisError("loads are compared between two runs", hint="give one run directory on each side")
+    one, other = models if models[0] != models[1] else names
+    return picture_section(
+        "routing-change",
+        "Expert loads compared",
+        "What the routers of one checkpoint do more or less than those of the other, on the same tasks.",
+        [_change_picture(first.routing(), second.routing(), (one, other))],
+    )
+
+
+def _change_picture(
+    one: pd.DataFrame | Cells, other: pd.DataFrame | Cells, names: tuple[str, str]
+) -> Picture:
     """The expert loads of one checkpoint minus those of another.
 
     Args:
@@ -206,7 +218,7 @@ def change_picture(one: pd.DataFrame | Cells, other: pd.DataFrame | Cells, names
         NotRecordedError: They have no routers or tasks in common.
     """
     frame = load_difference(one, other, ["layer", "projection"])
-    projections = [name for name in ("gate", "up", "down") if name in set(frame["projection"])]
+    projections = in_computing_order(frame["projection"])
     layers = sorted(int(layer) for layer in frame["layer"].unique())
     experts = int(frame["expert"].max()) + 1
     values = frame.set_index(["projection", "layer", "expert"])["difference"].to_dict()
@@ -217,15 +229,14 @@ def change_picture(one: pd.DataFrame | Cells, other: pd.DataFrame | Cells, names
     most = frame.iloc[int(np.argmax(np.abs(frame["difference"].to_numpy(dtype=np.float64))))]
     change = f"{100 * most['difference']:+.1f}".replace("-", "−")
     return Picture(
-        name=f"change-{stem(names[0])}-{stem(names[1])}",
+        name=f"change-{file_stem(names[0])}-{file_stem(names[1])}",
         title=f"{names[0]} − {names[1]}",
         caption="Difference of the expert loads over all tasks, in points of the share.",
         reading="Pale is no change (0); orange experts do more in the first of the two, blue ones less. "
-        "Largest: "
-        f"{most['projection']}, layer {most['layer']}, expert {most['expert']}: {change}.",
-        reading_zh="浅色表示没有变化（0）；橙色专家在前者中承担更多，蓝色更少。变化最大：第 "
-        f"{most['layer']} 层 {most['projection']} 的专家 {most['expert']}：{change} 个百分点。",
-        svg=expert_map(
+        f"Largest: {most['projection']}, layer {most['layer']}, expert {most['expert']}: {change}.",
+        reading_zh="浅色表示没有变化（0）；橙色专家在前者中承担更多，蓝色更少。"
+        f"变化最大：第 {most['layer']} 层 {most['projection']} 的专家 {most['expert']}：{change} 个百分点。",
+        drawing=expert_map(
             projections, layers, experts, numbers, middle=0, reach=reach, name="Difference of expert loads"
         ),
         ramp=Ramp(f"−{100 * reach:.1f}", "no change", f"+{100 * reach:.1f}"),

@@ -10,10 +10,10 @@ from medbench.analysis import Runs
 from medbench.analysis.ablation import ablation_contrasts, find_ablations, read_ablation
 from medbench.analysis.router_cells import Cells, cells
 from medbench.analysis.specialisation import regrouped, specialisation, task_groups
+from medbench.reports.charts.picture import Picture, file_stem
+from medbench.reports.charts.svg import Cell, value_map
 from medbench.reports.formats import interval_text, known, percent_text, signed_text
-from medbench.reports.heatmap import Cell, value_map
-from medbench.reports.picture import Picture
-from medbench.reports.section import MOST_ROWS, Section, stem
+from medbench.reports.section import MOST_ROWS, Section, picture_section
 
 __all__ = ["ablation_section", "ablations", "specialised"]
 
@@ -33,16 +33,13 @@ def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section 
             figures.append(_specialised(kinds, system, draws))
     if not figures:
         return None
-    return Section(
-        id="routing-kinds",
-        title="Experts by kind of task",
-        lead="Share of the tokens of a kind of task (language and family) that choose an expert: orange is "
-        "more than chance, blue less. A frame marks rates whose 95% interval, over resampled documents, "
-        "lies "
+    return picture_section(
+        "routing-kinds",
+        "Experts by kind of task",
+        "Share of the tokens of a kind of task (language and family) that choose an expert: orange is more "
+        "than chance, blue less. A frame marks rates whose 95% interval, over resampled documents, lies "
         "above chance (not in runs with --routing tasks or of more than three million rows).",
-        template="pictures.html.j2",
-        data={"figures": figures},
-        pictures=figures,
+        figures,
     )
 
 
@@ -59,27 +56,20 @@ def _specialised(kinds: Cells, system: str, draws: int) -> Picture:
         values = part.set_index("expert")
         cells.append(
             [_rate_cell(f"{kind}, expert {expert}", values.loc[expert], chance) for expert in experts]
-            + [
-                Cell(
-                    chance, f"{beyond}/{len(single)}", f"{kind}: {beyond} experts beyond chance", framed=False
-                )
-            ]
+            + [Cell(chance, f"{beyond}/{len(single)}", f"{kind}: {beyond} experts beyond chance")]
         )
     most = across.nlargest(1, "rate").iloc[0]
     level, rate = f"{100 * chance:.0f}%", f"{100 * most['rate']:.0f}%"
     return Picture(
-        name=f"kinds-{stem(system)}",
+        name=f"kinds-{file_stem(system)}",
         title=f"Experts by kind of task in {system}",
         caption="Means over all routers, expert by expert; the last column counts the experts of single "
-        "routers "
-        f"whose interval lies above chance. Chance: {level} of the tokens.",
+        f"routers whose interval lies above chance. Chance: {level} of the tokens.",
         reading=f"Orange is more than chance ({level}), blue less; framed rates are above it beyond "
-        "doubt (95%). "
-        f"Strongest: {most['task']}, expert {most['expert']}: {rate} of the tokens.",
-        reading_zh=f"橙色高于随机水平（{level}），蓝色低于随机水平；带框者在 95% 水平上确实高于随机。最"
-        f"强的偏好：{most['task']} "
-        f"的词元有 {rate} 选择专家 {most['expert']}。",
-        svg=value_map(
+        f"doubt (95%). Strongest: {most['task']}, expert {most['expert']}: {rate} of the tokens.",
+        reading_zh=f"橙色高于随机水平（{level}），蓝色低于随机水平；带框者在 95% 水平上确实高于随机。"
+        f"最强的偏好：{most['task']} 的词元有 {rate} 选择专家 {most['expert']}。",
+        drawing=value_map(
             rows,
             [*(str(expert) for expert in experts), "beyond"],
             cells,
@@ -104,17 +94,13 @@ def ablations(runs: Runs) -> Section | None:
 
 def ablation_section(folders: Sequence[Path]) -> Section:
     """What each kind of task loses when experts are taken away."""
-    figures = [_ablation(folder) for folder in folders]
-    return Section(
-        id="ablation",
-        title="What experts are worth",
-        lead="Change of the mean score of a kind's documents when routers are changed, in points: blue "
-        "is a "
-        "loss, orange a gain, 0 is no effect. A frame marks kinds that lose more than all others do: the "
-        "95% interval of the difference, over resampled documents, lies below 0.",
-        template="pictures.html.j2",
-        data={"figures": figures},
-        pictures=figures,
+    return picture_section(
+        "ablation",
+        "What experts are worth",
+        "Change of the mean score of a kind's documents when routers are changed, in points: blue is a loss, "
+        "orange a gain, 0 is no effect. A frame marks kinds that lose more than all others do: the 95% "
+        "interval of the difference, over resampled documents, lies below 0.",
+        [_ablation(folder) for folder in folders],
     )
 
 
@@ -130,16 +116,14 @@ def _ablation(folder: Path) -> Picture:
     least = frame.nsmallest(1, "change").iloc[0]
     change = signed_text(least["change"], "share")
     return Picture(
-        name=f"ablation-{stem(folder.parent.name)}-{stem(folder.name)}",
+        name=f"ablation-{file_stem(folder.parent.name)}-{file_stem(folder.name)}",
         title=f"Ablations of {folder.parent.name}",
         caption=f"Documents: {sizes}.{left_out}",
         reading="Blue is a loss in points, orange a gain; without an effect 0. Framed kinds lose more "
-        "than all "
-        f"others do (95%). Largest loss: {least['variant']}, {least['kind']}: {change}.",
-        reading_zh="蓝色为损失（百分点），橙色为提高；没有影响时为 0。带框的类别比其他类别损失更多"
-        "（95%）。损失最大："
-        f"{least['variant']}，{least['kind']}：{change}。",
-        svg=value_map(
+        f"than all others do (95%). Largest loss: {least['variant']}, {least['kind']}: {change}.",
+        reading_zh="蓝色为损失（百分点），橙色为提高；没有影响时为 0。带框的类别比其他类别损失更多（95%）。"
+        f"损失最大：{least['variant']}，{least['kind']}：{change}。",
+        drawing=value_map(
             shown,
             kinds,
             [[_change_cell(at[variant, kind]) for kind in kinds] for variant in shown],

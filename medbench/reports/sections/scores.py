@@ -1,17 +1,23 @@
-"""Scores of all tasks: the sortable table and the bars."""
+"""Scores of all tasks: the sortable table, the bars, and what others published."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterator, Mapping
+from collections.abc import Collection, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import pandas as pd
 
+from medbench.analysis import Runs
+from medbench.analysis.anchors import anchors_beside, read_anchors
+from medbench.analysis.conditions import Conditions
+from medbench.reports.columns import text
 from medbench.reports.formats import UNITS_NOTE, interval_text, known, metric_text, score_text
-from medbench.reports.section import Section
+from medbench.reports.score_tables import anchor_columns
+from medbench.reports.section import Section, table_section
+from medbench.reports.tables import text_table
 
-__all__ = ["bars", "overview"]
+__all__ = ["bars", "overview", "published_values"]
 
 
 class Cell(NamedTuple):
@@ -28,7 +34,7 @@ class Cell(NamedTuple):
 class Bar(NamedTuple):
     """A score as a bar; lengths in percent of the track."""
 
-    colour: int
+    color: int
     title: str
     text: str
     width: float | None
@@ -83,6 +89,32 @@ def bars(scores: pd.DataFrame, systems: list[str], usual: Collection[str]) -> Se
         "difference on the same documents; the paired comparison does.",
         template="bars.html.j2",
         data={"systems": systems, "rows": rows},
+    )
+
+
+def published_values(runs: Runs, systems: Sequence[str]) -> Section | None:
+    """What others published on the tasks of the page, and what differs; ``None`` where nobody did.
+
+    Args:
+        runs: The runs.
+        systems: Their names.
+    """
+    names = {(run.model, run.run): name for run, name in zip(runs, systems, strict=True)}
+    scores = runs.scores()
+    # What the bundled samples give has nothing to do with a benchmark.
+    real = scores[scores["data_source"] != "samples"]
+    templates = {(run.model, run.run): Conditions.of(run).chat_template for run in runs}
+    frame = anchors_beside(real, read_anchors(), templates)
+    if frame.empty:
+        return None
+    shown = frame.assign(model=[names[key] for key in zip(frame["model"], frame["run"], strict=True)])
+    return table_section(
+        "published",
+        "Published values",
+        "What others published on these tasks, in percent. A value can be set beside a score only where "
+        "nothing differs; even then another prompt may hide behind the same name.",
+        text_table(shown, [*anchor_columns(), text("source")]),
+        summary=f"{len(shown)} published values",
     )
 
 
@@ -141,7 +173,7 @@ def _bar(index: int, system: str, row: Mapping[Hashable, Any] | None) -> Bar:
     after = round(max(100 * value, high or 0), 2)
     span = None if low is None or high is None else round(high - low, 2)
     return Bar(
-        colour=index,
+        color=index,
         title=f"{system}: {text} {limits}",
         text=text,
         width=round(100 * value, 2),

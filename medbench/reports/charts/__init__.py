@@ -1,0 +1,1 @@
+"""Charts as SVG: their colors, the drawings, and files of their own."""
