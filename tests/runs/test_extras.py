@@ -76,7 +76,7 @@ def break_table(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("module", "name", "said", "options"),
     [
-        (estimates, "_by_sums", "no interval for acc", {}),
+        (estimates, "interval_by_sums", "no interval for acc", {}),
         (execution, "group_rows", "the average of groups is left out", {}),
         (execution, "write_harness_files", "what lm-eval itself would write is left out", {}),
         (execution, "stored_routing", "routing is left out", {"routing": "tasks"}),
