@@ -10,54 +10,37 @@ __all__ = ["DARK", "LIGHT", "SERIES", "Palette", "mix", "mixed_by_browser", "sha
 
 Palette = dict[str, str]
 
-#: Colors by the names that the page's style sheet uses: ``low``, ``middle`` and ``high`` make the diverging
-#: scale, ``k0`` to ``k7`` tell models apart (Okabe and Ito 2008, so that color-blind readers can).
-LIGHT: Palette = {
-    "paper": "#ffffff",
-    "ink": "#1b2330",
-    "soft": "#5b6675",
-    "line": "#d9dee6",
-    "raised": "#f5f7fa",
-    "accent": "#0a6b8a",
-    "warn-paper": "#fff1d6",
-    "warn-ink": "#6b4200",
-    "bad": "#a8321f",
-    "good": "#0b6e4f",
-    "low": "#2166ac",
-    "high": "#b35806",
-    "middle": "#f1f1ee",
-    "k0": "#0072b2",
-    "k1": "#d97f00",
-    "k2": "#009e73",
-    "k3": "#b8568f",
-    "k4": "#4aa3d8",
-    "k5": "#c74a00",
-    "k6": "#7a6a00",
-    "k7": "#6b6f76",
-}
-DARK: Palette = {
-    "paper": "#12161c",
-    "ink": "#e7ebf0",
-    "soft": "#9aa6b4",
-    "line": "#2d3642",
-    "raised": "#1a2029",
-    "accent": "#62c0e0",
-    "warn-paper": "#3b2a08",
-    "warn-ink": "#ffd991",
-    "bad": "#ff8f7a",
-    "good": "#62d3a8",
-    "low": "#4f9de0",
-    "high": "#f0913a",
-    "middle": "#262c35",
-    "k0": "#4aa8e8",
-    "k1": "#f2a93b",
-    "k2": "#2fc79a",
-    "k3": "#e08cc0",
-    "k4": "#8fd0f5",
-    "k5": "#ff8a4c",
-    "k6": "#d3c24a",
-    "k7": "#a3a9b2",
-}
+# Name, color by day, color by night. ``low``, ``middle`` and ``high`` make the diverging scale; ``k0`` to
+# ``k7`` tell models apart, for color-blind readers too (after Okabe and Ito 2008).
+_COLORS = [
+    row.split()
+    for row in """
+    paper      #ffffff #12161c
+    ink        #1b2330 #e7ebf0
+    soft       #5b6675 #9aa6b4
+    line       #d9dee6 #2d3642
+    raised     #f5f7fa #1a2029
+    accent     #0a6b8a #62c0e0
+    warn-paper #fff1d6 #3b2a08
+    warn-ink   #6b4200 #ffd991
+    bad        #a8321f #ff8f7a
+    good       #0b6e4f #62d3a8
+    low        #2166ac #4f9de0
+    high       #b35806 #f0913a
+    middle     #f1f1ee #262c35
+    k0         #0072b2 #4aa8e8
+    k1         #d97f00 #f2a93b
+    k2         #009e73 #2fc79a
+    k3         #b8568f #e08cc0
+    k4         #4aa3d8 #8fd0f5
+    k5         #c74a00 #ff8a4c
+    k6         #7a6a00 #d3c24a
+    k7         #6b6f76 #a3a9b2
+    """.strip().splitlines()
+]
+#: Colors by the names that the page's style sheet uses.
+LIGHT: Palette = {name: day for name, day, _ in _COLORS}
+DARK: Palette = {name: night for name, _, night in _COLORS}
 #: How many series have a color of their own; more begin again.
 SERIES = 8
 

@@ -15,7 +15,6 @@ from medbench.analysis import load_runs
 from medbench.analysis.routing import coactivation
 from medbench.cli import main
 from medbench.errors import ReportError
-from medbench.reports.charts.colors import mix
 from medbench.reports.charts.picture import Picture, Ramp, _wrapped, png, standalone, write_pictures
 from medbench.reports.charts.svg import Drawing, pair_maps
 from medbench.reports.report import routing_sections
@@ -40,14 +39,6 @@ def test_a_file_needs_no_style_sheet() -> None:
     assert "color-mix" not in text
     for part in ("A &lt;title&gt; &amp; more", "Of 4 experts.", "Chance is 33%.", "随机水平为 33%。"):
         assert part in text
-
-
-def test_colors_are_mixed_as_a_browser_mixes_them() -> None:
-    # Red and blue, black and white: halfway in Oklab as CSS Color 4 has it.
-    assert mix("#2166ac", "#f1f1ee", 1.0) == "#2166ac"
-    assert mix("#2166ac", "#f1f1ee", 0.0) == "#f1f1ee"
-    assert mix("#ff0000", "#0000ff", 0.5) == "#8c53a2"
-    assert mix("#000000", "#ffffff", 0.5) == "#636363"
 
 
 def test_lines_are_cut_and_lose_nothing() -> None:
