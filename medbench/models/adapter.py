@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 # Both must be imported before anything is registered, or lm-eval's own models and metrics vanish.
@@ -21,10 +22,11 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from medbench.errors import ModelError
 from medbench.models.answers import Answer, AnswerStore, MemoryStore, request_keys
-from medbench.models.chat import render_chat
+from medbench.models.chat import render_chat, switches_thinking
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
 from medbench.models.generating import Generator, Ready
+from medbench.models.hf_arguments import HFArguments, device_for, dtype_name
 from medbench.models.loading import load_model
 from medbench.models.molora import molora_linears
 from medbench.models.routing_counts import RoutingCounts, RoutingLabel
@@ -65,9 +67,10 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         thinking: Whether the model is to reason, and how it marks that.
         max_gen_toks: New tokens where a task does not say.
         max_length: Tokens of prompt and answer together; ``None``: what the model takes.
-        add_bos_token: Whether special tokens go in front of prompts; ``None`` leaves it to the tokenizer.
-        batch_size: Accepted because lm-eval passes it; ``max_batch_tokens`` decides.
-        max_batch_size: Likewise.
+        add_bos_token: Whether BOS and other special tokens go in front of prompts; ``None`` leaves it to
+            the tokenizer.
+        prefix_token_id: The token that stands in for an empty context; by default BOS, else the end of text.
+        **more: Other arguments of lm-eval's ``hf`` (:mod:`medbench.models.hf_arguments`).
     """
 
     backend = "causal"
@@ -77,9 +80,9 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         pretrained: str | None = None,
         *,
         model: PreTrainedModel | None = None,
-        tokenizer: PreTrainedTokenizerBase | None = None,
+        tokenizer: PreTrainedTokenizerBase | str | None = None,
         base: str | None = None,
-        dtype: str = "float32",
+        dtype: Any = "float32",
         device: str | None = None,
         layout: str = "auto",
         impl: str = "auto",
@@ -95,29 +98,41 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         max_gen_toks: int = 256,
         max_length: int | None = None,
         add_bos_token: bool | None = None,
-        batch_size: int | str | None = None,
-        max_batch_size: int | None = None,
+        prefix_token_id: int | None = None,
+        **more: Any,
     ) -> None:
         super().__init__()
-        del batch_size, max_batch_size
+        settled = HFArguments.settle(more, pretrained, base, thinking)
+        pretrained, base, thinking = settled.pretrained, settled.base, settled.thinking
         if model is None:
             if pretrained is None:
                 raise ModelError("no model was given", hint="pretrained=<folder or hub id>, or model=")
             model = load_model(
                 pretrained,
                 base,
-                dtype,
-                device or "cpu",
+                dtype_name(dtype),
+                device_for(device),
                 layout,
                 impl,
                 revision=revision,
                 base_revision=base_revision,
+                spread=settled.spread,
             )
         if tokenizer is None:
             if pretrained is None:
                 raise ModelError("a loaded model needs its tokenizer", hint="tokenizer=load_tokenizer(…)")
             tokenizer = load_tokenizer(pretrained, base, revision=revision, base_revision=base_revision)
+        elif isinstance(tokenizer, (str, Path)):
+            tokenizer = load_tokenizer(tokenizer)
         self.tokenizer = tokenizer
+        if settled.thinking.mode != "auto" and not switches_thinking(self.tokenizer):
+            raise ModelError(
+                "the chat template has no switch for thinking",
+                where="model argument enable_thinking",
+                hint="leave it out; a system prompt may say it instead",
+            )
+        self._prefix_token = prefix_token_id
+        self._chat_arguments = settled.chat
         self.engine = Engine(model, tokenizer, max_batch_tokens=max_batch_tokens, routing=routing)
         self.max_length = max_length or self.engine.max_length or _DEFAULT_LENGTH
         self._device = model.device
@@ -148,6 +163,8 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
     @property
     def prefix_token_id(self) -> int:
         """The token that stands in for an empty context."""
+        if self._prefix_token is not None:
+            return self._prefix_token
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
 
@@ -170,6 +187,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             add_generation_prompt=add_generation_prompt,
             system_prompt=self._system_prompt,
             thinking=self._thinking,
+            arguments=self._chat_arguments,
         )
 
     def get_model_info(self) -> dict[str, Any]:
@@ -260,6 +278,13 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         return self._thinking.respond(kind, requests, answers, self.tokenizer)
 
     def _score(self, missing: Sequence[Instance], _keys: Sequence[str], ready: Ready) -> None:
+        for request in missing:
+            if not request.args[1]:
+                raise ModelError(
+                    "an empty continuation has no likelihood",
+                    where=f"{request.task_name}, document {request.doc_id}",
+                    hint="every option needs a text",
+                )
         pairs = self._fit(self._encoder.pairs([request.args for request in missing]), missing)
 
         def on_batch(indices: Sequence[int], scores: Sequence[Any]) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
@@ -80,6 +80,7 @@ def render_chat(
     add_generation_prompt: bool,
     system_prompt: str | None = None,
     thinking: Thinking = AS_TEMPLATE_SAYS,
+    arguments: Mapping[str, Any] | None = None,
 ) -> str:
     """Write a chat with the tokenizer's template.
 
@@ -89,6 +90,7 @@ def render_chat(
         add_generation_prompt: Whether the model's turn begins; otherwise the last message is left open.
         system_prompt: System message of chats that have none.
         thinking: What the template is told about reasoning.
+        arguments: What else it is told, by name.
 
     Raises:
         ModelError: The tokenizer has no chat template, or it refuses the chat.
@@ -99,7 +101,7 @@ def render_chat(
     if system_prompt and (not chat or chat[0]["role"] != "system"):
         chat.insert(0, {"role": "system", "content": system_prompt})
     template = tokenizer.get_chat_template() if has_chat_template(tokenizer) else ""
-    arguments = thinking.template_arguments(template)
+    told = {**thinking.template_arguments(template), **(arguments or {})}
     try:
         return str(
             tokenizer.apply_chat_template(
@@ -107,7 +109,7 @@ def render_chat(
                 tokenize=False,
                 add_generation_prompt=add_generation_prompt,
                 continue_final_message=not add_generation_prompt,
-                **arguments,
+                **told,
             )
         )
     except (TemplateError, ValueError) as error:

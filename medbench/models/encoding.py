@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from medbench.errors import ModelError
+
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
@@ -17,7 +19,11 @@ class Encoder:
     Args:
         tokenizer: The model's.
         prefix_token_id: Stands in for an empty context.
-        add_bos_token: Whether special tokens go in front of a text; ``None`` leaves it to the tokenizer.
+        add_bos_token: Whether BOS and other special tokens go in front of a text; ``None`` leaves it to the
+            tokenizer. Asked for, BOS is there also where the tokenizer would add none.
+
+    Raises:
+        ModelError: BOS is asked for, and the tokenizer has none.
     """
 
     def __init__(
@@ -30,6 +36,10 @@ class Encoder:
         self._prefix = prefix_token_id
         self._add_bos = add_bos_token
         self._bos = str(tokenizer.decode([prefix_token_id]))
+        if add_bos_token and tokenizer.bos_token_id is None:
+            raise ModelError(
+                "the tokenizer has no BOS token", where="add_bos_token", hint="leave it to the tokenizer"
+            )
 
     def encode(self, texts: Sequence[str], add_special_tokens: bool | None = None) -> list[list[int]]:
         """Encode texts.
@@ -46,6 +56,9 @@ class Encoder:
             begun = set()
         plain = list(dict.fromkeys(text for text in texts if text not in begun))
         known = dict(zip(plain, self._batch(plain, add_special_tokens), strict=True))
+        if add_special_tokens and self._add_bos:
+            bos = int(self._tokenizer.bos_token_id)
+            known = {text: ids if ids[:1] == [bos] else [bos, *ids] for text, ids in known.items()}
         ready = list(begun)
         known |= dict(zip(ready, self._batch(ready, False), strict=True))
         return [known[text] for text in texts]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
 import torch
 from torch import nn
 
+from medbench.common.suggest import nearest
 from medbench.errors import ModelError
 
 if TYPE_CHECKING:
@@ -112,15 +113,37 @@ def transformers_config(config: Mapping[str, Any], *, where: str) -> PretrainedC
     Raises:
         ModelError: transformers does not know the architecture, or refuses the configuration.
     """
-    from transformers import AutoConfig
+    from transformers import CONFIG_MAPPING, AutoConfig
 
     _check_sizes(config, where)
     known = {key: value for key, value in config.items() if key not in {"auto_map", "torch_dtype", "dtype"}}
     model_type = known.pop("model_type", None)
     if not isinstance(model_type, str):
         raise ModelError("no model_type in the configuration", where=where)
+    if model_type not in CONFIG_MAPPING:
+        raise _unknown(model_type, config, where)
     with _building(model_type, where):
         return AutoConfig.for_model(model_type, **known)
+
+
+def _unknown(model_type: str, config: Mapping[str, Any], where: str) -> ModelError:
+    """An error for an architecture that transformers does not know."""
+    import transformers
+
+    what = f"transformers {transformers.__version__} does not know the architecture {model_type!r}"
+    if config.get("auto_map"):
+        return ModelError(
+            f"{what}: the checkpoint brings code of its own, which medbench never runs",
+            where=where,
+            hint="where it is published in a known architecture too (Llama, Qwen2 …), evaluate that one",
+        )
+    from transformers import CONFIG_MAPPING
+
+    close = nearest(model_type, CONFIG_MAPPING.keys())
+    hint = (
+        f"did you mean {close}? Else a newer transformers may know it" if close else "a newer one may know it"
+    )
+    return ModelError(what, where=where, hint=hint)
 
 
 def _building(model_type: str, where: str) -> AbstractContextManager[None]:

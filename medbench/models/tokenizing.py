@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from medbench.errors import ModelError
 from medbench.models.folder import TOKENIZER_FILES, read_json, resolve
 from medbench.models.layouts import base_of, detect_layout
+from medbench.models.layouts.adapter import EXPERTS_FILE
 from medbench.models.skeleton import foreign_failures
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = ["load_tokenizer"]
+
+# Models of SentencePiece, which a folder without tokenizer.json is read from.
+_OF_SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 
 
 def load_tokenizer(
@@ -26,7 +31,7 @@ def load_tokenizer(
     """Load the tokenizer of a checkpoint; no code of the checkpoint's runs.
 
     Args:
-        path: Folder or hub id of the checkpoint.
+        path: Folder or hub id of the checkpoint; or a folder with a tokenizer alone.
         base: Folder or hub id of the base model, of an adapter: its tokenizer is the base's.
         revision: Revision of ``path`` on the hub.
         base_revision: Revision of ``base`` on the hub.
@@ -37,8 +42,8 @@ def load_tokenizer(
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
     folder = resolve(path, revision)
-    if (layout := detect_layout(folder)) in ("adapter", "peft"):
-        folder = base_of(folder, layout, base, base_revision)
+    if (folder / "adapter_config.json").is_file() or (folder / EXPERTS_FILE).is_file():
+        folder = base_of(folder, detect_layout(folder), base, base_revision)
     if not any((folder / name).is_file() for name in TOKENIZER_FILES):
         raise ModelError(
             "no tokenizer in the checkpoint",
@@ -50,6 +55,13 @@ def load_tokenizer(
     # tokenizer.json says everything. AutoTokenizer would replace its pre-tokenizer by the one it knows for
     # the model_type, so that the same tokenizer would split text differently before and after conversion.
     whole = (folder / "tokenizer.json").is_file()
+    pieces = [name for name in _OF_SENTENCEPIECE if (folder / name).is_file()]
+    if pieces and not whole and importlib.util.find_spec("sentencepiece") is None:
+        raise ModelError(
+            f"the tokenizer is one of SentencePiece ({pieces[0]}), which needs the package sentencepiece",
+            where=str(folder),
+            hint="pip install 'medbench[sentencepiece]'; or put the tokenizer.json of its family there",
+        )
     loader: Any = PreTrainedTokenizerFast if whole else AutoTokenizer
     with foreign_failures("the tokenizer cannot be read", str(folder)):
         tokenizer = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)

@@ -191,6 +191,7 @@ class _Scorer:
             routing="off",
             seed=self._plan.settings.seed,
             thinking=self._plan.protocol.reasoning(),
+            add_bos_token=self._plan.settings.add_bos_token,
         )
 
 

@@ -251,6 +251,7 @@ def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = 
         max_batch_tokens=token_budget(plan),
         routing=plan.settings.routing,
         thinking=plan.protocol.reasoning(),
+        add_bos_token=plan.settings.add_bos_token,
         threads=threads,
         neighbours=neighbours,
         split=split,
@@ -282,5 +283,6 @@ def _open_model(
         routing=plan.settings.routing,
         seed=plan.settings.seed,
         thinking=plan.protocol.reasoning(),
+        add_bos_token=plan.settings.add_bos_token,
         progress=after_batch,
     )

@@ -87,6 +87,12 @@ class RunSettings:
     system_prompt: str | None = _setting(
         None, "Replaces the system prompt of the model definition or the authors; '' for none.", TEXT
     )
+    add_bos_token: bool | None = _setting(
+        None,
+        "Whether BOS and other special tokens go in front of prompts; by default as the tokenizer has it.",
+        FLAG,
+        switch_off="--no-add-bos-token",
+    )
     thinking: str | None = _setting(
         None, "Whether the chat template has the model reason first.", choice(*THINKING)
     )

@@ -146,6 +146,7 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
         routing="off",
         seed=plan.settings.seed,
         thinking=plan.protocol.reasoning(),
+        add_bos_token=plan.settings.add_bos_token,
     )
     runnable = [task for task in plan.tasks if task.name not in plan.failures]
     with quiet_harness(allow_code=plan.allow_code):

@@ -45,6 +45,7 @@ class ReplicaSpec:
         max_batch_tokens: Tokens per forward, or ``auto``.
         routing: What is recorded of the routers.
         thinking: Whether the model is to reason, and how it marks that.
+        add_bos_token: Whether special tokens go in front of prompts; ``None`` leaves it to the tokenizer.
         threads: Of a worker's arithmetic on a CPU; ``None``: torch's own choice.
         neighbours: Workers that may share a machine, and its memory.
         split: Whether the model's layers are spread over all GPUs that a worker sees.
@@ -57,6 +58,7 @@ class ReplicaSpec:
     max_batch_tokens: int | str
     routing: str
     thinking: Thinking = AS_TEMPLATE_SAYS
+    add_bos_token: bool | None = None
     threads: int | None = None
     neighbours: int = 1
     split: bool = False
@@ -279,4 +281,5 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
         store=outbox,
         routing=spec.routing,
         thinking=spec.thinking,
+        add_bos_token=spec.add_bos_token,
     )

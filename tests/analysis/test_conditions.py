@@ -174,6 +174,7 @@ def test_every_setting_of_a_run_is_a_condition_or_known_not_to_matter() -> None:
         "max_batch_tokens",
         "device",
         "deterministic",
+        "add_bos_token",  # among the others, where it is given
     }
     assert conditions == {*ASKED, *COMPUTED}
 

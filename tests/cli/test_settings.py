@@ -41,6 +41,8 @@ def asked(words: list[str], **options: Any) -> RunSettings:
         (["--circular"], {"circular": True}),
         (["--chat-template"], {"chat_template": True}),
         (["--no-chat-template"], {"chat_template": False}),
+        (["--add-bos-token"], {"add_bos_token": True}),
+        (["--no-add-bos-token"], {"add_bos_token": False}),
         (["--system-prompt", ""], {"system_prompt": ""}),
         (["--system-prompt", "12"], {"system_prompt": "12"}),
         (["--thinking", "off"], {"thinking": "off"}),

@@ -234,7 +234,7 @@ def test_attention_lora_configurations(adapter: Source, changes: dict[str, Any],
         ({"intermediate_size": 25}, "wrong shape"),
         ({"num_attention_heads": 3}, "wrong shape|cannot build"),
         ({"num_attention_heads": "two"}, "cannot build a 'qwen2'"),
-        ({"model_type": "no_such_type"}, "cannot build a 'no_such_type'"),
+        ({"model_type": "no_such_type"}, "does not know the architecture 'no_such_type'"),
         ({"model_type": None}, "no model_type"),
         ({"lora_alpha": None}, "lora_alpha is None"),
         ({"expert_selection": "sampling"}, "draws experts at random"),
@@ -335,3 +335,34 @@ def test_mlps_of_experts_are_no_base(tmp_path: Path) -> None:
     cp.write_json(folder / "config.json", {**config, "expert_selection": "top_k", "r": 2, "lora_alpha": 4})
     save_file({"model.layers.0.mlp.up_proj.switch.bias": torch.ones(2)}, folder / "model.safetensors")
     refused(Source(folder), "no MLP with linear gate_proj")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "baichuan",
+        "internlm2",
+        "chatglm",
+        "qwen",
+        "aquila",
+        "telechat",
+        "HuatuoGPT",
+        "yi_moe",
+        "orion",
+        "xverse",
+    ],
+)
+def test_an_architecture_with_code_of_its_own_is_refused_in_words(tmp_path: Path, name: str) -> None:
+    folder = cp.write_base(tmp_path / "c", BASES["llama"])
+    cp.edit_json(folder / "config.json", model_type=name, auto_map={"AutoModelForCausalLM": "modeling.Model"})
+    error = refused(
+        Source(folder), f"does not know the architecture '{name}': the checkpoint brings code of its own"
+    )
+    assert len(str(error)) < 500
+
+
+@pytest.mark.parametrize(("name", "close"), [("qwen22", "qwen2"), ("lama", "llama"), ("mistrall", "mistral")])
+def test_a_misspelled_architecture_is_corrected(tmp_path: Path, name: str, close: str) -> None:
+    folder = cp.write_base(tmp_path / "c", BASES["llama"])
+    cp.edit_json(folder / "config.json", model_type=name)
+    refused(Source(folder), f"does not know the architecture '{name}'[\\s\\S]*did you mean [^?]*{close}")

@@ -69,3 +69,45 @@ def test_no_code_of_the_checkpoints_runs(merged: Source) -> None:
     with pytest.raises(ModelError, match="the tokenizer cannot be read"):
         load_tokenizer(merged.path)
     assert not trace.exists()
+
+
+def _pieces(folder: Path) -> Any:
+    """Train a tiny model of SentencePiece into a folder, as Llama's first generation has it."""
+    sentencepiece: Any = pytest.importorskip("sentencepiece")
+    folder.mkdir()
+    text = folder / "text"
+    text.write_text(
+        "\n".join(["which drug lowers blood pressure", "高血压 用药", "a b c A B C"] * 20), encoding="utf-8"
+    )
+    sentencepiece.SentencePieceTrainer.train(
+        input=str(text), model_prefix=str(folder / "tokenizer"), vocab_size=48, hard_vocab_limit=False,
+        character_coverage=1.0, unk_id=0, bos_id=1, eos_id=2, byte_fallback=False, minloglevel=2,
+    )  # fmt: skip
+    cp.write_json(folder / "tokenizer_config.json", {"tokenizer_class": "LlamaTokenizer", "legacy": True})
+    cp.write_json(folder / "config.json", {**BASES["llama"], "vocab_size": 48})
+    return sentencepiece.SentencePieceProcessor(model_file=str(folder / "tokenizer.model"))
+
+
+@pytest.mark.parametrize(
+    "text", ["which drug", "高血压 用药", "a b", "A", "lowers blood", " B c", "drug高血压"]
+)
+def test_a_tokenizer_of_sentencepiece_gives_its_pieces(tmp_path: Path, text: str) -> None:
+    own = _pieces(tmp_path / "c")
+    tokenizer: Any = load_tokenizer(tmp_path / "c")
+    assert tokenizer(text, add_special_tokens=False).input_ids == own.encode(text)
+
+
+def test_without_the_package_it_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = cp.write_base(tmp_path / "c", BASES["llama"])
+    (folder / "tokenizer.model").write_bytes(b"\x0e")
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(
+        ModelError, match=r"tokenizer.model.*needs the package sentencepiece[\s\S]*medbench\[sent"
+    ):
+        load_tokenizer(folder)
+
+
+def test_a_tokenizer_alone_can_be_named(tmp_path: Path) -> None:
+    write_tokenizer(tmp_path / "only")
+    tokenizer: Any = load_tokenizer(tmp_path / "only")
+    assert tokenizer.eos_token_id == 2

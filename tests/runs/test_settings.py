@@ -46,6 +46,7 @@ def test_identity_covers_what_changes_answers_and_nothing_else() -> None:
         {"circular": True},
         {"system_prompt": "x"},
         {"chat_template": False},
+        {"add_bos_token": True},
         {"routing": "tasks"},
     ):
         assert RunSettings(**fields).identity() != plain, fields
