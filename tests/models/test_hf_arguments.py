@@ -11,7 +11,6 @@ import torch
 from lm_eval.api.instance import Instance
 from lm_eval.models.huggingface import HFLM
 from tokenizers.processors import TemplateProcessing
-from transformers import PreTrainedTokenizerFast
 
 from medbench.errors import ModelError
 from medbench.models import MedbenchLM
@@ -132,7 +131,7 @@ def test_a_checkpoint_by_the_arguments_that_people_give(tmp_path: Path) -> None:
     assert str(lm.engine.model.dtype) == "torch.float32"
 
 
-def with_bos(template: bool) -> PreTrainedTokenizerFast:
+def with_bos(template: bool) -> Any:
     """A tokenizer with BOS, which its post-processor adds or does not."""
     tokenizer: Any = tiny_tokenizer()
     tokenizer.bos_token = "<|endoftext|>"
