@@ -258,6 +258,7 @@ def test_settings_say_what_is_used() -> None:
         "circular": False,
         "chat_template": True,
         "system_prompt": "",
+        "add_bos_token": None,
         "thinking": "auto",
         "thinking_tags": [],
         "close_thinking": False,
