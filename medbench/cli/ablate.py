@@ -1,4 +1,4 @@
-"""``medbench routing ablate``: what scores lose when experts are taken away."""
+"""``medbench routing ablate``: how scores change when experts are disabled."""
 
 from __future__ import annotations
 
@@ -43,10 +43,11 @@ def ablate(
         ),
     ] = None,
     sweep: Annotated[
-        Sweep, typer.Option(help="Take experts away in all layers at once, in each layer, or in each linear.")
+        Sweep,
+        typer.Option(help="Disable experts in all layers at once, in each layer, or in each linear layer."),
     ] = "everywhere",
     by: Annotated[
-        str, typer.Option(help="What makes a kind of task, with commas: language, family, task.")
+        str, typer.Option(help="What tasks are grouped by, separated by commas: language, family, task.")
     ] = "language,family",
     base: Base = None,
     *,
@@ -57,7 +58,7 @@ def ablate(
     form: Format = "text",
     as_json: Annotated[bool, typer.Option("--json", help="Print the changes as JSON.")] = False,
 ) -> None:
-    """Take experts away, score the tasks again, and compare with the intact model.
+    """Disable experts, score the tasks again, and compare with the unchanged model.
 
     Prints the change of each kind of task; the changes of single tasks go to effects.csv, a picture to
     ablation.html.
@@ -115,6 +116,6 @@ def _write(outcome: AblationOutcome, effects: pd.DataFrame) -> list[Path]:
     page = render_sections(
         [ablation_section([folder])],
         title=f"Ablation of {folder.parent.name}",
-        sampled="Its documents are the few that travel with the package." if outcome.sampled else "",
+        sampled="Its documents are the few that come with the package." if outcome.sampled else "",
     )
     return [table, write_page(page, folder / "ablation.html")]

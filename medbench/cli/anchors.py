@@ -1,4 +1,4 @@
-"""``medbench anchors``: published values, alone or beside own scores."""
+"""``medbench anchors``: published scores, alone or beside those of runs."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def anchors(
     output: Output = None,
     as_json: RowsAsJson = False,
 ) -> None:
-    """Show published values with their sources, and what differs from own runs."""
+    """Show published scores with their sources, and how their conditions differ from those of runs."""
     from medbench.analysis.anchors import anchors_beside, anchors_frame, of_tasks, read_anchors
     from medbench.analysis.conditions import Conditions
     from medbench.cli.tables import as_records, load, show_table
@@ -44,8 +44,8 @@ def anchors(
         frame = anchors_beside(loaded.scores(), known, templates)
         if frame.empty:
             raise AnalysisError(
-                "no value is known that was published on the tasks of these runs",
-                hint="`medbench anchors` shows the tasks that have some",
+                "no published scores are known for the tasks of these runs",
+                hint="`medbench anchors` shows the tasks with published scores",
             )
         table = anchor_table
     if as_json:

@@ -1,4 +1,4 @@
-"""``medbench data``: datasets, their files, and what is known about both."""
+"""``medbench data``: datasets and their files."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def list_command(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the datasets and where each would come from now."""
+    """List the datasets and their current sources."""
     from medbench.cli.tables import show_table
     from medbench.data import dataset_names, get_entry
     from medbench.data.summary import summarise
@@ -72,11 +72,11 @@ def fetch_command(
     data_dir: AnyDataDir = None,
     replace: Annotated[bool, typer.Option("--replace", help="Overwrite files that differ.")] = False,
     base: Annotated[
-        str | None, typer.Option("--from", help="Another server with the same addresses, a mirror.")
+        str | None, typer.Option("--from", help="A mirror: another server with the same paths.")
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Download pinned files and verify them. Asks the network."""
+    """Download pinned files and verify them. Uses the network."""
     from medbench.cli.tables import show_table
     from medbench.data.fetching import RAW_BASE, fetch
     from medbench.reports.tables import listing
@@ -90,7 +90,7 @@ def fetch_command(
     show_table(listing(("path", "outcome", "note"), rows))
     by_hand = sum(result.outcome == "by hand" for result in results)
     if by_hand:
-        say(f"{by_hand} files have to be put there by hand: no repository with them is known.")
+        say(f"{by_hand} files must be copied there by hand: no repository with them is known.")
 
 
 @app.command("verify")
@@ -118,11 +118,15 @@ def lock_command(
     source: AnySource = "auto",
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="Lock file; MEDBENCH_LOCK or medbench-data.lock.json here."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="Lock file; by default MEDBENCH_LOCK, or medbench-data.lock.json in this folder.",
+        ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Record the revision and checksum of the data in use; later runs on other data say so."""
+    """Record the revision and checksum of the current data; later runs on other data warn."""
     from medbench.cli.tables import show_table
     from medbench.data import dataset_names, resolve, settle
     from medbench.data.loading import lock_of
@@ -168,10 +172,10 @@ def duplicates_command(
     names: Names = None,
     data_dir: AnyDataDir = None,
     source: AnySource = "auto",
-    limit: Annotated[int, typer.Option(help="How many to print.")] = 20,
+    limit: Annotated[int, typer.Option(help="How many of them to print.")] = 20,
     as_json: AsJson = False,
 ) -> None:
-    """Find questions that occur twice (in one dataset or several, as example and test) and equal options."""
+    """Find repeated questions (within or between datasets, or as example and test) and repeated options."""
     from medbench.cli.tables import show_table
     from medbench.data import dataset_names, read, resolve
     from medbench.data.duplicates import find_duplicates, find_repeated_options
@@ -218,13 +222,17 @@ def convert_command(
     templates: Annotated[Path, typer.Option("--templates", help="PromptCBLUE's templates.json.")],
     output: Annotated[
         Path,
-        typer.Option("--output", "-o", help="File to write; <data-dir>/promptcblue/<task>.jsonl is found."),
+        typer.Option(
+            "--output",
+            "-o",
+            help="File to write, such as <data-dir>/promptcblue/<task>.jsonl, where runs find it.",
+        ),
     ],
-    seed: Annotated[int, typer.Option(help="Chooses the wording of each row.")] = 0,
-    split: Annotated[str, typer.Option(help="Written into the sample ids.")] = "dev",
+    seed: Annotated[int, typer.Option(help="Seed for the wording of each row.")] = 0,
+    split: Annotated[str, typer.Option(help="Name of the split in the sample ids.")] = "dev",
     as_json: AsJson = False,
 ) -> None:
-    """Turn a raw CBLUE file into PromptCBLUE rows."""
+    """Convert a raw CBLUE file to PromptCBLUE rows."""
     from medbench.data.cblue import convert, read_templates, write_rows
 
     rows = convert(raw, task, read_templates(templates), seed=seed, split=split)
@@ -242,7 +250,7 @@ def _folder(data_dir: Path | None) -> Path:
 
 
 def _files_of(names: Sequence[str] | None) -> list[PinnedFile]:
-    """The pinned files of datasets, keys included; all when none are named."""
+    """The pinned files of datasets, including files of keys; all if no dataset is named."""
     from medbench.data import get_entry, pinned_files
 
     pins = pinned_files()

@@ -30,13 +30,13 @@ def leaderboard(
     ] = None,
     anchors: Annotated[
         bool,
-        typer.Option("--anchors", help="Show published values that travel with medbench, not ranked either."),
+        typer.Option("--anchors", help="Show published scores that come with medbench, not ranked either."),
     ] = False,
     form: Format = "text",
     output: Output = None,
     as_json: RowsAsJson = False,
 ) -> None:
-    """Rank checkpoints over a suite; ranks come with the range that noise allows."""
+    """Rank checkpoints over a suite; each rank has a confidence interval."""
     from medbench.analysis import leaderboard as rank
     from medbench.analysis import read_published
     from medbench.analysis.anchors import as_published, read_anchors

@@ -1,4 +1,4 @@
-"""Putting the commands together, and turning errors into one message and an exit status."""
+"""The command line: all commands, and errors as one message and an exit status."""
 
 from __future__ import annotations
 
@@ -60,7 +60,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a console of fewer letters is no reason to fail
+            stream.reconfigure(
+                errors="backslashreplace"
+            )  # a console with a small character set must not make commands fail
     try:
         status = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except MedbenchError as error:
@@ -69,13 +71,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, typer.Abort):
         status = INTERRUPTED
     except Exception as error:
-        # Some typers carry a click of their own: its errors are known by what they can do, not by class.
+        # Some versions of typer bundle click, so its errors are recognized by their methods, not by class.
         show = getattr(error, "show", None)
         if show is None:
             raise
         show()
         return int(getattr(error, "exit_code", 2))
-    if status == INTERRUPTED:  # some typers turn an interruption into this status themselves
+    if status == INTERRUPTED:  # some versions of typer return this status themselves
         _complain("interrupted; the same command goes on where it stopped")
     return status if isinstance(status, int) else 0
 

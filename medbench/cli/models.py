@@ -1,4 +1,4 @@
-"""``medbench models``: the definitions, and what lies behind them."""
+"""``medbench models``: model definitions and their checkpoints."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def check_command(
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check a checkpoint as loading would: names, shapes, values. Exit status 1 if it would not load."""
+    """Check names, shapes and values of a checkpoint. Exit status 1 if it would not load."""
     from medbench.catalog import find_model
     from medbench.cli.tables import show_facts
     from medbench.models import check

@@ -1,6 +1,6 @@
 """Options and arguments that several commands share, each with its name and its help text.
 
-A command that means something of its own by an option describes it itself.
+An option with a special meaning in one command is described there.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ __all__ = [
     "split_names",
 ]
 
-# What is evaluated, and on what.
+# The model, the tasks and their data.
 
 Model = Annotated[
     str,
@@ -78,14 +78,14 @@ AllowCode = Annotated[
 ]
 Results = Annotated[Path, typer.Option("--results", help="Folder for runs.")]
 
-# The same of commands about tasks and datasets themselves, which may take samples for what a folder lacks.
+# For commands about tasks and datasets, which may use samples for datasets that a folder lacks.
 
 AnyDataDir = Annotated[
     Path | None, typer.Option("--data-dir", envvar="MEDBENCH_DATA", help="Folder with benchmark files.")
 ]
 AnySource = Annotated[DataSource, typer.Option("--source", help="Where documents come from.")]
 
-# Which runs are read.
+# The runs to read.
 
 TaskNames = Annotated[
     list[str] | None,
@@ -108,7 +108,7 @@ RowsBy = Annotated[
 ]
 SystemBy = Annotated[str, typer.Option("--by", help="What counts as a system: model or run.")]
 
-# How results are shown.
+# The output.
 
 TableFormat = Literal["text", "markdown", "csv", "latex", "html"]
 Format = Annotated[TableFormat, typer.Option("--format", "-f", help="How to print a table.")]
@@ -118,15 +118,15 @@ RowsAsJson = Annotated[bool, typer.Option("--json", help="Print the rows as JSON
 
 
 def split_names(*values: str) -> list[str]:
-    """The names in values that separate them by commas; none if there is no value.
+    """Split values at commas; no values give no names.
 
     Raises:
-        MedbenchError: There are values, but no name in them.
+        MedbenchError: There are values, but no names in them.
     """
     names = [name.strip() for value in values for name in value.split(",") if name.strip()]
     if values and not names:
         raise MedbenchError(
             f"{values[0]!r} names nothing",
-            hint="leave the option away to have all; a variable of the shell may be empty",
+            hint="leave the option away to select all; perhaps a shell variable is empty",
         )
     return names

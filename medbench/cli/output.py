@@ -16,17 +16,17 @@ __all__ = ["print_json", "say", "wide_console"]
 
 
 def say(text: str, *, err: bool = False) -> None:
-    """Print a line; control characters in it are made visible instead of obeyed."""
+    """Print a line; control characters are replaced."""
     typer.echo(printable(text), err=err)
 
 
 def print_json(value: Any) -> None:
-    """Print a value as JSON; paths and the like become text, control characters are escaped."""
+    """Print a value as JSON; other types become text, control characters are escaped."""
     typer.echo(escaped(json.dumps(value, ensure_ascii=False, indent=2, default=str)))
 
 
 def wide_console(width: int) -> Console:
-    """A console of the terminal's width; of another where there is no terminal: lines in a pipe are for grep.
+    """A console with the terminal's width, or a given one without a terminal, so that lines stay whole for grep.
 
     Args:
         width: Columns in a pipe.

@@ -1,4 +1,4 @@
-"""What the commands about routing have in common: which runs and tasks they read, and how much they show."""
+"""Shared parts of the routing commands: selecting runs and tasks, and limiting tables."""
 
 from __future__ import annotations
 
@@ -19,25 +19,25 @@ if TYPE_CHECKING:
 
 __all__ = ["Phase", "Top", "leading", "routing_of", "runs_among", "shown_in_part"]
 
-# Which tokens are looked at.
+# The tokens to look at.
 Phase = Literal["prompt", "generated"]
 
 Top = Annotated[
     int | None,
-    typer.Option(min=0, help="Rows shown, the clearest first; 0 for all. In a terminal 20, else all."),
+    typer.Option(min=0, help="Number of rows, largest first; 0 for all. By default 20 as text, else all."),
 ]
 
-# Rows of a long table in a terminal.
+# Rows of a table printed as text.
 _MOST = 20
 
 
 def runs_among(paths: Sequence[str], least: int, most: int) -> list[str]:
-    """The paths without ablations, which lie beside the runs that a shell's pattern is meant to find.
+    """Drop ablations from paths: a shell's pattern for runs also matches the ablations beside them.
 
     Args:
-        paths: What was given on the command line.
-        least: Runs that are needed.
-        most: Runs that can be taken.
+        paths: Paths given on the command line.
+        least: Least number of runs.
+        most: Largest number of runs.
 
     Raises:
         AnalysisError: There are fewer or more.
@@ -60,7 +60,7 @@ def _is_ablation(folder: Path) -> bool:
 
 
 def routing_of(runs: Runs, tasks: Sequence[str] | None = None) -> pd.DataFrame:
-    """The router counts of runs, perhaps of some tasks only.
+    """Read the router counts of runs, of all or some tasks.
 
     Raises:
         AnalysisError: There are none; the message names the runs.
@@ -80,13 +80,13 @@ def routing_of(runs: Runs, tasks: Sequence[str] | None = None) -> pd.DataFrame:
 
 
 def leading(frame: pd.DataFrame, by: str, top: int | None, form: str) -> pd.DataFrame:
-    """The rows with the largest values, as many as asked for.
+    """The rows with the largest values.
 
     Args:
         frame: The rows.
-        by: Column whose size counts, whatever its sign.
-        top: As of :data:`Top`.
-        form: What is printed; ``text`` has a default of its own.
+        by: Column whose absolute value counts.
+        top: How many, as for :data:`Top`.
+        form: Output format; ``text`` has a lower default.
     """
     most = _MOST if top is None and form == "text" else top
     order = frame[by].abs().sort_values(ascending=False, kind="stable").index
@@ -94,7 +94,7 @@ def leading(frame: pd.DataFrame, by: str, top: int | None, form: str) -> pd.Data
 
 
 def shown_in_part(table: TextTable, shown: int, every: int, which: str) -> TextTable:
-    """The table with a note that says which of all rows it has, if not all."""
+    """Add a note to a table that does not have all rows."""
     if shown == every:
         return table
     note = f"The {shown:,} {which} of {every:,}; --top 0 shows all, --task fewer."

@@ -1,4 +1,4 @@
-"""``medbench routing``: what the experts of a run did."""
+"""``medbench routing``: how the experts of a run were used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "register"]
 
-app = typer.Typer(help="What the experts of a mixture of LoRA experts did.", no_args_is_help=True)
+app = typer.Typer(help="How the experts of a mixture of LoRA experts are used.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:
@@ -36,26 +36,27 @@ def register(parent: typer.Typer) -> None:
 def show(
     runs: RoutedRunPaths = None,
     by: Annotated[
-        str, typer.Option(help="What to keep apart, with commas: task, phase, layer, projection.")
+        str, typer.Option(help="What to group by, separated by commas: task, phase, layer, projection.")
     ] = "task",
     task: TaskNames = None,
-    metric: Annotated[str | None, typer.Option(help="Only these metrics, with commas.")] = None,
+    metric: Annotated[str | None, typer.Option(help="Only these metrics, separated by commas.")] = None,
     top: Annotated[
         int | None,
-        typer.Option(min=1, help="Of each metric only so many rows, those farthest from chance."),
+        typer.Option(min=1, help="Only this many rows of each metric: those farthest from chance."),
     ] = None,
     form: Format = "text",
     output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the metrics as JSON.")] = False,
     html: Annotated[
-        Path | None, typer.Option(help="Write a page with all pictures of routing there.")
+        Path | None, typer.Option(help="Write an HTML page with all figures to this file.")
     ] = None,
     png: Annotated[
-        Path | None, typer.Option(help="Write every picture into this folder, as PNG (medbench[plots]).")
+        Path | None,
+        typer.Option(help="Write all figures as PNG files to this folder (needs the extra `plots`)."),
     ] = None,
     svg: Annotated[Path | None, typer.Option(help="Likewise as SVG, which needs nothing more.")] = None,
 ) -> None:
-    """Balance and decidedness of the routers, each figure beside its chance level."""
+    """Show load balance and confidence of the routers, each beside its chance level."""
     from medbench.analysis.routing import router_summary
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.routing_tables import routing_table
@@ -92,7 +93,7 @@ def similarity(
     output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the pairs as JSON.")] = False,
 ) -> None:
-    """How alike tasks are routed, pair by pair."""
+    """Show how similarly pairs of tasks are routed."""
     from medbench.analysis.routing import task_similarity
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.routing_tables import similarity_table
@@ -115,19 +116,22 @@ def compare(
     runs: Annotated[
         list[str], typer.Argument(metavar="FIRST SECOND", help="Run directories of two checkpoints.")
     ],
-    by: Annotated[str, typer.Option(help="What to keep apart, with commas.")] = "task,layer,projection",
+    by: Annotated[str, typer.Option(help="What to group by, separated by commas.")] = "task,layer,projection",
     task: TaskNames = None,
     top: Top = None,
     form: Format = "text",
     output: Output = None,
     as_json: RowsAsJson = False,
-    html: Annotated[Path | None, typer.Option(help="Write a page with the picture there.")] = None,
+    html: Annotated[
+        Path | None, typer.Option(help="Write an HTML page with the figure to this file.")
+    ] = None,
     png: Annotated[
-        Path | None, typer.Option(help="Write the picture into this folder, as PNG (medbench[plots]).")
+        Path | None,
+        typer.Option(help="Write the figure as a PNG file to this folder (needs the extra `plots`)."),
     ] = None,
     svg: Annotated[Path | None, typer.Option(help="Likewise as SVG, which needs nothing more.")] = None,
 ) -> None:
-    """How the load of each expert differs between two checkpoints."""
+    """Show how the load of each expert differs between two checkpoints."""
     import pandas as pd
 
     from medbench.analysis.routing import load_difference
@@ -160,7 +164,7 @@ def _draw(
     svg: Path | None,
     sampled: str,
 ) -> None:
-    """Write the pictures as they were asked for, and say on standard error where they lie."""
+    """Write the requested figures, and print their paths on standard error."""
     from medbench.reports.charts.picture import write_pictures
     from medbench.reports.page import render_sections, write_page
 
@@ -176,7 +180,7 @@ def _draw(
 
 
 def _chosen(summary: pd.DataFrame, metrics: Sequence[str], top: int | None) -> pd.DataFrame:
-    """The rows of some metrics, and of each those farthest from chance."""
+    """Select rows by metric, and of each metric those farthest from chance."""
     from medbench.errors import AnalysisError
 
     known = list(dict.fromkeys(summary["metric"]))
@@ -186,7 +190,7 @@ def _chosen(summary: pd.DataFrame, metrics: Sequence[str], top: int | None) -> p
     kept = summary[summary["metric"].isin(metrics or known)]
     if top is None:
         return kept
-    # What has no chance level is far from none at all.
+    # A metric without a chance level is measured from zero.
     far = (kept["value"] - kept["chance"].fillna(0)).abs()
     groups = far.groupby([kept["model"], kept["run"], kept["metric"]], observed=True)
     rank = groups.rank("first", ascending=False)
@@ -201,7 +205,7 @@ def _columns(by: str) -> list[str]:
     unknown = [name for name in columns if name not in BY]
     if unknown or not columns:
         raise AnalysisError(
-            f"routing cannot be told apart by {', '.join(unknown) or 'nothing'}",
+            f"routing cannot be grouped by {', '.join(unknown) or 'nothing'}",
             hint=f"use some of {', '.join(BY[2:])}",
         )
     return columns

@@ -1,4 +1,4 @@
-"""The settings of a run as options of a command, and a file that gives them.
+"""The settings of a run as options of a command, or from a file.
 
 A command takes one parameter ``settings``; :func:`with_settings` puts an option for each field in its place.
 """
@@ -21,10 +21,10 @@ __all__ = ["Config", "number_or_word", "with_settings"]
 
 
 def with_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Give a command, in place of its parameter ``settings``, an option for each setting.
+    """Replace the parameter ``settings`` of a command by one option for each setting.
 
     Args:
-        without: Settings that the command has no use for; they keep their defaults.
+        without: Settings that the command does not use; they keep their defaults.
     """
     names = [name for name in known_settings() if name not in without]
 
@@ -67,13 +67,13 @@ def _parameter(name: str) -> inspect.Parameter:
 
 
 def _kinds(name: str) -> list[type]:
-    """The types that a setting may have, None left out."""
+    """The types that a setting may have, except None."""
     hint = get_type_hints(RunSettings)[name]
     return [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
 
 
 def _annotation(name: str, setting: Setting) -> Any:
-    """What the command line makes of a word: one of the choices, a number, a flag or text."""
+    """The type of an option: one of the choices, a number, a flag or text."""
     if setting.kind.choices:
         return StrEnum(name, {choice: choice for choice in setting.kind.choices})
     kinds = _kinds(name)
@@ -87,14 +87,14 @@ def _value(name: str, given: Any) -> Any:
 
 
 def number_or_word(value: str | None) -> int | str | None:
-    """The whole number that a word spells, or else the word."""
+    """A word as a whole number if it is one, else the word."""
     if value is not None and value.isascii() and value.removeprefix("-").isdigit():
         return int(value)
     return value
 
 
 def _take_over(context: typer.Context, path: Path | None) -> Path | None:
-    """Make what a file says the defaults of a command; what the command line says goes before."""
+    """Make the values of a file the defaults of a command; the command line takes precedence."""
     if path is None:
         return None
     from medbench.runs.config import read_config
@@ -114,6 +114,6 @@ Config = Annotated[
         "--config",
         is_eager=True,
         callback=_take_over,
-        help="YAML with settings by their names, or the run.json of a run; options given here go before.",
+        help="YAML with settings by name, or the run.json of a run; options given here take precedence.",
     ),
 ]

@@ -1,4 +1,4 @@
-"""Showing a table in the terminal, or in the format a script or a paper wants."""
+"""Output of tables: in the terminal, or in a format for scripts and papers."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _PIPE_WIDTH = 240
 
 
 def load(paths: list[str] | None) -> Runs:
-    """Load runs and say on standard error what was wrong with any."""
+    """Load runs, and print problems on standard error."""
     from medbench.analysis import load_runs
 
     runs = load_runs(paths or ["results"])

@@ -1,4 +1,4 @@
-"""``medbench tasks``: what can be evaluated, and whether its definitions are sound."""
+"""``medbench tasks``: listing, checking and creating task definitions."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app"]
 
-app = typer.Typer(help="List, show, check and make tasks.", no_args_is_help=True)
+app = typer.Typer(help="List, show, check and create tasks.", no_args_is_help=True)
 
 
 @app.command("list")
@@ -30,7 +30,7 @@ def list_command(
     output: Output = None,
     as_json: AsJson = False,
 ) -> None:
-    """List tasks with their licence, and where their documents would come from now."""
+    """List tasks with their license and the current source of their documents."""
     from medbench.catalog import build_index
     from medbench.cli.tables import show_table
     from medbench.errors import CatalogError
@@ -50,7 +50,7 @@ def list_command(
     if every and not rows:
         raise CatalogError(
             f"no task has all of {', '.join([*(tag or ()), *([language] if language else [])])}",
-            hint="each of several filters leaves tasks out",
+            hint="each of several filters leaves tasks out; give fewer",
         )
     groups = [group.to_dict() for group in index.groups.values()]
     faults = {str(path): str(error) for path, error in index.faults}
@@ -69,7 +69,7 @@ def list_command(
 
 
 def _check_known(kind: str, name: str, known: Iterable[str]) -> None:
-    """Refuse a name that no task has, of which the list would be empty.
+    """Refuse a tag or language that no task has.
 
     Raises:
         CatalogError: It is not known.
@@ -120,10 +120,10 @@ def check_command(
     tasks_dir: TasksDir = None,
     data_dir: Annotated[
         Path | None,
-        typer.Option("--data-dir", help="Look at the documents of this folder in place of the samples."),
+        typer.Option("--data-dir", help="Check the documents of this folder instead of the samples."),
     ] = None,
     allow_code: Annotated[
-        bool, typer.Option("--allow-code", help="Let definitions from outside run their own Python.")
+        bool, typer.Option("--allow-code", help="Let external definitions run their own Python code.")
     ] = False,
     static: Annotated[
         bool, typer.Option("--static", help="Read definitions and documents only; build and score nothing.")
@@ -152,7 +152,7 @@ def check_command(
             }
         )
     else:
-        # Hundreds of prompts help nobody: unasked they are printed for a choice, not for everything.
+        # Hundreds of prompts help nobody: by default they are printed for named paths only.
         asked = bool(paths) if show_prompts is None else show_prompts
         for rendering in report.renderings if asked else ():
             say(f"--- {rendering.task}: {rendering.document}\n{rendering.prompt}")
@@ -169,11 +169,11 @@ def check_command(
 @app.command("new")
 def new_command(
     name: Annotated[str, typer.Argument(help="Name of the task, its dataset and its folder.")],
-    like: Annotated[str, typer.Option("--like", help="A task or folder of tasks whose form it takes.")],
-    into: Annotated[Path, typer.Option("--into", help="Folder in which the new one is made.")] = Path(),
+    like: Annotated[str, typer.Option("--like", help="A task, or a folder of tasks, to use as a template.")],
+    into: Annotated[Path, typer.Option("--into", help="Parent folder of the new one.")] = Path(),
     as_json: AsJson = False,
 ) -> None:
-    """Make a folder with a task, sample documents and a passing test, to be filled in."""
+    """Create a folder with a task, sample documents and a passing test, to be filled in."""
     from medbench.checks import new_task
 
     folder = new_task(name, like, into)
@@ -188,7 +188,7 @@ def new_command(
 
 
 def _rows(index: TaskIndex, data_dir: Path | None, source: str) -> list[dict[str, Any]]:
-    """Tasks with what is known of their data, without reading any of it."""
+    """Tasks with what is known of their data without reading it."""
     from medbench.data.summary import summarise
 
     known = {
@@ -200,7 +200,7 @@ def _rows(index: TaskIndex, data_dir: Path | None, source: str) -> list[dict[str
 
 
 def _plain(value: Any) -> Any:
-    """A setting as plain values; functions by name."""
+    """A setting as plain values, with functions by name."""
     from medbench.catalog.reading import Function
 
     if isinstance(value, Function):

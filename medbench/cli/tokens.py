@@ -1,4 +1,4 @@
-"""``medbench routing tokens`` and ``scores``: experts token by token, and beside the answers."""
+"""``medbench routing tokens`` and ``scores``: expert use per token, and in relation to answers."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def tokens(
     output: Output = None,
     as_json: RowsAsJson = False,
 ) -> None:
-    """Which classes of tokens and which words experts serve, template beside content, and repetition."""
+    """Show which classes of tokens and which words experts serve, by template and content, and repetition."""
     from medbench.analysis.router_tokens import repetition
     from medbench.analysis.token_classes import class_specialisation, vocabulary_specialisation
     from medbench.cli.tables import as_records, show_table
@@ -59,7 +59,7 @@ def tokens(
             frame = vocabulary_specialisation(traces, top=top, least=least, phase=phase)
             if frame.empty:
                 raise AnalysisError(
-                    f"no item of the vocabulary has {least} tokens in several documents",
+                    f"no word occurs {least} times in several documents",
                     where=where,
                     hint="evaluate more documents, or lower --least",
                 )
@@ -82,7 +82,7 @@ def _parts(traces: Traces) -> tuple[TextTable, Any]:
 
     frame = part_routing(traces).assign(model=traces.model, run="")
     summary = router_summary(frame, ["phase"])
-    # The documents of all tasks are apart already; the parts take the place of the tasks.
+    # Documents of all tasks are numbered, and parts take the place of tasks.
     numbers = frame.groupby(["task", "document"], sort=True).ngroup()
     similarity = task_similarity(frame.assign(task=frame["phase"], document=numbers))
     rows = {"metrics": as_records(summary), "similarity": as_records(similarity)}
@@ -94,13 +94,13 @@ def scores(
         list[str],
         typer.Argument(
             metavar="RUN [EARLIER]",
-            help="Run directory, and that of an earlier checkpoint on the same tasks for the gains.",
+            help="Run directory; for the gains also that of an earlier checkpoint on the same tasks.",
         ),
     ],
     phase: Annotated[Phase | None, typer.Option(help="For the gains: tokens of this phase only.")] = None,
     as_json: RowsAsJson = False,
 ) -> None:
-    """Whether right answers are routed differently, and whether tasks that share experts share gains."""
+    """Show whether right answers are routed differently, and whether tasks with common experts gain alike."""
     from medbench.analysis.routing_scores import shared_gains
     from medbench.cli.tables import as_records, load, show_table
     from medbench.errors import AnalysisError

@@ -1,4 +1,4 @@
-"""``medbench routing kinds``, ``trace`` and ``agree``: experts by kind of task, and token by token."""
+"""``medbench routing kinds``, ``trace`` and ``agree``: expert use by kind of task and by token."""
 
 from __future__ import annotations
 
@@ -31,10 +31,10 @@ __all__ = ["agree", "kinds", "trace"]
 def kinds(
     runs: RoutedRunPaths = None,
     by: Annotated[
-        str, typer.Option(help="What makes a kind of task, with commas: language, family, protocol.")
+        str, typer.Option(help="What tasks are grouped by, separated by commas: language, family, protocol.")
     ] = "language,family",
     across: Annotated[
-        bool, typer.Option("--across/--each", help="Mean over all routers, or router by router.")
+        bool, typer.Option("--across/--each", help="Mean over all routers, or each router separately.")
     ] = True,
     phase: Annotated[
         Literal["prompt", "generated", "template", "content"] | None,
@@ -47,7 +47,7 @@ def kinds(
     output: Output = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the rates as JSON.")] = False,
 ) -> None:
-    """How often the tokens of each kind of task choose each expert, beside chance."""
+    """Show how often the tokens of each kind of task choose each expert, beside chance."""
     from medbench.analysis.router_cells import cells
     from medbench.analysis.specialisation import regrouped, specialisation, task_groups
     from medbench.analysis.token_parts import part_counts
@@ -80,7 +80,7 @@ def trace(
     settings: RunSettings,
     as_json: Annotated[bool, typer.Option("--json", help="Print the repetition as JSON.")] = False,
 ) -> None:
-    """Record what every router chooses for every token of the prompts, and print how choices repeat."""
+    """Record every router's choices for every token of the prompts, and print how often choices repeat."""
     from medbench.analysis.router_tokens import repetition
     from medbench.api import trace as run_trace
     from medbench.cli.tables import as_records, show_table
@@ -114,7 +114,7 @@ def agree(
     output: Output = None,
     as_json: RowsAsJson = False,
 ) -> None:
-    """How far the routers of two checkpoints choose alike on the same tokens."""
+    """Show how often the routers of two checkpoints agree on the same tokens."""
     from medbench.analysis.router_tokens import checkpoint_agreement
     from medbench.cli.tables import as_records, show_table
     from medbench.reports.routing_tables import agreement_table

@@ -1,6 +1,6 @@
-"""Words to choose among that several packages know, each list written once.
+"""Choices that several packages know, each list written once.
 
-A package that offers more or fewer says so where it does.
+A package that offers more or fewer choices derives its list from these.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ Quantization = Literal["none", "int8", "nf4"]
 Layout = Literal["auto", "adapter", "merged", "converted", "peft", "gguf", "plain"]
 #: Where documents come from; ``folder-or-samples`` takes the bundled samples for what a folder lacks.
 DataSource = Literal["auto", "folder", "folder-or-samples", "hub", "samples"]
-#: For what router statistics are recorded.
+#: For which units router statistics are recorded.
 RoutingLevel = Literal["off", "tasks", "documents", "tokens"]
 #: Whether a chat template has the model reason; ``auto`` leaves it to the model.
 Thinking = Literal["auto", "on", "off"]
-#: Where an ablation takes experts away in turn: everywhere, layer by layer, or linear by linear.
+#: Where a sweep disables experts: in all layers at once, in each layer, or in each linear layer.
 Sweep = Literal["everywhere", "layers", "linears"]
 #: The linear layers of an MLP, in the order in which they are shown and stored.
 Projection = Literal["gate", "up", "down"]

@@ -1,6 +1,6 @@
-"""Mappings that people write: each key is known, and each value is of its kind, or the line is named.
+"""Validation of mappings in files that people write: unknown keys and wrong values are refused by line.
 
-A key that nobody reads is a wish that nobody grants; it is refused like a value that cannot be.
+Unknown keys would have no effect, so they are refused like wrong values.
 """
 
 from __future__ import annotations
@@ -31,13 +31,13 @@ _SHOWN = 60
 
 
 class Kind(NamedTuple):
-    """What a value may be.
+    """The values that a key may have.
 
     Attributes:
-        expected: In words.
-        accepts: Whether a value is one.
-        hint: What to do about one that is not.
-        choices: The words it may be, where it must be one of a few.
+        expected: Description for messages.
+        accepts: Says whether a value is allowed.
+        hint: What to do about a value that is not.
+        choices: The allowed words, if the value must be one of a few.
     """
 
     expected: str
@@ -51,7 +51,7 @@ def _is_number(value: Any) -> bool:
 
 
 ANY = Kind("anything", lambda _: True)
-TEXT = Kind("text", lambda value: isinstance(value, str), "put it into quotes")
+TEXT = Kind("text", lambda value: isinstance(value, str), "put it in quotes")
 FLAG = Kind("true or false", lambda value: isinstance(value, bool), "write true or false, without quotes")
 COUNT = Kind(
     "a positive whole number",
@@ -62,20 +62,20 @@ MAPPING = Kind("keys with values", lambda value: isinstance(value, Mapping), "in
 
 
 def choice(*known: str) -> Kind:
-    """One of a few words."""
+    """Accept one of a few words."""
     words = ", ".join(known)
     return Kind(f"one of {words}", lambda value: isinstance(value, str) and value in known, choices=known)
 
 
 def either(*kinds: Kind) -> Kind:
-    """A value of any of these kinds."""
+    """Accept a value of any of these kinds."""
     return Kind(
         " or ".join(kind.expected for kind in kinds), lambda value: any(kind.accepts(value) for kind in kinds)
     )
 
 
 def list_of(kind: Kind) -> Kind:
-    """A list of values of a kind."""
+    """Accept a list of values of a kind."""
     return Kind(
         f"a list, each {kind.expected}",
         lambda value: isinstance(value, list) and all(map(kind.accepts, value)),
@@ -91,15 +91,15 @@ def check_mapping(
     required: Iterable[str] = (),
     name: str = "",
 ) -> Mapping[str, Any]:
-    """Check a mapping that a person wrote.
+    """Check a mapping.
 
     Args:
         value: The mapping. A value of None counts as not given.
-        kinds: What each key may hold.
-        where: Names the place of a key, or of the mapping itself for None.
-        error: What is raised.
-        required: Keys that it must have.
-        name: Its own name, for messages; empty at the top of a file.
+        kinds: The allowed values of each key.
+        where: Gives the location of a key, or of the mapping for None.
+        error: Class of the error.
+        required: Keys that must be there.
+        name: Name of the mapping, for messages; empty at the top of a file.
 
     Returns:
         The mapping.
@@ -128,7 +128,7 @@ def check_mapping(
 
 
 def _shown(value: Any) -> str:
-    # Aliases may make a short YAML a value that no memory could hold written out.
+    # Through aliases, a short YAML may define a value too large to print.
     text = reprlib.repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 

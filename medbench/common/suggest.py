@@ -1,4 +1,4 @@
-"""The names that somebody may have meant."""
+"""Suggestions for misspelled names."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ __all__ = ["nearest", "suggestion"]
 
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
-    """List the known names most like an unknown one.
+    """List the known names that are most similar to an unknown one.
 
     Args:
         name: The unknown name.
