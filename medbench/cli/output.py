@@ -26,7 +26,7 @@ def print_json(value: Any) -> None:
 
 
 def wide_console(width: int) -> Console:
-    """A console with the terminal's width, or a given one without a terminal, so that lines stay whole for grep.
+    """A console with the terminal's width, or without a terminal a given one that keeps lines whole for grep.
 
     Args:
         width: Columns in a pipe.
