@@ -83,7 +83,7 @@ def _values(score: dict[Any, Any], samples: pd.DataFrame) -> pd.Series[Any] | st
     if score["aggregation"] not in AGGREGATIONS:
         return f"no score of a cell is known for {score['aggregation']}"
     first = set(samples["filter"].dropna().astype(str)) if "filter" in samples else set()
-    further = "" if pipeline in first else pipeline
+    further = pipeline if first and pipeline not in first else ""
     for kind in VALUE_KINDS:
         name = value_column(kind, metric, further)
         if name in samples and samples[name].notna().any():
