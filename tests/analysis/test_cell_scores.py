@@ -112,6 +112,15 @@ def test_the_best_of_each_cell(tmp_path: Path, right: tuple[int, int], better: d
     assert found == better
 
 
+def test_cells_of_one_size_are_no_rivals_of_each_other(tmp_path: Path) -> None:
+    said = {LEVEL: ("1", "2")}
+    write_run(tmp_path, "a", [FakeTask("t", n=20, verdicts=(True, True, False, True) * 5, said=said)])
+    write_run(tmp_path, "b", [FakeTask("t", n=20, verdicts=(False, True, False, False) * 5, said=said)])
+    frame = cell_scores(load_runs(tmp_path), "level")
+    best = frame[frame["best"] & (frame["kind"] == "cell")]
+    assert best[["cell", "model"]].to_numpy().tolist() == [["1", "a"], ["2", "a"]]
+
+
 def test_a_limited_run_is_no_rival_in_any_cell(tmp_path: Path) -> None:
     write_run(tmp_path, "a", [_task("t", 40, 20)])
     write_run(tmp_path, "b", [_task("t", 40, 10)])

@@ -115,6 +115,17 @@ def test_differences_by_question_type(results: Path, capsys: pytest.CaptureFixtu
     assert main([*words, "--fail-on-regression"]) == 1
 
 
+def test_differences_of_runs(results: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    by_model = ["compare", str(results), "--by", "question_type", "--json"]
+    assert main(by_model) == 0
+    expected = json.loads(capsys.readouterr().out)
+    assert main([*by_model, "--by", "run"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert {row["model"] for row in rows} == {"poor/20260101-000000-0123456789"}
+    assert {row["baseline"] for row in rows} == {"good/20260101-000000-0123456789"}
+    assert [row["p_adjusted"] for row in rows] == [row["p_adjusted"] for row in expected]
+
+
 def test_a_worse_cell_fails_a_build_that_no_task_does(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
