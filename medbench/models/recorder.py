@@ -13,7 +13,7 @@ unanswered is never counted.
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from medbench.models.molora import molora_linears
 from medbench.models.router_buffer import RouterBuffer, RouterOutputs
 from medbench.models.routing_counts import PHASES, RoutingCounts, RoutingLabel
 from medbench.models.token_traces import Traces
-from medbench.models.tracer import Tracer
+from medbench.models.tracer import Owned, Tracer
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,28 +38,6 @@ _CHUNK_ELEMENTS = 2**22
 _FIRST_ROWS = 16
 # Forwards are summed up together until they have this many tokens.
 _WAITING_TOKENS = 256
-
-
-class Owned(NamedTuple):
-    """Tokens of a forward that count for one owner and phase.
-
-    Attributes:
-        owner: Whose they are.
-        phase: 0 for the prompt, 1 for generated tokens.
-        start: First token in the pack.
-        stop: One past the last.
-        times: How often each counts.
-        prefix: Whose tokens they follow, where those were computed once for several owners.
-        grows: Whether they follow what the owner has gathered in this phase.
-    """
-
-    owner: Hashable
-    phase: int
-    start: int
-    stop: int
-    times: int = 1
-    prefix: Hashable = None
-    grows: bool = False
 
 
 class Recorder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -13,12 +13,31 @@ from torch import Tensor
 from medbench.models.routing_counts import PHASES, RoutingLabel
 from medbench.models.token_traces import Traces
 
-if TYPE_CHECKING:
-    from medbench.models.recorder import Owned
-
-__all__ = ["Tracer"]
+__all__ = ["Owned", "Tracer"]
 
 Bytes = NDArray[np.uint8]
+
+
+class Owned(NamedTuple):
+    """Tokens of a forward that count for one owner and phase.
+
+    Attributes:
+        owner: Key that their counts are credited to.
+        phase: 0 for the prompt, 1 for generated tokens.
+        start: First token in the pack.
+        stop: One past the last.
+        times: How often each counts.
+        prefix: Key of the tokens that they follow, if those were computed once for several owners.
+        grows: Whether they follow the tokens that the owner already has in this phase.
+    """
+
+    owner: Hashable
+    phase: int
+    start: int
+    stop: int
+    times: int = 1
+    prefix: Hashable = None
+    grows: bool = False
 
 
 class _Part(NamedTuple):
