@@ -18,7 +18,7 @@ from medbench.models.impl_choice import choose_impl
 from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
 from medbench.models.layouts.foreign import load_by_transformers, require_finite
 from medbench.models.molora import Impl, add_molora
-from medbench.models.quantising import quantise, require_quantization
+from medbench.models.quantising import quantize, require_quantization
 from medbench.models.skeleton import Skeleton, build_skeleton, foreign_failures
 from medbench.models.spreading import device_map, home_of, install_hooks
 from medbench.models.tensors import LazyTensor
@@ -93,7 +93,7 @@ def load_model(
     require_quantization(quantization, element)
     if quantization != "none" and spread:
         raise ModelError(
-            "quantised weights are not spread over several GPUs", hint="one of quantization and spread"
+            "quantized weights are not spread over several GPUs", hint="one of quantization and spread"
         )
     if impl == "fused" and checkpoint.molora is not None:
         require_fused(place, element, checkpoint.molora.num_experts)
@@ -103,10 +103,10 @@ def load_model(
     skeleton = build_skeleton(
         checkpoint.config, loaded_as, where=str(checkpoint.model_folder / "config.json")
     )
-    quantised = quantization != "none"
+    quantized = quantization != "none"
     places = {
-        "": torch.device("cpu") if quantised else place
-    }  # they are quantised on the way to their device
+        "": torch.device("cpu") if quantized else place
+    }  # they are quantized on the way to their device
     if spread and place.type == "cuda":
         places = device_map(skeleton.model, element, str(checkpoint.folder))
     final = places
@@ -125,8 +125,8 @@ def load_model(
         model = merge(model)
         _round(model, element, str(checkpoint.folder))
         _settle(model, final)
-    if quantised:
-        quantise(model, quantization, place)
+    if quantized:
+        quantize(model, quantization, place)
         nn.Module.to(model, place)
     if deterministic:
         route_deterministically(model)

@@ -97,7 +97,7 @@ class PackedWeights:
 
 def _can_pack(module: nn.Module) -> TypeGuard[nn.Linear]:
     if type(module) is not nn.Linear or "forward" in module.__dict__:
-        return False  # a quantised layer, or one with a hook
+        return False  # a quantized layer, or one with a hook
     weight = module.weight
     return (
         weight.device.type == "cpu"

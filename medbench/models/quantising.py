@@ -1,6 +1,6 @@
 """Base weights in 8 or 4 bits through bitsandbytes; everything else stays in the compute dtype.
 
-Quantised are the linear layers inside the decoder's layers: attention, and the base layer that each mixture
+Quantized are the linear layers inside the decoder's layers: attention, and the base layer that each mixture
 corrects. The experts and their routers (a few percent of the weights, and what is being evaluated), the
 embeddings, the norms and the output layer are not.
 
@@ -12,26 +12,25 @@ from __future__ import annotations
 
 import importlib
 import importlib.util
-from typing import TYPE_CHECKING, Any, Literal, cast, get_args
+from typing import TYPE_CHECKING, Any, cast
 
 import torch
 from torch import nn
 
+from medbench.common.choices import QUANTIZATIONS
 from medbench.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["QUANTIZATIONS", "Quantization", "quantise", "require_quantization"]
+__all__ = ["quantize", "require_quantization"]
 
-Quantization = Literal["none", "int8", "nf4"]
-QUANTIZATIONS: tuple[str, ...] = get_args(Quantization)
 # What bitsandbytes' product of 4-bit weights on a CPU takes at once.
 _CPU_OUTPUTS, _CPU_INPUTS = 32, 64
 
 
 def require_quantization(kind: str, dtype: torch.dtype) -> None:
-    """Say why weights cannot be quantised, if they cannot.
+    """Say why weights cannot be quantized, if they cannot.
 
     Raises:
         ModelError: The kind is unknown, bitsandbytes is missing, or it does not compute in ``dtype``.
@@ -46,11 +45,11 @@ def require_quantization(kind: str, dtype: torch.dtype) -> None:
             hint="pip install 'medbench[quantization]'",
         )
     if dtype == torch.float64:
-        raise ModelError("quantised weights are not computed with in float64", hint="use dtype bfloat16")
+        raise ModelError("quantized weights are not computed with in float64", hint="use dtype bfloat16")
 
 
-def quantise(model: PreTrainedModel, kind: str, device: torch.device) -> None:
-    """Quantise the base weights of a model on their way to its device, layer by layer.
+def quantize(model: PreTrainedModel, kind: str, device: torch.device) -> None:
+    """Quantize the base weights of a model on their way to its device, layer by layer.
 
     The device never holds more of the model in the compute dtype than one layer; the CPU's memory holds all.
 
@@ -68,7 +67,7 @@ def quantise(model: PreTrainedModel, kind: str, device: torch.device) -> None:
             if type(child) is nn.Linear and child is not head:
                 if kind == "nf4" and device.type == "cpu":
                     _require_blocks(name, child)
-                setattr(parent, name, _quantised(child, kind).to(device))
+                setattr(parent, name, _quantized(child, kind).to(device))
 
 
 def _require_blocks(name: str, linear: nn.Linear) -> None:
@@ -80,8 +79,8 @@ def _require_blocks(name: str, linear: nn.Linear) -> None:
         )
 
 
-def _quantised(linear: nn.Linear, kind: str) -> nn.Module:
-    """The same layer for bitsandbytes; its weights are quantised when it is moved to a device."""
+def _quantized(linear: nn.Linear, kind: str) -> nn.Module:
+    """The same layer for bitsandbytes; its weights are quantized when it is moved to a device."""
     layers: Any = importlib.import_module("bitsandbytes.nn")
     weight = linear.weight.data
     shape = (linear.in_features, linear.out_features, linear.bias is not None)

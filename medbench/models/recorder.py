@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from medbench.common.choices import ROUTING_LEVELS as LEVELS
 from medbench.errors import ModelError
 from medbench.models.molora import molora_linears
 from medbench.models.router_buffer import RouterBuffer, RouterOutputs
@@ -30,8 +31,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 __all__ = ["LEVELS", "Owned", "Recorder", "RoutingCounts"]
-
-LEVELS = ("off", "tasks", "documents", "tokens")
 
 # Elements of the [modules, tokens, experts, experts] products formed at once.
 _CHUNK_ELEMENTS = 2**22

@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from contextlib import AbstractContextManager, contextmanager
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple, cast, get_args
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import nn
 
+from medbench.common.choices import PROJECTIONS, Projection
 from medbench.common.suggest import nearest
 from medbench.errors import ModelError
 
@@ -27,9 +28,6 @@ __all__ = [
     "foreign_failures",
     "transformers_config",
 ]
-
-Projection = Literal["gate", "up", "down"]
-PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 

@@ -24,7 +24,7 @@ _WEIGHTS = {
     "F16": torch.float16,
     "BF16": torch.bfloat16,
 }
-# Buffers such as attention masks; no weight has these types, unless it is quantised in some way of its own.
+# Buffers such as attention masks; no weight has these types, unless it is quantized in some way of its own.
 _OTHERS = {
     "BOOL": torch.bool,
     "F8_E4M3": torch.float8_e4m3fn,

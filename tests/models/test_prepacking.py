@@ -94,12 +94,12 @@ def test_an_engine_sees_weights_that_are_trained_between_its_calls() -> None:
 
 @torch.no_grad()
 def test_what_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    class Quantised(nn.Linear):
+    class Quantized(nn.Linear):
         pass
 
     hooked = _layer()
     hooked.__dict__["forward"] = hooked.forward
-    layers = [_layer(torch.float16), _layer(torch.float64), Quantised(4, 4), hooked]
+    layers = [_layer(torch.float16), _layer(torch.float64), Quantized(4, 4), hooked]
     weights = PackedWeights(nn.ModuleList(layers))
     assert all(weights.product(layer) is layer for layer in layers)
     monkeypatch.setattr(prepacking, "free_memory", lambda _: 4 * 48 * 70 * 4 - 1)

@@ -35,7 +35,7 @@ def wide(tmp_path: Path) -> Source:
     return Source(write_merged(tmp_path / "wide", {**BASES["qwen2"], **shape}))
 
 
-def test_only_the_base_is_quantised(wide: Source, kind: str) -> None:
+def test_only_the_base_is_quantized(wide: Source, kind: str) -> None:
     model = load_model(*wide, quantization=kind, dtype="bfloat16")
     plain = load_model(*wide, dtype="bfloat16")
     for module, exact in zip(molora_linears(model), molora_linears(plain), strict=True):

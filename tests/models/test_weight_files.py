@@ -79,16 +79,16 @@ def test_only_variants(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantised with gptq"),
-        ({"quantization_config": {"quant_method": "awq"}}, "quantised with awq"),
-        ({"quantization_config": {"quant_method": "fp8"}}, "quantised with fp8"),
-        ({"quantization_config": {"quant_method": "mxfp4"}}, "quantised with mxfp4"),
-        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantised with bitsandbytes"),
+        ({"quantization_config": {"quant_method": "gptq", "bits": 4}}, "quantized with gptq"),
+        ({"quantization_config": {"quant_method": "awq"}}, "quantized with awq"),
+        ({"quantization_config": {"quant_method": "fp8"}}, "quantized with fp8"),
+        ({"quantization_config": {"quant_method": "mxfp4"}}, "quantized with mxfp4"),
+        ({"quantization_config": {"quant_method": "bitsandbytes"}}, "quantized with bitsandbytes"),
         (
             {"quantization_config": {"quant_method": "compressed-tensors"}},
-            "quantised with compressed-tensors",
+            "quantized with compressed-tensors",
         ),
-        ({"quantization_config": {"bits": 4}}, "quantised with an unnamed method"),
+        ({"quantization_config": {"bits": 4}}, "quantized with an unnamed method"),
         ({"transformers_weights": "other.safetensors"}, "transformers_weights names the file"),
     ],
 )
@@ -114,7 +114,7 @@ def test_packed_weights_without_a_word_in_the_configuration(tmp_path: Path) -> N
         tensors[name.replace("weight", "qweight")] = tensors.pop(name).to(torch.int32)
 
     cp.edit_safetensors(folder / "model.safetensors", pack)
-    refused(Source(folder), r"quantised with a method that stores .*up_proj\.qweight")
+    refused(Source(folder), r"quantized with a method that stores .*up_proj\.qweight")
 
 
 @pytest.mark.parametrize(

@@ -24,7 +24,7 @@ def open_model(folder: Path, config: Mapping[str, Any], *, verify: bool = True) 
         verify: As of :func:`~medbench.models.tensors.open_tensors`.
 
     Raises:
-        ModelError: There are none, a file is damaged, or the weights are quantised.
+        ModelError: There are none, a file is damaged, or the weights are quantized.
     """
     where = str(folder / "config.json")
     if (named := config.get("transformers_weights")) is not None:
@@ -33,13 +33,13 @@ def open_model(folder: Path, config: Mapping[str, Any], *, verify: bool = True) 
             where=where,
             hint="rename that file to model.safetensors and remove the key",
         )
-    quantised = config.get("quantization_config")
-    if quantised:
-        method = quantised.get("quant_method") if isinstance(quantised, Mapping) else None
-        raise _quantised(method or "an unnamed method", where)
+    quantized = config.get("quantization_config")
+    if quantized:
+        method = quantized.get("quant_method") if isinstance(quantized, Mapping) else None
+        raise _quantized(method or "an unnamed method", where)
     opened = open_tensors(model_files(folder), verify=verify)
     if packed := next((name for name in opened.tensors if name.endswith(_PACKED)), None):
-        raise _quantised(f"a method that stores {packed}", opened.where)
+        raise _quantized(f"a method that stores {packed}", opened.where)
     return opened
 
 
@@ -63,9 +63,9 @@ def model_files(folder: Path) -> tuple[Path, ...]:
     )
 
 
-def _quantised(method: str, where: str) -> ModelError:
+def _quantized(method: str, where: str) -> ModelError:
     return ModelError(
-        f"the weights are quantised with {method}, which medbench does not load",
+        f"the weights are quantized with {method}, which medbench does not load",
         where=where,
-        hint="give the checkpoint that was quantised; --quantization holds its weights in 8 or 4 bits",
+        hint="give the checkpoint that was quantized; --quantization holds its weights in 8 or 4 bits",
     )
