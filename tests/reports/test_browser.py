@@ -6,6 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from medbench.reports.columns import count, points, text
+from medbench.reports.page import render_sections
+from medbench.reports.section import table_section
+from medbench.reports.tables import text_table
 from tests.reports.browser import visit
 
 
@@ -112,3 +116,48 @@ def test_the_page_fits_its_window_in_both_themes(page: Path, tmp_path: Path, wid
     assert console == []
     assert seen["light"] != seen["dark"]
     assert seen["wide"] <= seen["window"]
+
+
+def test_numbers_of_plain_tables_are_sorted_as_numbers(tmp_path: Path) -> None:
+    rows = [{"name": f"r{n}", "n": n, "change": n / 1000 - 0.5} for n in (900, 12_345, 15, 1_200, 7)]
+    table = text_table(rows, [text("name"), count("n"), points("change")])
+    page = tmp_path / "page.html"
+    page.write_text(render_sections([table_section("x", "X", "", table)], title="t"), encoding="utf-8")
+    script = """
+        const table = document.querySelector("table");
+        const click = (column) => table.tHead.rows[0].cells[column].querySelector("button").click();
+        const names = () => [...table.tBodies[0].rows].map((row) => row.cells[0].textContent);
+        click(1); const down = names();
+        click(1); const up = names();
+        click(2); return {down, up, change: names()};
+    """
+    seen, console = visit(page, script, tmp_path)
+    assert console == []
+    assert seen["down"] == ["r12345", "r1200", "r900", "r15", "r7"]
+    assert seen["up"] == seen["down"][::-1]
+    assert seen["change"] == seen["down"]
+
+
+def test_a_telephone_shows_names_and_scores_side_by_side(page: Path, tmp_path: Path) -> None:
+    script = """
+        const row = document.querySelector("#overview tbody tr");
+        const first = row.querySelector("td.number[title]").getBoundingClientRect();
+        return {right: first.right, name: row.cells[0].getBoundingClientRect().right, left: first.left,
+          wide: document.documentElement.scrollWidth, window: innerWidth};
+    """
+    seen, console = visit(page, script, tmp_path, width=500)
+    assert console == []
+    assert seen["name"] <= seen["left"] < seen["right"] <= seen["window"]
+    assert seen["wide"] <= seen["window"]
+
+
+def test_what_is_folded_is_open_on_paper(page: Path, tmp_path: Path) -> None:
+    script = """
+        const parts = [...document.querySelectorAll("details")];
+        const before = parts.filter((part) => part.open).length;
+        dispatchEvent(new Event("beforeprint"));
+        return {before, after: parts.filter((part) => part.open).length, all: parts.length};
+    """
+    seen, console = visit(page, script, tmp_path)
+    assert console == []
+    assert seen["before"] < seen["after"] == seen["all"]

@@ -16,6 +16,9 @@
     root.dataset.theme = dark ? "light" : "dark";
   });
 
+  // On paper nothing can be opened.
+  addEventListener("beforeprint", () => document.querySelectorAll("details").forEach((part) => { part.open = true; }));
+
   // Payloads are base64 of gzip of JSON: a page of ten runs stays small, and text in it cannot end the script.
   const unpack = async (id) => {
     const bytes = Uint8Array.from(atob(document.getElementById(id).textContent), (c) => c.charCodeAt(0));
@@ -26,7 +29,8 @@
   // Tables: a click on a header sorts by it, keeping the groups (averages) together on top.
   const key = (row, column) => {
     const cell = row.cells[column];
-    const text = cell.dataset.sort ?? cell.textContent.trim();
+    const shown = cell.classList.contains("number") ? cell.textContent.replaceAll(",", "").replace("−", "-") : cell.textContent;
+    const text = cell.dataset.sort ?? shown.trim();
     return text !== "" && !Number.isNaN(Number(text)) ? Number(text) : text;
   };
   const compare = (a, b) => {
