@@ -137,12 +137,12 @@ def evaluate_each(
     """
     from medbench.workers import ranks
 
-    if ranks.is_helper():
-        ranks.help_rank_zero()
+    if ranks.is_worker_rank():
+        ranks.serve_rank_zero()
         raise SystemExit(0)
-    crew = _workers(workers, ray_address, gpus_per_worker)
+    pool = _workers(workers, ray_address, gpus_per_worker)
     if ranks.launched():
-        ranks.take_the_lead()
+        ranks.init_rendezvous()
     from medbench.catalog import find_model
     from medbench.runs.execution import execute
     from medbench.runs.naming import check_names, name_plans
@@ -165,7 +165,7 @@ def evaluate_each(
             rescore=rescore,
             log_file=Path(log_file) if log_file is not None else None,
             progress=None if quiet else _progress(),
-            workers=crew,
+            workers=pool,
         )
         yield _evaluation(outcome, with_report=report)
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import psutil
 from lm_eval.api.instance import Instance
 
-from benchmarks.scaling.stubs import Clock, StubCrew, stub_answers
-from benchmarks.scaling.warm import WarmCrew
+from benchmarks.scaling.stubs import Clock, StubPool, stub_answers
+from benchmarks.scaling.warm import WarmPool
 from medbench.models.answers import request_keys
 from medbench.models.source import ModelSource
 from medbench.runs.store import ResponseStore
@@ -21,7 +21,7 @@ from medbench.workers.batches import Batch, cut_batches
 from medbench.workers.cluster import open_cluster
 from medbench.workers.dispatch import Dispatcher
 from medbench.workers.options import WorkerOptions
-from medbench.workers.ray_crew import RayCrew
+from medbench.workers.ray_pool import RayPool
 from medbench.workers.replica import BatchResult, Loaded, ReplicaSpec
 
 __all__ = ["Feed", "feed", "feed_through_ray", "simulate"]
@@ -29,7 +29,7 @@ __all__ = ["Feed", "feed", "feed_through_ray", "simulate"]
 
 @dataclass(frozen=True)
 class Feed:
-    """How a crew was fed.
+    """How a pool was fed.
 
     Attributes:
         workers: How many.
@@ -85,7 +85,7 @@ class _Committer:
 def feed(requests: Mapping[str, Sequence[Instance]], workers: int) -> Feed:
     """Workers that answer at once: how fast the driver is."""
     clock = Clock()
-    return _feed(requests, StubCrew(workers, clock), workers, clock)
+    return _feed(requests, StubPool(workers, clock), workers, clock)
 
 
 def simulate(
@@ -93,11 +93,11 @@ def simulate(
 ) -> Feed:
     """Workers of a stated pace, by a clock that skips their time but not the driver's (of the processor)."""
     clock = Clock(time.process_time)
-    crew = StubCrew(workers, clock, pace=pace, delay=delay, spread=spread)
-    return _feed(requests, crew, workers, clock)
+    pool = StubPool(workers, clock, pace=pace, delay=delay, spread=spread)
+    return _feed(requests, pool, workers, clock)
 
 
-def _feed(requests: Mapping[str, Sequence[Instance]], crew: StubCrew, workers: int, clock: Clock) -> Feed:
+def _feed(requests: Mapping[str, Sequence[Instance]], pool: StubPool, workers: int, clock: Clock) -> Feed:
     started = time.perf_counter()
     keys = {kind: request_keys(kind, instances, 0) for kind, instances in requests.items()}
     batches = cut_batches(requests, keys, workers)
@@ -111,7 +111,7 @@ def _feed(requests: Mapping[str, Sequence[Instance]], crew: StubCrew, workers: i
     ):
         commit = _Committer(store, total)
         began = clock()
-        Dispatcher(crew, commit, clock=clock).run(batches)
+        Dispatcher(pool, commit, clock=clock).run(batches)
         seconds = clock() - began
         assert len(store) == total
     return Feed(
@@ -121,7 +121,7 @@ def _feed(requests: Mapping[str, Sequence[Instance]], crew: StubCrew, workers: i
         planning,
         seconds,
         seconds - clock.skipped,
-        crew.busy / (workers * seconds),
+        pool.busy / (workers * seconds),
         commit.grown,
     )
 
@@ -153,10 +153,10 @@ def feed_through_ray(requests: Mapping[str, Sequence[Instance]], actors: int) ->
         tempfile.TemporaryDirectory() as folder,
         ResponseStore(Path(folder) / "responses.sqlite", model="stub") as store,
         open_cluster(WorkerOptions(actors), gpu=False) as placement,
-        closing(WarmCrew(RayCrew(spec, placement, StubReplica))) as crew,
+        closing(WarmPool(RayPool(spec, placement, StubReplica))) as pool,
     ):
         commit = _Committer(store, total)
         used, began = time.process_time(), time.perf_counter()
-        Dispatcher(crew, commit).run(batches)
+        Dispatcher(pool, commit).run(batches)
         seconds, driving = time.perf_counter() - began, time.process_time() - used
     return Feed(actors, total, len(batches), planning, seconds, driving, 0.0, commit.grown)

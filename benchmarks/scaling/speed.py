@@ -11,7 +11,7 @@ from pathlib import Path
 import psutil
 
 import medbench.demo
-from benchmarks.scaling.warm import WarmCrew
+from benchmarks.scaling.warm import WarmPool
 from medbench.catalog import resolve_tasks
 from medbench.models import load_tokenizer
 from medbench.models.answers import Answer, MemoryStore, request_keys
@@ -24,7 +24,7 @@ from medbench.workers.batches import Batch, cut_batches
 from medbench.workers.cluster import open_cluster
 from medbench.workers.dispatch import Dispatcher
 from medbench.workers.options import WorkerOptions
-from medbench.workers.ray_crew import RayCrew
+from medbench.workers.ray_pool import RayPool
 from medbench.workers.replica import BatchResult, ReplicaSpec
 
 __all__ = ["Round", "race"]
@@ -75,26 +75,26 @@ def race(checkpoint: Path | None, rounds: int, repeats: int) -> list[Round]:
     """
     path = checkpoint or Path(medbench.demo.__file__).parent / "checkpoint"
     requests, keys = _job(path, repeats)
-    spec = ReplicaSpec(ModelSource(str(path)), "", "auto", "tasks", threads=1, neighbours=2)
+    spec = ReplicaSpec(ModelSource(str(path)), "", "auto", "tasks", threads=1, per_machine=2)
     with open_cluster(WorkerOptions(2), gpu=False) as placement:
-        actors = RayCrew(spec, placement)
-        with closing(WarmCrew(actors)) as crew:
+        actors = RayPool(spec, placement)
+        with closing(WarmPool(actors)) as pool:
             pids = actors.processes()
             for core, process in zip(sorted(os.sched_getaffinity(0)), pids, strict=False):
                 _pin(process, core)
             batches = cut_batches(requests, keys, 2)
-            _time(crew, 2, batches, pids)
+            _time(pool, 2, batches, pids)
             found = []
             for _ in range(rounds):
-                one, used, first = _time(crew, 1, batches, pids)
-                two, used_by_two, second = _time(crew, 2, batches, pids)
+                one, used, first = _time(pool, 1, batches, pids)
+                two, used_by_two, second = _time(pool, 2, batches, pids)
                 requests_asked = sum(map(len, keys.values()))
                 found.append(Round(requests_asked, one, two, max(used), max(used_by_two), first == second))
     return found
 
 
 def _time(
-    crew: WarmCrew, workers: int, batches: list[Batch], pids: list[int]
+    pool: WarmPool, workers: int, batches: list[Batch], pids: list[int]
 ) -> tuple[float, list[float], dict[str, Answer]]:
     """Seconds, processor seconds of each worker, and the answers."""
     answers: dict[str, Answer] = {}
@@ -103,10 +103,10 @@ def _time(
         del batch
         answers.update(result.answers)
 
-    crew.at_work = workers
+    pool.at_work = workers
     before = [_used(process) for process in pids]
     started = time.perf_counter()
-    Dispatcher(crew, commit).run(batches)
+    Dispatcher(pool, commit).run(batches)
     seconds = time.perf_counter() - started
     used = [_used(process) - earlier for process, earlier in zip(pids, before, strict=True)]
     return seconds, used, answers

@@ -16,7 +16,7 @@ from medbench.workers.batches import Batch
 from medbench.workers.dispatch import Answered, Ready, Report
 from medbench.workers.replica import BatchResult, Loaded
 
-__all__ = ["Clock", "StubCrew", "make_requests", "stub_answers"]
+__all__ = ["Clock", "StubPool", "make_requests", "stub_answers"]
 
 _OPTIONS = 4
 _TASK = 2_500  # documents
@@ -81,7 +81,7 @@ class Clock:
         self._started += self._timer() - began
 
 
-class StubCrew:
+class StubPool:
     """Workers that answer after the time that a batch of its cost would take, by a clock that need not run.
 
     Args:

@@ -5,24 +5,24 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from medbench.workers.batches import Batch
-from medbench.workers.dispatch import Crew, Ready, Report
+from medbench.workers.dispatch import Ready, Report, WorkerPool
 
-__all__ = ["WarmCrew"]
+__all__ = ["WarmPool"]
 
 
-class WarmCrew:
-    """A crew of which all or the first few work, as often as asked; they load the model once.
+class WarmPool:
+    """A pool of which all or the first few work, as often as asked; they load the model once.
 
     Args:
-        crew: The crew.
+        pool: The pool.
     """
 
-    def __init__(self, crew: Crew) -> None:
-        self._crew = crew
+    def __init__(self, pool: WorkerPool) -> None:
+        self._pool = pool
         self._ready: list[Ready] = []
-        workers = crew.start()
+        workers = pool.start()
         while len(self._ready) < len(workers):
-            for report in crew.wait(1.0):
+            for report in pool.wait(1.0):
                 assert isinstance(report, Ready), report
                 assert report.loaded.failure is None, report
                 self._ready.append(report)
@@ -37,19 +37,19 @@ class WarmCrew:
 
     def submit(self, worker: int, batch: Batch) -> None:
         """Hand a batch on."""
-        self._crew.submit(worker, batch)
+        self._pool.submit(worker, batch)
 
     def wait(self, seconds: float) -> Iterable[Report]:
-        """That all are ready; then what the crew says."""
+        """That all are ready; then what the pool says."""
         if self._said:
-            return self._crew.wait(seconds)
+            return self._pool.wait(seconds)
         self._said = True
         return self._ready[: self.at_work]
 
     def restart(self, worker: int) -> None:
         """Hand on."""
-        self._crew.restart(worker)
+        self._pool.restart(worker)
 
     def close(self) -> None:
         """Hand on."""
-        self._crew.close()
+        self._pool.close()

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from medbench.models import MedbenchLM, StoredLM
     from medbench.workers.answered import AnsweredLM
     from medbench.workers.batches import Batch
-    from medbench.workers.dispatch import Crew
+    from medbench.workers.dispatch import WorkerPool
     from medbench.workers.options import WorkerOptions
     from medbench.workers.replica import BatchResult, ReplicaSpec
 
@@ -126,7 +126,7 @@ def answer_with_workers(
     total = sum(len(set(names)) for names in keys.values())
     documents = sum(_documents(instances) for instances in requests.values())
     warnings = Warnings()
-    with _crew(plan, workers, listener) as (crew, count, description):
+    with _pool(plan, workers, listener) as (pool, count, description):
         note({"workers": description})
         batches = _missing(cut_batches(requests, keys, count), store)
         answered = total - sum(len(batch.keys) for batch in batches)
@@ -141,7 +141,7 @@ def answer_with_workers(
             answered += sum(key in result.answers for key in batch.keys)
             listener.advance(answered / max(1, total), result.tokens)
 
-        dispatcher = Dispatcher(crew, commit, check=stop.check, warn=_LOG.warning)
+        dispatcher = Dispatcher(pool, commit, check=stop.check, warn=_LOG.warning)
         try:
             dispatcher.run(batches)
         finally:
@@ -203,9 +203,9 @@ def _missing(batches: Sequence[Batch], store: ResponseStore) -> list[Batch]:
 
 
 @contextmanager
-def _crew(
+def _pool(
     plan: RunPlan, options: WorkerOptions, listener: ProgressListener
-) -> Iterator[tuple[Crew, int, dict[str, Any]]]:
+) -> Iterator[tuple[WorkerPool, int, dict[str, Any]]]:
     """The workers, how many they are, and what to record of them."""
     from medbench.workers import ranks
     from medbench.workers.cluster import open_cluster
@@ -222,24 +222,24 @@ def _crew(
         threads = None if gpu else max(1, (os.cpu_count() or 1) // local)
         description = ranks.describe_ranks(threads)
         listener.message(f"loading {plan.model.model} on {description['workers']} ranks")
-        with closing(ranks.RankCrew(_spec(plan, threads=threads, neighbours=local))) as crew:
-            yield crew, description["workers"], description
+        with closing(ranks.RankPool(_spec(plan, threads=threads, per_machine=local))) as pool:
+            yield pool, description["workers"], description
         return
-    from medbench.workers.ray_crew import RayCrew
+    from medbench.workers.ray_pool import RayPool
 
     with open_cluster(options, gpu=gpu) as placement:
         spec = _spec(
             plan,
             threads=placement.cpus,
-            neighbours=placement.neighbours,
+            per_machine=placement.per_machine,
             split=placement.gpus > 1,
         )
         listener.message(f"loading {plan.model.model} on {placement.workers} workers")
-        with closing(RayCrew(spec, placement)) as actors:
+        with closing(RayPool(spec, placement)) as actors:
             yield actors, placement.workers, placement.describe()
 
 
-def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = False) -> ReplicaSpec:
+def _spec(plan: RunPlan, *, threads: int | None, per_machine: int, split: bool = False) -> ReplicaSpec:
     from medbench.workers.replica import ReplicaSpec
 
     source = model_source(plan.model)
@@ -253,7 +253,7 @@ def _spec(plan: RunPlan, *, threads: int | None, neighbours: int, split: bool = 
         thinking=plan.protocol.reasoning(),
         add_bos_token=plan.settings.add_bos_token,
         threads=threads,
-        neighbours=neighbours,
+        per_machine=per_machine,
         split=split,
     )
 

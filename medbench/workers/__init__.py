@@ -1,17 +1,17 @@
-"""The same evaluation on many workers: batches of requests, who answers them, and what came back.
+"""The same evaluation on many workers: batches of requests, the workers, and their results.
 
 =============  ===================================================================
-batches        which requests go together, and what a batch costs
-replica        what a worker does: load the model, answer a batch
-dispatch       the work queue: batches to whoever is free, answers to the store
-ray_crew       workers as Ray actors
+batches        requests that are answered together, and their cost
+replica        a worker: loads the model, answers batches
+dispatch       the work queue: batches to idle workers, answers to the store
+ray_pool       workers as Ray actors
 cluster        the Ray cluster they run in: opened, measured, described
 ranks          workers as the ranks of ``torchrun`` or ``accelerate launch``
-answered       the driver's lm-eval model: serves what the workers have answered
-notices        warnings on their way from the workers
-options        what a person asks for
+answered       the driver's lm-eval model: serves the answers of the workers
+notices        warnings sent by the workers
+options        number and place of the workers
 =============  ===================================================================
 
-The driver owns the requests, their keys and the response store; a worker owns a copy of the model and nothing
-that must outlive it.
+The driver owns the requests, their keys and the response store; a worker owns a copy of the model and no
+lasting state.
 """

@@ -1,4 +1,4 @@
-"""The driver's lm-eval model: no weights, but the workers' answers, and their reasons where there is none."""
+"""The driver's lm-eval model: the answers of the workers, or their reasons for having none."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ class AnsweredLM(StoredLM):
     """Answers requests from the store that workers have filled.
 
     Attributes:
-        failures: Why requests have no answer, by key.
-        info: What the workers ran.
+        failures: Reasons for missing answers, by key.
+        info: The model and engine of the workers.
     """
 
     failures: Mapping[str, Failure] = {}
     info: Mapping[str, Any] = {}
 
     def get_model_info(self) -> dict[str, Any]:
-        """What a worker said of its model and engine."""
+        """The model and engine of the workers."""
         return dict(self.info)
 
     def _refusal(self, key: str, request: Instance, missing: int, asked: int) -> ModelError:
@@ -38,5 +38,5 @@ class AnsweredLM(StoredLM):
         return ModelError(
             f"{missing} of {asked} requests were not answered by the workers",
             where=f"{request.task_name}, document {request.doc_id}, request {request.idx}",
-            hint="the task asks something else every time; run it in one process, without --workers",
+            hint="the task builds different requests each time; run it in one process, without --workers",
         )

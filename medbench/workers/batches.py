@@ -1,9 +1,8 @@
-"""Which requests a worker is handed at once, and what they cost.
+"""Batches: the requests that a worker gets at once, and their cost.
 
-Batches are cut before anything is answered, from all requests of a run, and what is answered already is left
-out afterwards. They depend neither on timing nor on who answers them nor (up to 8 workers, up to 64, …) on
-how many there are: a run resumed, a batch asked again after its worker died, and a run with more workers sum
-the same numbers in the same order.
+Batches are formed from all requests of a run before any is answered; those with stored answers are left out
+afterwards. They do not depend on timing, nor on the workers, nor (up to 8 workers, up to 64, …) on their
+number: a resumed run, a retried batch and a run with more workers add the same numbers in the same order.
 """
 
 from __future__ import annotations
@@ -19,11 +18,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Batch", "cut_batches", "document_cost"]
 
-# Batches are cut as if for 8, 64, 512 … workers.
+# Batches are formed as if for 8, 64, 512 … workers.
 _WORKERS_STEP = 8
-# Batches per worker: the last ones to end then make up a few percent of the whole.
+# Batches per worker: the last ones then take a few percent of the total time.
 _PER_WORKER = 16
-_LEAST, _MOST = 2**13, 2**18  # tokens; a forward of the default budget, and minutes of a large model
+_LEAST, _MOST = 2**13, 2**18  # tokens; one forward pass of the default budget, and minutes of a large model
 _BYTES_PER_TOKEN = 4  # of UTF-8: English and Chinese alike with Qwen's tokenizer
 _DEFAULT_LIMIT = 256
 
@@ -33,7 +32,7 @@ class Batch:
     """Requests of one kind that one worker answers, all those of a document together.
 
     Attributes:
-        number: Tells batches apart.
+        number: Identifies the batch.
         kind: ``loglikelihood``, ``loglikelihood_rolling`` or ``generate_until``.
         keys: Their keys in the store.
         requests: lm-eval's requests.
@@ -84,18 +83,18 @@ class _Document:
 def cut_batches(
     requests: Mapping[str, Sequence[Instance]], keys: Mapping[str, Sequence[str]], workers: int
 ) -> list[Batch]:
-    """Cut requests into batches.
+    """Divide requests into batches.
 
-    Documents of a task stay in order, so that those with the same worked examples meet. Tasks with the
-    dearest documents come first; a batch spans tasks only where they are small.
+    Documents of a task stay in order, so that those with the same examples share a batch. Tasks with the
+    most expensive documents come first; a batch spans several tasks only if they are small.
 
     Args:
         requests: lm-eval's requests by kind.
         keys: Their keys.
-        workers: How many there are to answer them.
+        workers: Number of workers.
 
     Returns:
-        The batches, the dearest first.
+        The batches, the most expensive first.
     """
     tasks = {kind: _documents(kind, requests[kind], keys[kind]) for kind in requests}
     total = sum(document.cost for groups in tasks.values() for group in groups for document in group)
@@ -121,8 +120,7 @@ def cut_batches(
 def document_cost(kind: str, requests: Sequence[Instance]) -> int:
     """Expected tokens of the requests of one document: its prompts, each once, and what follows them.
 
-    An answer counts with its limit: most are shorter, but a token that is generated takes longer than one
-    that is read.
+    An answer counts with its limit: most are shorter, but generating a token takes longer than reading one.
     """
     read = _tokens({request.args[0] for request in requests})
     if kind == "loglikelihood":
@@ -161,7 +159,7 @@ def _mean_cost(group: Sequence[_Document]) -> float:
 
 
 def _cut(groups: Sequence[Sequence[_Document]], target: int) -> Iterator[list[_Document]]:
-    """Parts of about ``target`` tokens; a task begins a new one unless the one at hand is below half."""
+    """Parts of about ``target`` tokens; a task begins a new part unless the current one is below half."""
     part: list[_Document] = []
     cost = 0
     for group in groups:

@@ -21,7 +21,7 @@ __all__ = ["Node", "Placement", "open_cluster", "place"]
 
 _CPUS_PER_WORKER = 2  # where the number of workers is not given
 _OBJECT_STORE = 2**28  # bytes; batches and answers are small
-_KNOCK = 10.0  # seconds that a running cluster may take to take up a connection
+_CONNECT_TIMEOUT = 10.0  # seconds for a running cluster to accept a connection
 
 
 @dataclass(frozen=True)
@@ -39,12 +39,12 @@ class Node:
 
 @dataclass(frozen=True)
 class Placement:
-    """How many workers there are, and what each takes of its machine.
+    """Number of workers, and the resources of each.
 
     Attributes:
         workers: How many.
-        cpus: Cores for each, which is also the number of its threads.
-        gpus: GPUs for each.
+        cpus: Cores of each, which is also the number of its threads.
+        gpus: GPUs of each.
         nodes: The machines of the cluster.
         ray: Version of Ray.
     """
@@ -56,21 +56,21 @@ class Placement:
     ray: str
 
     @property
-    def neighbours(self) -> int:
-        """Workers that one machine may have to hold."""
+    def per_machine(self) -> int:
+        """Largest number of workers on one machine."""
         return max(1, min(self.workers, max(_fits(node, self.cpus, self.gpus) for node in self.nodes)))
 
     def describe(self) -> dict[str, Any]:
-        """For the manifest; no machine is named."""
+        """Facts for the manifest, without host names."""
         return {"kind": "ray", **asdict(self)}
 
 
 @contextmanager
 def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
-    """Start or join a cluster, and leave it as it was found.
+    """Start or join a cluster; afterwards stop it if it was started here.
 
     Args:
-        options: Who is to answer.
+        options: What was asked for.
         gpu: Whether workers need GPUs.
 
     Raises:
@@ -79,7 +79,7 @@ def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")  # or Ray prints advice about GPUs
     if options.address is None and "ray" not in sys.modules:
-        _lock()  # Ray reads the token once, when it is imported
+        _enable_token_auth()  # Ray reads the token once, when it is imported
     try:
         import ray
     except ImportError as error:
@@ -105,11 +105,11 @@ def open_cluster(options: WorkerOptions, *, gpu: bool) -> Iterator[Placement]:
             ray.shutdown()
 
 
-def _lock() -> None:
-    """Let nobody else into the cluster that is about to be started.
+def _enable_token_auth() -> None:
+    """Enable token authentication for the cluster that is about to be started.
 
-    Ray listens on every interface of the machine, and whoever reaches it may run code. A token of this
-    process, which its children inherit, keeps others out; a choice that was made in the environment stays.
+    Ray listens on all interfaces, and anyone who can connect may run code. The token belongs to this process
+    and its children; a mode set in the environment is kept.
     """
     if "RAY_AUTH_MODE" not in os.environ:
         os.environ["RAY_AUTH_MODE"] = "token"
@@ -126,7 +126,7 @@ def _connect(ray: Any, options: WorkerOptions) -> None:
     if options.address is None:
         cores = os.cpu_count() or 1
         wanted = options.workers if isinstance(options.workers, int) else 1
-        # Workers beyond the number of cores are placed as well: that is for whoever asks for them to judge.
+        # More workers than cores are allowed: that choice is the user's.
         settings |= {
             "address": "local",
             "include_dashboard": False,
@@ -134,9 +134,9 @@ def _connect(ray: Any, options: WorkerOptions) -> None:
             "object_store_memory": _OBJECT_STORE,
         }
     else:
-        _knock(options.address)
+        _check_reachable(options.address)
         settings["address"] = options.address
-    # Ray sets handlers of its own; a run has its own way to stop.
+    # Restore the signal handlers that Ray replaces: a run stops in its own way.
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         ray.init(**settings)
@@ -148,17 +148,17 @@ def _connect(ray: Any, options: WorkerOptions) -> None:
                 signal.signal(number, handler)
 
 
-def _knock(address: str) -> None:
-    """Find out at once whether anybody listens: Ray itself would wait for minutes and hear no Ctrl-C.
+def _check_reachable(address: str) -> None:
+    """Check that the address accepts connections; Ray itself would wait for minutes and ignore Ctrl-C.
 
     Raises:
-        WorkersError: Nobody does.
+        WorkersError: It does not.
     """
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdigit():
-        return  # `auto`, or what Ray refuses by itself
+        return  # `auto`, or an address that Ray itself rejects
     try:
-        socket.create_connection((host, int(port)), timeout=_KNOCK).close()
+        socket.create_connection((host, int(port)), timeout=_CONNECT_TIMEOUT).close()
     except (OSError, OverflowError) as error:
         raise _unusable(address, str(error)) from error
 
@@ -173,7 +173,7 @@ def _unusable(address: str | None, why: str) -> WorkersError:
 
 
 def place(nodes: Sequence[Node], options: WorkerOptions, *, gpu: bool) -> tuple[int, int, int]:
-    """Decide on workers, and on the cores and GPUs of each.
+    """Choose the number of workers, and the cores and GPUs of each.
 
     Args:
         nodes: The machines.
@@ -207,5 +207,5 @@ def place(nodes: Sequence[Node], options: WorkerOptions, *, gpu: bool) -> tuple[
 
 
 def _fits(node: Node, cpus: int, gpus: int) -> int:
-    """Workers of these needs that a machine takes."""
+    """Number of such workers that fit on a machine."""
     return int(min(node.cpus // cpus, node.gpus // gpus if gpus else node.cpus))

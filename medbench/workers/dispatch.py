@@ -1,7 +1,7 @@
-"""The work queue: batches to whoever is free, dearest first, and answers to the store as they arrive.
+"""The work queue: expensive batches first, each to an idle worker, answers to the store as they arrive.
 
-A batch counts when its result is committed, once. Until then it may be asked again: because its worker died,
-or because a worker holds it far longer than it should and another has nothing to do.
+The result of a batch is committed once. Until then the batch may be sent again: because its worker died, or
+because it takes far longer than expected and another worker is idle.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from medbench.errors import WorkersError
 from medbench.workers.batches import Batch
 from medbench.workers.replica import BatchResult, Failure, Loaded
 
-__all__ = ["Answered", "Crew", "Died", "Dispatcher", "Ready", "Report"]
+__all__ = ["Answered", "Died", "Dispatcher", "Ready", "Report", "WorkerPool"]
 
-_LOOK = 0.25  # seconds between looks at the stop button
-_TRIES = 5  # workers that may die over a batch
-_DEATHS = 8  # of a worker that had nothing to do, without an answer in between
+_LOOK = 0.25  # seconds between checks for a request to stop
+_TRIES = 5  # workers that may die on a batch before it is given up
+_DEATHS = 8  # of an idle worker, without an answer in between
 _IN_A_ROW = 32  # deaths of any workers, without an answer in between
-_SLOW, _PATIENCE = 3.0, 5.0  # times the expected duration, seconds: then an idle worker gets a copy
+_SLOW, _PATIENCE = (
+    3.0,
+    5.0,
+)  # multiple of the expected duration, and seconds, before an idle worker gets a copy
 
 
 @dataclass(frozen=True)
@@ -36,7 +39,7 @@ class Ready:
 
 @dataclass(frozen=True)
 class Answered:
-    """A worker is done with the batch it had."""
+    """A worker has finished its batch."""
 
     worker: int
     result: BatchResult
@@ -44,7 +47,7 @@ class Answered:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker is gone, and what it was at with it."""
+    """A worker died, and its batch is lost."""
 
     worker: int
     why: str
@@ -53,23 +56,23 @@ class Died:
 Report = Ready | Answered | Died
 
 
-class Crew(Protocol):
-    """Workers, each known by a number."""
+class WorkerPool(Protocol):
+    """A group of workers, each with a number."""
 
     def start(self) -> Sequence[int]:
-        """Have the workers load the model; each reports :class:`Ready`."""
+        """Let the workers load the model; each reports :class:`Ready`."""
 
     def submit(self, worker: int, batch: Batch) -> None:
-        """Hand a batch to a worker that has none; it reports :class:`Answered`."""
+        """Send a batch to an idle worker; it reports :class:`Answered`."""
 
     def wait(self, seconds: float) -> Iterable[Report]:
-        """What has happened, waiting for it if need be, but not longer than this."""
+        """Collect reports, waiting for the first no longer than this."""
 
     def restart(self, worker: int) -> None:
-        """Have a worker that died begin anew; it reports :class:`Ready`."""
+        """Restart a worker that died; it reports :class:`Ready`."""
 
     def close(self) -> None:
-        """Send all workers home, whatever they are at."""
+        """Stop all workers immediately."""
 
 
 @dataclass(frozen=True)
@@ -79,24 +82,24 @@ class _Work:
 
 
 class Dispatcher:
-    """Has batches answered by a crew.
+    """Distributes batches over a pool of workers.
 
     Args:
-        crew: The workers.
+        pool: The workers.
         commit: Stores the result of a batch; called once per batch that has answers.
-        check: Called several times a second; may raise ``KeyboardInterrupt`` to stop.
-        warn: Told in a sentence when a worker is lost.
-        clock: Seconds.
+        check: Cancellation check, called several times a second; may raise ``KeyboardInterrupt``.
+        warn: Warning callback.
+        clock: Time in seconds.
 
     Attributes:
-        loaded: What the first worker to be ready said.
-        failures: Why requests have no answer, by key.
-        restarts: How often workers were started anew.
+        loaded: Report of the first worker that was ready.
+        failures: Reasons for missing answers, by key.
+        restarts: Number of restarts of workers.
     """
 
     def __init__(
         self,
-        crew: Crew,
+        pool: WorkerPool,
         commit: Callable[[Batch, BatchResult], None],
         *,
         check: Callable[[], None] = lambda: None,
@@ -106,7 +109,7 @@ class Dispatcher:
         self.loaded: Loaded | None = None
         self.failures: dict[str, Failure] = {}
         self.restarts = 0
-        self._crew = crew
+        self._pool = pool
         self._commit = commit
         self._check = check
         self._warn = warn
@@ -116,7 +119,7 @@ class Dispatcher:
         self._idle: set[int] = set()
         self._workers: set[int] = set()
         self._at_work: dict[int, _Work] = {}
-        self._open: set[int] = set()  # numbers of batches that are neither committed nor given up
+        self._open: set[int] = set()  # numbers of batches neither committed nor given up
         self._tries: Counter[int] = Counter()
         self._deaths: Counter[int] = Counter()
         self._in_a_row = 0
@@ -124,16 +127,16 @@ class Dispatcher:
         self._earned = 0
 
     def run(self, batches: Iterable[Batch]) -> None:
-        """Have all batches answered; afterwards :attr:`failures` says what could not be.
+        """Process all batches; afterwards :attr:`failures` has the reasons for missing answers.
 
         Raises:
             WorkersError: No worker is left.
             ModelError: No worker could load the model.
-            KeyboardInterrupt: Passed on from ``check``; what was being answered has been waited for.
+            KeyboardInterrupt: Passed on from ``check``, after the current batches have finished.
         """
         for batch in batches:
             self._add(batch)
-        self._workers = set(self._crew.start())
+        self._workers = set(self._pool.start())
         while self.loaded is None or self._open:
             self._hand_out()
             self._listen(_LOOK)
@@ -141,7 +144,7 @@ class Dispatcher:
                 self._check()
             except KeyboardInterrupt:
                 while any(work.batch.number in self._open for work in self._at_work.values()):
-                    self._listen(_LOOK)  # a second Ctrl-C breaks out of this
+                    self._listen(_LOOK)  # a second Ctrl-C interrupts this
                 raise
 
     def _add(self, batch: Batch) -> None:
@@ -154,10 +157,10 @@ class Dispatcher:
             worker = min(self._idle)
             self._idle.remove(worker)
             self._at_work[worker] = _Work(batch, self._clock())
-            self._crew.submit(worker, batch)
+            self._pool.submit(worker, batch)
 
     def _next(self) -> Batch | None:
-        """The dearest batch that waits; if none does, one that takes suspiciously long."""
+        """The most expensive waiting batch; if none waits, one that takes unexpectedly long."""
         if self._queue:
             return heapq.heappop(self._queue)[2]
         if not self._earned:
@@ -174,7 +177,7 @@ class Dispatcher:
         return max(late)[2] if late else None
 
     def _listen(self, seconds: float) -> None:
-        for report in self._crew.wait(seconds):
+        for report in self._pool.wait(seconds):
             if isinstance(report, Ready):
                 self._ready(report.worker, report.loaded)
             elif isinstance(report, Answered):
@@ -199,14 +202,14 @@ class Dispatcher:
         self._spent += result.seconds
         self._earned += batch.cost
         if batch.number not in self._open:
-            return  # a copy came first
+            return  # a copy finished first
         if result.answers:
             self._commit(batch, result)
         self._open.discard(batch.number)
         missing = {key: None for key in batch.keys if key not in result.answers}
         if missing:
             why = result.failure or Failure("a worker returned no answer and no reason")
-            # First passes are committed by now, and counted: whoever is asked again goes on from them.
+            # First passes are committed and counted by now: a retry continues from them.
             first_passes = {key: answer for key, answer in result.answers.items() if key not in batch.keys}
             left = replace(batch.only(missing), kept={**batch.kept, **first_passes})
             self._give_up(left, why)
@@ -218,34 +221,34 @@ class Dispatcher:
         if work is None:
             self._deaths[worker] += 1
         elif work.batch.number in self._open:
-            self._take_back(work.batch, why)  # deaths over a batch count against the batch
+            self._take_back(work.batch, why)  # a death during a batch counts against the batch
         if self._deaths[worker] < _DEATHS and self._in_a_row < _IN_A_ROW:
             self.restarts += 1
-            self._crew.restart(worker)
+            self._pool.restart(worker)
             return
         self._workers.discard(worker)
-        self._warn(f"a worker died again and again and is not started anew: {why}")
+        self._warn(f"a worker died repeatedly and is not restarted: {why}")
         if not self._workers:
             raise WorkersError(
                 f"no worker is left: {why}",
-                hint="the same command goes on where it stopped, with fewer workers if memory was short",
+                hint="the same command resumes where it stopped; use fewer workers if memory ran out",
             )
 
     def _take_back(self, batch: Batch, why: str) -> None:
         if any(work.batch.number == batch.number for work in self._at_work.values()):
-            return  # a copy is still at work
+            return  # a copy is still running
         self._tries[batch.number] += 1
         if self._tries[batch.number] < _TRIES:
             heapq.heappush(self._queue, (-batch.cost, batch.number, batch))
             return
         self._open.discard(batch.number)
-        failure = Failure(f"{_TRIES} workers died over these requests: {why}")
+        failure = Failure(f"{_TRIES} workers died on these requests: {why}")
         if len(batch.by_task()) == 1:
             self._give_up_task(batch, failure)
         self._give_up(batch, failure)
 
     def _give_up_task(self, batch: Batch, why: Failure) -> None:
-        """Fail what waits of a task that kills workers: each of its batches would kill as many again."""
+        """Fail the waiting batches of a task that kills workers: each would kill as many again."""
         task = batch.requests[0].task_name
         waiting, self._queue = self._queue, []
         for entry in waiting:
@@ -257,7 +260,7 @@ class Dispatcher:
                 heapq.heappush(self._queue, entry)
 
     def _give_up(self, batch: Batch, why: Failure) -> None:
-        """Fail what is left of a batch; if it is of several tasks, ask again task by task."""
+        """Fail a batch; if it has several tasks, retry it task by task."""
         parts = batch.by_task()
         if len(parts) == 1:
             self.failures |= dict.fromkeys(batch.keys, why)

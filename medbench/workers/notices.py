@@ -1,4 +1,4 @@
-"""Warnings that workers log, carried to the driver and said once."""
+"""Warnings logged by workers, sent to the driver and shown once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 __all__ = ["COUNTED", "Notice", "WarningHandler", "Warnings", "collected"]
 
 _ROOT = "medbench"
-COUNTED = "%s: %d "  # how warnings begin that say of how many requests of a task something is true
+COUNTED = "%s: %d "  # prefix of warnings that count requests of a task
 
 
 @dataclass(frozen=True)
@@ -21,8 +21,8 @@ class Notice:
 
     Attributes:
         logger: The logger's name.
-        template: The message, its arguments not yet put in.
-        arguments: What is put in.
+        template: The message without its arguments.
+        arguments: The arguments of the message.
     """
 
     logger: str
@@ -31,13 +31,13 @@ class Notice:
 
 
 class Warnings:
-    """The warnings of all workers; those that count requests of a task are added up."""
+    """The warnings of all workers; counts of requests of a task are added up."""
 
     def __init__(self) -> None:
         self._counts: Counter[Notice] = Counter()
 
     def add(self, notices: Iterable[Notice]) -> None:
-        """Take in the warnings of a batch."""
+        """Add the warnings of a batch."""
         for notice in notices:
             if notice.template.startswith(COUNTED):
                 task, count, *others = notice.arguments
@@ -46,7 +46,7 @@ class Warnings:
                 self._counts[notice] = 0
 
     def log(self) -> None:
-        """Log them as one process would have."""
+        """Log them as a single process would."""
         for notice, count in self._counts.items():
             task, *others = notice.arguments or (None,)
             arguments = (task, count, *others) if count else notice.arguments
@@ -54,7 +54,7 @@ class Warnings:
 
 
 class WarningHandler(logging.Handler):
-    """Hands warnings to a function.
+    """Passes warnings to a function.
 
     Args:
         take: Called with each record.
@@ -65,7 +65,7 @@ class WarningHandler(logging.Handler):
         self._take = take
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Hand over a record."""
+        """Pass on a record."""
         self._take(record)
 
 

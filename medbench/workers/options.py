@@ -1,4 +1,4 @@
-"""What a person asks of the workers."""
+"""Options of the workers."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ __all__ = ["WorkerOptions"]
 
 @dataclass(frozen=True)
 class WorkerOptions:
-    """Who is to answer.
+    """Number and place of the workers.
 
     Attributes:
-        workers: How many; ``auto``: one for each GPU (or ``gpus_per_worker`` of them), else for two cores.
+        workers: Their number; ``auto``: one per ``gpus_per_worker`` GPUs, else one per two cores.
         address: ``auto`` or ``ray://…``: a running cluster; ``None``: this machine.
-        gpus_per_worker: GPUs that one copy of the model is spread over.
+        gpus_per_worker: GPUs that one copy of the model is distributed over.
     """
 
     workers: int | str = "auto"

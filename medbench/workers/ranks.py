@@ -1,8 +1,8 @@
 """Workers as the ranks of ``torchrun`` or ``accelerate launch``, for clusters that have only that.
 
-Rank 0 is the driver and, in a thread, a worker; every other rank is a worker and nothing else. They talk
-through the key-value store that the launcher has set up, each rank with a mailbox in it. The launcher ends
-all ranks when one dies; the same command then goes on where it stopped.
+Rank 0 is the driver and, in a thread, a worker; every other rank is a worker and nothing else. They exchange
+messages through the key-value store that the launcher has set up. The launcher ends all ranks when one dies;
+the same command then resumes where it stopped.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ from medbench.workers.batches import Batch
 from medbench.workers.dispatch import Answered, Ready, Report
 from medbench.workers.replica import BatchResult, Replica, ReplicaSpec
 
-__all__ = ["RankCrew", "describe_ranks", "help_rank_zero", "is_helper", "launched", "take_the_lead"]
+__all__ = ["RankPool", "describe_ranks", "init_rendezvous", "is_worker_rank", "launched", "serve_rank_zero"]
 
 _PART = 2**22  # bytes; the store takes values of up to twice as many
-# Seconds; asking without waiting, because a waiting call would keep other threads from the store.
+# Seconds between polls; a blocking call would keep other threads from the store.
 _POLL = 0.01
 _END = "end"
-_LAST_WORDS = 30.0  # seconds that rank 0's own worker has for a batch that nobody waits for any more
+_JOIN_TIMEOUT = 30.0  # seconds for rank 0's own worker to finish a batch that is no longer needed
 
 
 def launched() -> bool:
@@ -36,14 +36,14 @@ def launched() -> bool:
     return "MASTER_ADDR" in os.environ and int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
-def is_helper() -> bool:
+def is_worker_rank() -> bool:
     """Whether another process of the launch is the driver."""
     return launched() and os.environ.get("RANK", "0") != "0"
 
 
 @dataclass(frozen=True)
-class _Post:
-    """Letters between ranks: numbered, each read once.
+class _Messages:
+    """Numbered messages between ranks, each read once.
 
     Attributes:
         store: The launcher's key-value store.
@@ -53,47 +53,47 @@ class _Post:
     store: Any
     world: int
 
-    def send(self, box: str, number: int, content: Any) -> None:
+    def send(self, channel: str, number: int, content: Any) -> None:
         data = pickle.dumps(content)
         parts = [data[start : start + _PART] for start in range(0, len(data), _PART)]
         for place, part in enumerate(parts):
-            self.store.set(f"{box}/{number}/{place}", part)
-        self.store.set(f"{box}/{number}", str(len(parts)))
+            self.store.set(f"{channel}/{number}/{place}", part)
+        self.store.set(f"{channel}/{number}", str(len(parts)))
 
-    def arrived(self, box: str, number: int) -> bool:
-        return bool(self.store.check([f"{box}/{number}"]))
+    def arrived(self, channel: str, number: int) -> bool:
+        return bool(self.store.check([f"{channel}/{number}"]))
 
-    def take(self, box: str, number: int) -> Any:
-        names = [f"{box}/{number}/{place}" for place in range(int(self.store.get(f"{box}/{number}")))]
-        # From the other ranks of one's own launch, which run one's own code. The launcher's store asks nobody
-        # for a password: docs/scaling.md says that its network must be trusted.
+    def take(self, channel: str, number: int) -> Any:
+        names = [f"{channel}/{number}/{place}" for place in range(int(self.store.get(f"{channel}/{number}")))]
+        # Sent by the other ranks of the same launch. The launcher's store has no authentication:
+        # docs/scaling.md says that its network must be trusted.
         content = pickle.loads(b"".join(self.store.get(name) for name in names))  # noqa: S301
-        for name in (f"{box}/{number}", *names):
+        for name in (f"{channel}/{number}", *names):
             self.store.delete_key(name)
         return content
 
 
-def take_the_lead() -> None:
-    """Rank 0 says so before anything else: whatever becomes of it, the other ranks then hear of its end."""
-    _post()
+def init_rendezvous() -> None:
+    """Join the launcher's store before anything else, so that the other ranks are told when rank 0 ends."""
+    _messages()
 
 
 @lru_cache(maxsize=1)
-def _post() -> _Post:
+def _messages() -> _Messages:
     from torch.distributed.rendezvous import rendezvous
 
     store, rank, world = next(iter(rendezvous("env://")))
     if rank == 0:
         atexit.register(_end, store, world)
-    return _Post(store, world)
+    return _Messages(store, world)
 
 
 def _end(store: Any, world: int) -> None:
     for rank in range(world):
         store.set(f"{_END}/{rank}", b"1")
-    # A thread that is within the store's code when the interpreter goes down takes the process with it.
+    # Join the thread: a call of the store during interpreter shutdown crashes the process.
     for thread in _OWN_WORKER:
-        thread.join(_LAST_WORDS)
+        thread.join(_JOIN_TIMEOUT)
 
 
 def describe_ranks(threads: int | None) -> dict[str, Any]:
@@ -101,68 +101,68 @@ def describe_ranks(threads: int | None) -> dict[str, Any]:
     return {"kind": "torch.distributed", "workers": int(os.environ["WORLD_SIZE"]), "threads": threads}
 
 
-class RankCrew:
-    """A crew of the launch's ranks.
+class RankPool:
+    """A pool of the ranks of a launch.
 
     Args:
-        spec: What each loads.
+        spec: What each worker loads.
     """
 
     def __init__(self, spec: ReplicaSpec) -> None:
         self._spec = spec
-        self._post = _post()
-        self._waiting: dict[int, int] = {}  # rank -> number of the letter that is to be answered
+        self._messages = _messages()
+        self._waiting: dict[int, int] = {}  # rank -> number of the message that awaits an answer
 
     def start(self) -> Sequence[int]:
         """Have all ranks load the model, this one in a thread."""
         _start_own_worker()
-        for rank in range(self._post.world):
+        for rank in range(self._messages.world):
             self._write(rank, self._spec)
-        return range(self._post.world)
+        return range(self._messages.world)
 
     def submit(self, worker: int, batch: Batch) -> None:
         """Hand a batch to a rank."""
         self._write(worker, batch)
 
     def wait(self, seconds: float) -> Iterable[Report]:
-        """What has come back."""
+        """Collect results."""
         until = time.monotonic() + seconds
         while True:
             found = [
                 self._report(rank, number)
                 for rank, number in list(self._waiting.items())
-                if self._post.arrived(f"from/{rank}", number)
+                if self._messages.arrived(f"from/{rank}", number)
             ]
             if found or time.monotonic() > until:
                 return found
             time.sleep(_POLL)
 
     def restart(self, worker: int) -> None:
-        """Never asked for: the launcher ends all ranks when one dies."""
+        """Never called: the launcher ends all ranks when one dies."""
         raise AssertionError(f"rank {worker} cannot be restarted")
 
     def close(self) -> None:
-        """Leave the ranks waiting for the next model, or the end of this process."""
+        """Leave the ranks waiting for the next model or the end of this process."""
         self._waiting = {}
 
     def _write(self, rank: int, content: ReplicaSpec | Batch) -> None:
         number = _NUMBERS[rank] = _NUMBERS.get(rank, -1) + 1
-        self._post.send(f"to/{rank}", number, content)
+        self._messages.send(f"to/{rank}", number, content)
         self._waiting[rank] = number
 
     def _report(self, rank: int, number: int) -> Report:
         del self._waiting[rank]
-        value = self._post.take(f"from/{rank}", number)
+        value = self._messages.take(f"from/{rank}", number)
         return Answered(rank, value) if isinstance(value, BatchResult) else Ready(rank, value)
 
 
-# The last letter to each rank; letters go on being numbered from one crew to the next.
+# Number of the last message to each rank; numbering continues from one pool to the next.
 _NUMBERS: dict[int, int] = {}
 _OWN_WORKER: list[threading.Thread] = []
 
 
-def help_rank_zero() -> None:
-    """Answer what rank 0 asks until it ends, or a signal asks to stop: then the batch at hand is the last."""
+def serve_rank_zero() -> None:
+    """Answer batches of rank 0 until it ends; after a signal the current batch is the last."""
     stopped = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: stopped.set())
@@ -180,21 +180,21 @@ def _start_own_worker() -> None:
 
 
 def _serve(rank: int, stopped: Callable[[], bool], *, own_process: bool) -> None:
-    post = _post()
+    messages = _messages()
     replica: Replica | None = None
     number = 0
     while True:
-        while not post.arrived(f"to/{rank}", number):
-            if stopped() or post.store.check([f"{_END}/{rank}"]):
+        while not messages.arrived(f"to/{rank}", number):
+            if stopped() or messages.store.check([f"{_END}/{rank}"]):
                 return
             time.sleep(_POLL)
-        letter = post.take(f"to/{rank}", number)
-        if isinstance(letter, ReplicaSpec):
+        message = messages.take(f"to/{rank}", number)
+        if isinstance(message, ReplicaSpec):
             replica = None  # the memory of the model before
-            replica = Replica(_here(letter), collect_warnings=own_process)
-            post.send(f"from/{rank}", number, replica.load())
+            replica = Replica(_here(message), collect_warnings=own_process)
+            messages.send(f"from/{rank}", number, replica.load())
         elif replica is not None:
-            post.send(f"from/{rank}", number, replica.answer(letter))
+            messages.send(f"from/{rank}", number, replica.answer(message))
         number += 1
 
 

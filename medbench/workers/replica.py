@@ -1,6 +1,6 @@
-"""What a worker does: load the model once, then answer batches.
+"""A worker: loads the model once, then answers batches.
 
-Nothing here raises over to the driver: what goes wrong is part of the report, as data that can travel.
+Errors are not raised in the driver; they are part of the report, as data.
 """
 
 from __future__ import annotations
@@ -36,21 +36,21 @@ _WEIGHTS = ("*.safetensors", "*.bin")
 
 @dataclass(frozen=True)
 class ReplicaSpec:
-    """What a worker needs to know to answer as any other would.
+    """What a worker needs so that its answers equal those of any other worker.
 
     Attributes:
         source: Where the model comes from, as every worker's machine knows it; its device is ``cpu`` or
             ``cuda``, which GPU is decided by what the worker is given.
         identity: Digest of the checkpoint that the run was planned with.
         max_batch_tokens: Tokens per forward, or ``auto``.
-        routing: What is recorded of the routers.
-        thinking: Whether the model is to reason, and how it marks that.
+        routing: Level of detail of the router records.
+        thinking: Whether the model reasons, and how it marks its reasoning.
         add_bos_token: Whether special tokens go in front of prompts; ``None`` leaves it to the tokenizer.
-        threads: Of a worker's arithmetic on a CPU; ``None``: torch's own choice.
-        neighbours: Workers that may share a machine, and its memory.
-        split: Whether the model's layers are spread over all GPUs that a worker sees.
+        threads: Threads of a worker on a CPU; ``None``: torch's default.
+        per_machine: Workers that may share a machine and its memory.
+        split: Whether the layers are distributed over all GPUs that a worker sees.
         home: Name of the machine that ``identity`` was computed on.
-        versions: Of medbench and what it computes with, on that machine.
+        versions: Versions of medbench, torch and transformers on that machine.
     """
 
     source: ModelSource
@@ -60,7 +60,7 @@ class ReplicaSpec:
     thinking: Thinking = AS_TEMPLATE_SAYS
     add_bos_token: bool | None = None
     threads: int | None = None
-    neighbours: int = 1
+    per_machine: int = 1
     split: bool = False
     home: str = field(default_factory=platform.node)
     versions: Mapping[str, str] = field(default_factory=lambda: _versions())
@@ -68,12 +68,12 @@ class ReplicaSpec:
 
 @dataclass(frozen=True)
 class Failure:
-    """An error that travels between processes.
+    """An error as data that can be sent between processes.
 
     Attributes:
-        what: See :class:`~medbench.errors.MedbenchError`.
-        where: Likewise.
-        hint: Likewise.
+        what: What went wrong, as in :class:`~medbench.errors.MedbenchError`.
+        where: Where it did.
+        hint: What to do.
     """
 
     what: str
@@ -94,11 +94,11 @@ class Failure:
 
 @dataclass(frozen=True)
 class Loaded:
-    """A worker is ready, or will never be.
+    """Outcome of loading the model.
 
     Attributes:
-        info: What ran (:meth:`~medbench.models.adapter.MedbenchLM.get_model_info`).
-        seconds: How long loading took.
+        info: The model and engine (:meth:`~medbench.models.adapter.MedbenchLM.get_model_info`).
+        seconds: Duration of loading.
         failure: Why the model cannot be loaded, if it cannot.
     """
 
@@ -109,16 +109,16 @@ class Loaded:
 
 @dataclass(frozen=True)
 class BatchResult:
-    """What became of a batch.
+    """Outcome of a batch.
 
     Attributes:
         answers: By key; first passes whose second is missing or follows are among them.
         routing: Router counts of the forwards that gave them.
-        seconds: How long it took.
-        failure: Why the rest of the batch has no answer.
-        notices: Warnings on the way.
-        traces: What routers chose token by token, where that is recorded.
-        tokens: How many ran through the model.
+        seconds: Duration.
+        failure: Reason for missing answers.
+        notices: Warnings logged meanwhile.
+        traces: Choices of the routers token by token, if recorded.
+        tokens: Tokens that passed through the model.
     """
 
     answers: Mapping[str, Answer]
@@ -131,7 +131,7 @@ class BatchResult:
 
 
 class _Outbox:
-    """The answer store of one batch: what came with it, and what is to go back."""
+    """The answer store of one batch: answers that came with it, and answers to send back."""
 
     def __init__(self) -> None:
         self.open({})
@@ -151,11 +151,11 @@ class _Outbox:
         routing: RoutingCounts | None = None,
         traces: Traces | None = None,
     ) -> None:
-        """Lay answers by for the way back."""
+        """Keep answers to be sent back."""
         self._outgoing.put(answers, routing, traces)
 
     def contents(self) -> tuple[dict[str, Answer], RoutingCounts | None, Traces | None]:
-        """All that goes back."""
+        """Everything to send back."""
         traces = self._outgoing.traces()
         return (
             self._outgoing.answers(),
@@ -169,7 +169,7 @@ class Replica:
 
     Args:
         spec: Which model, and how it runs.
-        collect_warnings: Whether warnings travel with the results; not where the driver hears them anyway.
+        collect_warnings: Whether to send warnings with the results; not needed in the driver's own process.
     """
 
     def __init__(self, spec: ReplicaSpec, *, collect_warnings: bool = True) -> None:
@@ -181,7 +181,7 @@ class Replica:
         self._stamps: dict[str, tuple[int, int] | None] = {}
 
     def load(self) -> Loaded:
-        """Load the model; asked again, say what came of it the first time."""
+        """Load the model; later calls return the first outcome."""
         if self._loaded is None:
             started = time.monotonic()
             self._stamps = _stamps(self._spec.source)
@@ -198,7 +198,7 @@ class Replica:
         return os.getpid()
 
     def answer(self, batch: Batch) -> BatchResult | None:
-        """Answer a batch, as far as that is possible; ``None`` in a process that has not loaded the model."""
+        """Answer a batch as far as possible; ``None`` in a process that has not loaded the model."""
         if self._lm is None:
             return None
         started = time.monotonic()
@@ -211,7 +211,7 @@ class Replica:
                 self._lm.answer(batch.kind, batch.requests, batch.keys)
             except Exception as error:  # noqa: BLE001 - a device or a tokenizer may raise anything
                 failure = Failure.of(error)
-        if _stamps(self._spec.source) != self._stamps:  # the weights may be the files themselves
+        if _stamps(self._spec.source) != self._stamps:  # the weights may be memory-mapped files
             changed = "the checkpoint changed while it was in use"
             return BatchResult(
                 {}, None, 0.0, Failure(changed, self._spec.source.path, "run again with --fresh")
@@ -229,7 +229,7 @@ class Replica:
 
 
 def _stamps(source: ModelSource) -> dict[str, tuple[int, int] | None]:
-    """Size and time of change of the weights that a worker on a CPU leaves mapped."""
+    """Size and modification time of weights that a worker on a CPU keeps memory-mapped."""
     folders = [Path(path) for path in (source.path, source.base) if path and source.device == "cpu"]
     files = [file for folder in folders for kind in _WEIGHTS for file in sorted(folder.glob(kind))]
     return {str(file): _stamp(file) for file in files}
@@ -239,12 +239,12 @@ def _stamp(file: Path) -> tuple[int, int] | None:
     try:
         status = file.stat()
     except OSError:
-        return None  # it is gone
+        return None  # it was deleted
     return status.st_size, status.st_mtime_ns
 
 
 def _versions() -> dict[str, str]:
-    """What answers hang on beside the checkpoint, whatever hardware it was built for."""
+    """Versions that answers depend on, without their hardware builds."""
     found = {name: version(name).partition("+")[0] for name in ("torch", "transformers")}
     return {"medbench": __version__, **found}
 
@@ -262,7 +262,7 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
 
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)
-    share_memory(spec.neighbours)
+    share_memory(spec.per_machine)
     if (found := _versions()) != spec.versions:
         raise ModelError(
             f"a worker's machine has {_listed(found)}, the driver's {_listed(spec.versions)}",
@@ -272,7 +272,7 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
         raise ModelError(
             "the checkpoint on a worker's machine is not the one that the run was planned with",
             where=spec.source.path,
-            hint="copy it anew, or put it where all machines see the same files",
+            hint="copy it again, or store it where all machines see the same files",
         )
     return MedbenchLM(
         model=spec.source.model(mapped=True, spread=spec.split),

@@ -1,4 +1,4 @@
-"""Requests as lm-eval would make them, and crews that need no other process."""
+"""Requests as lm-eval would make them, and pools that need no other process."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def answer_all(batch: Batch, **changes: Any) -> BatchResult:
 Script = Callable[[int, Batch], Report | None]
 
 
-class ScriptedCrew:
+class ScriptedPool:
     """Workers whose every move is a function's choice: it is given the worker and its batch, once a turn.
 
     ``None`` means that the worker needs another turn.
@@ -110,7 +110,7 @@ def mortal(deaths: Iterable[bool]) -> Script:
     return lambda worker, batch: Died(worker, "killed") if next(fates, False) else diligent(worker, batch)
 
 
-class OneProcessCrew(ScriptedCrew):
+class OneProcessPool(ScriptedPool):
     """Workers that take turns with one real model."""
 
     def __init__(self, spec: ReplicaSpec, workers: int) -> None:

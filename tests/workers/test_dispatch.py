@@ -13,7 +13,7 @@ from medbench.models.answers import Answer, first_pass_key
 from medbench.workers.batches import Batch, cut_batches
 from medbench.workers.dispatch import Answered, Died, Dispatcher, Report
 from medbench.workers.replica import BatchResult, Failure, Loaded
-from tests.workers.requests import ScriptedCrew, answer_all, choices, diligent, keys, mortal, texts
+from tests.workers.requests import ScriptedPool, answer_all, choices, diligent, keys, mortal, texts
 
 
 def some_batches(tasks: int = 4, documents: int = 100) -> list[Batch]:
@@ -36,10 +36,10 @@ class Record:
 
 
 def run(
-    crew: ScriptedCrew, batches: list[Batch], check: Callable[[], None] = lambda: None
+    pool: ScriptedPool, batches: list[Batch], check: Callable[[], None] = lambda: None
 ) -> tuple[Dispatcher, Record]:
     record = Record()
-    dispatcher = Dispatcher(crew, record, check=check, clock=lambda: float(crew.turns))
+    dispatcher = Dispatcher(pool, record, check=check, clock=lambda: float(pool.turns))
     dispatcher.run(batches)
     return dispatcher, record
 
@@ -51,10 +51,10 @@ def everything(batches: list[Batch]) -> Counter[str]:
 @pytest.mark.parametrize("workers", [1, 2, 64])
 def test_all_is_answered_once_dearest_first(workers: int) -> None:
     batches = some_batches()
-    crew = ScriptedCrew(workers, diligent)
-    dispatcher, record = run(crew, batches)
+    pool = ScriptedPool(workers, diligent)
+    dispatcher, record = run(pool, batches)
     assert record.keys == everything(batches)
-    assert [batch.number for _, batch in crew.handed_out] == [batch.number for batch in batches]
+    assert [batch.number for _, batch in pool.handed_out] == [batch.number for batch in batches]
     assert not dispatcher.failures
     assert dispatcher.loaded is not None
     assert dispatcher.loaded.info == {"model": "scripted"}
@@ -64,10 +64,10 @@ def test_all_is_answered_once_dearest_first(workers: int) -> None:
 def test_workers_that_die_at_random_lose_nothing(seed: int) -> None:
     generator = random.Random(seed)
     batches = some_batches()
-    crew = ScriptedCrew(3, mortal(generator.random() < 0.3 for _ in range(10**6)))
-    dispatcher, record = run(crew, batches)
+    pool = ScriptedPool(3, mortal(generator.random() < 0.3 for _ in range(10**6)))
+    dispatcher, record = run(pool, batches)
     assert record.keys == everything(batches)
-    assert dispatcher.restarts == len(crew.restarted) > 0
+    assert dispatcher.restarts == len(pool.restarted) > 0
 
 
 def test_a_batch_that_kills_every_worker_fails_its_task_alone() -> None:
@@ -78,7 +78,7 @@ def test_a_batch_that_kills_every_worker_fails_its_task_alone() -> None:
         poisoned = any(request.task_name == "task2" for request in batch.requests)
         return Died(worker, "out of memory") if poisoned else diligent(worker, batch)
 
-    dispatcher, record = run(ScriptedCrew(4, script), batches)
+    dispatcher, record = run(ScriptedPool(4, script), batches)
     lost = {key for b in batches for key, r in zip(b.keys, b.requests, strict=True) if r.task_name == "task2"}
     assert set(dispatcher.failures) == lost
     assert record.keys == Counter({key: n for key, n in everything(batches).items() if key not in lost})
@@ -97,7 +97,7 @@ def test_a_request_that_cannot_be_answered_is_named_and_the_others_are_kept() ->
             )
         return Answered(worker, result)
 
-    dispatcher, record = run(ScriptedCrew(2, script), batches)
+    dispatcher, record = run(ScriptedPool(2, script), batches)
     assert dispatcher.failures == {bad: Failure("not finite", "document 0")}
     assert set(record.keys) == set(everything(batches)) - {bad}
     assert str(dispatcher.failures[bad].error()) == "not finite\n  in: document 0"
@@ -109,11 +109,11 @@ def test_a_worker_that_hangs_delays_nobody() -> None:
     def script(worker: int, batch: Batch) -> Report | None:
         return None if worker == 0 else diligent(worker, batch)
 
-    crew = ScriptedCrew(3, script)
-    _, record = run(crew, batches)
+    pool = ScriptedPool(3, script)
+    _, record = run(pool, batches)
     assert record.keys == everything(batches)
     assert set(record.batches.values()) == {1}
-    assert Counter(number for number in (b.number for _, b in crew.handed_out)).most_common(1)[0][1] == 2
+    assert Counter(number for number in (b.number for _, b in pool.handed_out)).most_common(1)[0][1] == 2
 
 
 def test_an_answer_that_comes_twice_counts_once() -> None:
@@ -121,19 +121,19 @@ def test_an_answer_that_comes_twice_counts_once() -> None:
 
     def script(worker: int, batch: Batch) -> Report | None:
         # The first worker is late with its batch; the second has a copy by then; a third keeps all waiting.
-        done = {slow.number: crew.turns > 90, quick.number: True, last.number: crew.turns > 100}
+        done = {slow.number: pool.turns > 90, quick.number: True, last.number: pool.turns > 100}
         return diligent(worker, batch) if done[batch.number] else None
 
-    crew = ScriptedCrew(3, script)
-    _, record = run(crew, [slow, quick, last])
-    assert Counter(batch.number for _, batch in crew.handed_out)[slow.number] == 2
+    pool = ScriptedPool(3, script)
+    _, record = run(pool, [slow, quick, last])
+    assert Counter(batch.number for _, batch in pool.handed_out)[slow.number] == 2
     assert record.keys == everything([slow, quick, last])
     assert set(record.batches.values()) == {1}
 
 
 def test_workers_that_always_die_end_the_run_with_the_reason() -> None:
     with pytest.raises(WorkersError, match="no worker is left: killed"):
-        run(ScriptedCrew(2, lambda worker, batch: Died(worker, "killed")), some_batches(20, 200))
+        run(ScriptedPool(2, lambda worker, batch: Died(worker, "killed")), some_batches(20, 200))
 
 
 @pytest.mark.parametrize("workers", [1, 4])
@@ -144,10 +144,10 @@ def test_a_task_of_many_batches_that_kills_workers_fails_alone(workers: int) -> 
         return any(request.task_name == "task1" for request in batch.requests)
 
     assert sum(map(deadly, batches)) > 8
-    crew = ScriptedCrew(
+    pool = ScriptedPool(
         workers, lambda worker, batch: Died(worker, "killed") if deadly(batch) else diligent(worker, batch)
     )
-    dispatcher, record = run(crew, batches)
+    dispatcher, record = run(pool, batches)
     lost = {key for b in batches for key, r in zip(b.keys, b.requests, strict=True) if r.task_name == "task1"}
     assert set(dispatcher.failures) == lost
     assert set(record.keys) == set(everything(batches)) - lost
@@ -164,33 +164,33 @@ def test_who_is_asked_again_is_given_the_first_passes_that_were_committed() -> N
             return Answered(worker, BatchResult(first, None, 1.0, Failure("the second pass of b failed")))
         return diligent(worker, batch)
 
-    crew = ScriptedCrew(1, script)
-    _, record = run(crew, [batch])
+    pool = ScriptedPool(1, script)
+    _, record = run(pool, [batch])
     assert set(record.keys) == {*first, *batch.keys}
     assert set(record.keys.values()) == {1}
-    assert [dict(part.kept) for _, part in crew.handed_out] == [{}, first, first]
+    assert [dict(part.kept) for _, part in pool.handed_out] == [{}, first, first]
 
 
 def test_a_worker_without_the_checkpoint_is_left_out_and_with_none_left_the_reason_is_given() -> None:
     broken = Loaded({}, 0.0, Failure("no such checkpoint", "/models/x"))
     batches = some_batches()
-    crew = ScriptedCrew(2, diligent, [broken])
-    _, record = run(crew, batches)
+    pool = ScriptedPool(2, diligent, [broken])
+    _, record = run(pool, batches)
     assert record.keys == everything(batches)
-    assert {worker for worker, _ in crew.handed_out} == {1}
+    assert {worker for worker, _ in pool.handed_out} == {1}
     with pytest.raises(ModelError, match="no such checkpoint"):
-        run(ScriptedCrew(2, diligent, [broken, broken]), batches)
+        run(ScriptedPool(2, diligent, [broken, broken]), batches)
 
 
 def test_a_stop_waits_for_what_is_at_work_and_hands_out_nothing_more() -> None:
     batches = some_batches()
-    crew = ScriptedCrew(2, lambda worker, batch: None if crew.turns < 9 else diligent(worker, batch))
+    pool = ScriptedPool(2, lambda worker, batch: None if pool.turns < 9 else diligent(worker, batch))
     record = Record()
 
     def check() -> None:
-        if crew.turns > 4:
+        if pool.turns > 4:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        Dispatcher(crew, record, check=check).run(batches)
-    assert sum(record.batches.values()) == len(crew.handed_out) == 2
+        Dispatcher(pool, record, check=check).run(batches)
+    assert sum(record.batches.values()) == len(pool.handed_out) == 2

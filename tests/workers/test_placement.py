@@ -46,8 +46,8 @@ def test_nonsense_is_refused(workers: int | str, gpus: int) -> None:
 
 
 def test_neighbours_share_a_machine() -> None:
-    assert Placement(4, 2, 0, (Node(4, 0), Node(8, 0)), "2").neighbours == 4
-    assert Placement(3, 2, 1, (Node(64, 2), Node(64, 1)), "2").neighbours == 2
+    assert Placement(4, 2, 0, (Node(4, 0), Node(8, 0)), "2").per_machine == 4
+    assert Placement(3, 2, 1, (Node(64, 2), Node(64, 1)), "2").per_machine == 2
 
 
 def test_an_address_where_nobody_listens_is_refused_at_once() -> None:
@@ -63,13 +63,13 @@ def test_a_cluster_of_ones_own_asks_for_a_token(monkeypatch: pytest.MonkeyPatch)
     for name in ("RAY_AUTH_MODE", "RAY_AUTH_TOKEN"):
         monkeypatch.setenv(name, "")  # or its absence now would not be restored at the end
         monkeypatch.delenv(name)
-    cluster._lock()
+    cluster._enable_token_auth()
     assert os.environ["RAY_AUTH_MODE"] == "token"
     token = os.environ["RAY_AUTH_TOKEN"]
     assert len(token) == 64
-    cluster._lock()
+    cluster._enable_token_auth()
     assert os.environ["RAY_AUTH_TOKEN"] == token, "one for the life of the process"
     monkeypatch.setenv("RAY_AUTH_MODE", "disabled")
     monkeypatch.delenv("RAY_AUTH_TOKEN")
-    cluster._lock()
+    cluster._enable_token_auth()
     assert "RAY_AUTH_TOKEN" not in os.environ

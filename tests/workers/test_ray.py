@@ -20,7 +20,7 @@ from medbench.errors import WorkersError
 from medbench.workers.batches import Batch
 from medbench.workers.cluster import open_cluster
 from medbench.workers.options import WorkerOptions
-from medbench.workers.ray_crew import RayCrew
+from medbench.workers.ray_pool import RayPool
 
 
 def run(results: Path, folder: Path, **options: Any) -> Evaluation:
@@ -48,16 +48,16 @@ def test_workers_give_what_one_process_gives_though_one_is_killed(
     assert (attempt["workers"]["workers"], attempt["workers"]["nodes"]) == (2, [{"cpus": 2.0, "gpus": 0.0}])
     assert attempt["workers"]["restarts"] == 0
 
-    submit = RayCrew.submit
+    submit = RayPool.submit
     handed_out: list[int] = []
 
-    def kill_and_submit(self: RayCrew, worker: int, batch: Batch) -> None:
+    def kill_and_submit(self: RayPool, worker: int, batch: Batch) -> None:
         handed_out.append(worker)
         if len(handed_out) == 4:
             os.kill(self.processes()[worker], signal.SIGKILL)
         submit(self, worker, batch)
 
-    monkeypatch.setattr(RayCrew, "submit", kill_and_submit)
+    monkeypatch.setattr(RayPool, "submit", kill_and_submit)
     monkeypatch.setattr("medbench.workers.dispatch._PATIENCE", 1e6)  # nobody else takes the batch over
     killed = run(tmp_path / "killed", tasks, workers=2).directory
     # To the last bit: batches are the same, whoever answers them and however often they are asked.

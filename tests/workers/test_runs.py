@@ -15,7 +15,7 @@ from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.runs import answering
 from medbench.runs.store import ResponseStore
 from medbench.runs.traces import run_traces
-from tests.workers.requests import OneProcessCrew
+from tests.workers.requests import OneProcessPool
 
 
 @pytest.fixture(autouse=True)
@@ -23,11 +23,11 @@ def one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     """Many small batches, and workers that are none."""
 
     @contextmanager
-    def crew(plan: Any, options: Any, listener: Any) -> Iterator[tuple[OneProcessCrew, int, dict[str, Any]]]:
-        spec = answering._spec(plan, threads=None, neighbours=1)
-        yield OneProcessCrew(spec, options.workers), options.workers, {"workers": options.workers}
+    def pool(plan: Any, options: Any, listener: Any) -> Iterator[tuple[OneProcessPool, int, dict[str, Any]]]:
+        spec = answering._spec(plan, threads=None, per_machine=1)
+        yield OneProcessPool(spec, options.workers), options.workers, {"workers": options.workers}
 
-    monkeypatch.setattr(answering, "_crew", crew)
+    monkeypatch.setattr(answering, "_pool", pool)
     monkeypatch.setattr("medbench.workers.batches._LEAST", 256)
 
 

@@ -1,4 +1,4 @@
-"""Workers as Ray actors: Ray places them, starts them anew and carries batches and answers."""
+"""Workers as Ray actors: Ray places and restarts them, and transports batches and answers."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from medbench.workers.cluster import Placement
 from medbench.workers.dispatch import Answered, Died, Ready, Report
 from medbench.workers.replica import BatchResult, Replica, ReplicaSpec
 
-__all__ = ["RayCrew"]
+__all__ = ["RayPool"]
 
 
-class RayCrew:
-    """A crew of Ray actors, each a :class:`~medbench.workers.replica.Replica`.
+class RayPool:
+    """A pool of Ray actors, each a :class:`~medbench.workers.replica.Replica`.
 
     Args:
-        spec: What each loads.
-        placement: How many there are, and what each takes of its machine.
+        spec: What each worker loads.
+        placement: Their number, and the resources of each.
         replica: The actors' class, for measurements without a model.
     """
 
@@ -31,12 +31,12 @@ class RayCrew:
         self._placement = placement
         self._replica = replica
         self._actors: list[Any] = []
-        self._calls: dict[Any, int] = {}  # what is awaited -> whose it is
+        self._calls: dict[Any, int] = {}  # pending call -> worker
 
     def start(self) -> Sequence[int]:
         """Create the actors and have them load the model."""
-        # A restarted actor is a new process, which has to be told to load again, so that the driver knows
-        # when it is ready. What it was at is for the dispatcher to repeat.
+        # A restarted actor is a new process, which is told to load again so that the driver knows when it is
+        # ready. Its batch is repeated by the dispatcher.
         options: dict[str, Any] = {
             "num_cpus": self._placement.cpus,
             "num_gpus": self._placement.gpus,
@@ -51,18 +51,18 @@ class RayCrew:
         return range(len(self._actors))
 
     def submit(self, worker: int, batch: Batch) -> None:
-        """Hand a batch to an actor."""
+        """Send a batch to an actor."""
         self._calls[self._actors[worker].answer.remote(batch)] = worker
 
     def wait(self, seconds: float) -> Iterable[Report]:
-        """What has come back."""
+        """Collect results."""
         done, _ = self._ray.wait(list(self._calls), num_returns=1, timeout=seconds)
         if done and len(self._calls) > 1:
             done, _ = self._ray.wait(list(self._calls), num_returns=len(self._calls), timeout=0)
         return [self._report(call) for call in done]
 
     def restart(self, worker: int) -> None:
-        """Have an actor load the model, after Ray has started it anew if it died."""
+        """Let an actor load the model, after Ray has restarted it if it died."""
         self._calls[self._actors[worker].load.remote()] = worker
 
     def processes(self) -> list[int]:
@@ -82,14 +82,14 @@ class RayCrew:
         try:
             value = self._ray.get(call)
         except RayTaskError as error:
-            # The replica reports its errors; what it raises nevertheless concerns the workers' installation.
+            # A replica reports errors as data; what it raises nevertheless is a fault of the installation.
             raise WorkersError(
                 f"a worker broke down: {error.cause}",
                 hint="install the same medbench, with the same versions, on every machine",
             ) from error
         except RayError as error:
             return Died(worker, _first_line(error))
-        if value is None:  # the batch went to a process that has taken the place of one that died unnoticed
+        if value is None:  # the batch reached a process that replaced one that died unnoticed
             return Died(worker, "its process ended between two batches")
         return Answered(worker, value) if isinstance(value, BatchResult) else Ready(worker, value)
 
