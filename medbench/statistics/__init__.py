@@ -1,4 +1,4 @@
-"""Intervals, paired tests and what belongs to them: pure functions on arrays, every draw seeded."""
+"""Intervals, paired tests, ranks, power and calibration: pure functions on arrays, with seeded draws."""
 
 from __future__ import annotations
 

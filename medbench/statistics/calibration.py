@@ -1,4 +1,4 @@
-"""How far a model's probabilities can be believed."""
+"""Calibration: do probabilities agree with frequencies?"""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ class Bin(NamedTuple):
         low: Lower edge of the bin.
         high: Upper edge.
         confidence: Mean probability of the chosen option (NaN in an empty bin).
-        accuracy: Share of documents answered rightly (NaN in an empty bin).
-        accuracy_low: Lower limit of the accuracy, by Wilson's interval at 95 %.
+        accuracy: Share of documents answered correctly (NaN in an empty bin).
+        accuracy_low: Lower limit of the accuracy, by Wilson's interval at 95%.
         accuracy_high: Upper limit.
         n: Documents.
     """
@@ -44,7 +44,7 @@ def reliability(
     Args:
         confidences: ``[n]`` probability of the chosen option, in [0, 1].
         correct: ``[n]`` 1 where it was right, else 0.
-        bins: How many.
+        bins: Number of bins.
     """
     confidences, correct = np.asarray(confidences, dtype=np.float64), np.asarray(correct, dtype=np.float64)
     if confidences.shape != correct.shape or confidences.ndim != 1 or not len(confidences):

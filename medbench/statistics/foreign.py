@@ -1,4 +1,4 @@
-"""Intervals of scores that any function makes of documents: the function is resampled as it is."""
+"""Intervals of scores by arbitrary functions of the documents, from resampled documents."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ __all__ = ["resampled_interval"]
 _CALLS = 1_000
 _FEWEST_CALLS = 200
 _DOCUMENTS_READ = 500_000
-_REFUSALS = 0.05  # share of resamples that may be refused
+_REFUSALS = 0.05  # share of resamples that may fail
 _PATIENCE = 60.0  # seconds after which a function is too slow to be resampled
 
 
@@ -32,17 +32,17 @@ def resampled_interval(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> Interval:
-    """The score that a function gives documents, with a bootstrap interval.
+    """The score of a function of documents, with a bootstrap interval.
 
     The function is called some hundred times, fewer the more documents there are. Resamples that it refuses,
     or gives no finite number, are left out as long as they are rare.
 
     Args:
-        items: ``[n]`` values as the function takes them.
+        items: ``[n]`` values, as the function expects them.
         score: Maps a list of values to the score.
         clusters: ``[n]`` keys of documents that belong together.
         seed: Seed of the bootstrap.
-        confidence: Coverage aimed at, between 0 and 1.
+        confidence: Nominal coverage, between 0 and 1.
 
     Raises:
         StatisticsError: No interval can be given; says why.

@@ -34,7 +34,7 @@ __all__ = [
     "wilson_interval",
 ]
 
-# Spreads below this are rounding errors of equal numbers.
+# Smaller spreads are rounding errors of equal numbers.
 _ROUNDING = 1e-12
 # Of a document's own number; Brier's is the sum of its squared errors, between 0 and 2.
 _MEANS = ("mean", "nanmean", "brier_score")
@@ -69,17 +69,17 @@ def interval(
     draws: int = DRAWS,
     method: Literal["auto", "bootstrap"] = "auto",
 ) -> Interval:
-    """The score of per-document results with the interval that suits it.
+    """The score of per-document results, with an interval of the appropriate kind.
 
     Args:
         data: ``[n]`` numbers for ``mean``, ``[n, 3]`` (tp, fp, fn) for ``micro_f1``, ``micro_precision``,
             ``micro_recall``, ``[n, 2]`` (gold, predicted) for ``macro_*`` and ``weighted_*`` scores.
-        aggregation: How documents make a score; also lm-eval's own
+        aggregation: How documents are aggregated; also lm-eval's own
             (:func:`medbench.statistics.corpus.corpus_rows` says what these take).
         clusters: ``[n]`` keys of documents that belong together (a patient case, a paper); documents are
             taken as independent when every key is unique or none is given.
         seed: Seed of the bootstrap.
-        confidence: Coverage aimed at.
+        confidence: Nominal coverage.
         draws: Bootstrap draws.
         method: ``bootstrap`` also resamples means, such as that of ROUGE.
 
@@ -98,7 +98,7 @@ def interval(
     low, high = percentile_interval(sampled, count, confidence)
     if math.isfinite(low) and math.isfinite(high) and not alike(low, high):
         return Interval(value, low, high, "bootstrap" if codes is None else "bootstrap-clustered", n)
-    # Every draw of documents that agree is that sample, and its spread says nothing of those not seen.
+    # Where all documents agree, every resample equals the sample, and its spread says nothing.
     span = (0.0, 1.0) if aggregation in BOUNDED_AGGREGATIONS else None
     if aggregation == "mean":  # of anything
         span = shares_span(score.rows[:, 0])
@@ -128,7 +128,7 @@ def wilson_interval(successes: float, n: float, confidence: float = 0.95) -> tup
     Args:
         successes: Successes; need not be whole when ``n`` is an effective sample size.
         n: Trials.
-        confidence: Coverage aimed at.
+        confidence: Nominal coverage.
     """
     return _wilson(successes / n, n, float(special.ndtri(0.5 + confidence / 2)))
 
@@ -148,7 +148,7 @@ def mean_interval(
     Args:
         values: ``[n]`` results.
         clusters: ``[n]`` keys of documents that belong together.
-        confidence: Coverage aimed at.
+        confidence: Nominal coverage.
         span: Lowest and highest value that a document may have, which bounds the mean of documents that all
             agree; without it their mean has no interval.
     """
@@ -177,7 +177,7 @@ def agreeing_interval(
         value: That of every unit.
         units: Documents or clusters, n.
         span: Lowest and highest value that a unit may have; ``None`` if any.
-        confidence: Coverage aimed at.
+        confidence: Nominal coverage.
 
     Returns:
         The limits and the name of the method: NaN and ``none`` without a range, or of a single unit.
@@ -190,12 +190,12 @@ def agreeing_interval(
 
 
 def shares_span(values: Floats) -> tuple[float, float] | None:
-    """The range of values that are shares, as far as those seen tell; ``None`` for other numbers."""
+    """The range [0, 1] if all values look like shares; ``None`` for other numbers."""
     return (0.0, 1.0) if bool(((values >= 0) & (values <= 1)).all()) else None
 
 
 def alike(one: float, two: float) -> bool:
-    """Whether two numbers are equal but for rounding."""
+    """Whether two numbers are equal up to rounding."""
     return abs(one - two) <= _ROUNDING * max(1.0, abs(one), abs(two))
 
 
@@ -246,10 +246,10 @@ def _proportion(values: Floats, codes: NDArray[np.intp] | None, confidence: floa
 
 
 def _wilson(p: float, n: float, z: float) -> tuple[float, float]:
-    centre = (p + z * z / (2 * n)) / (1 + z * z / n)
+    center = (p + z * z / (2 * n)) / (1 + z * z / n)
     reach = z / (1 + z * z / n) * math.sqrt(p * (1 - p) / n + z * z / (4 * n * n))
     # At p = 0 and p = 1 one limit is p itself; rounding must not put it on the wrong side.
-    return (0.0 if p == 0 else max(0.0, centre - reach)), (1.0 if p == 1 else min(1.0, centre + reach))
+    return (0.0 if p == 0 else max(0.0, center - reach)), (1.0 if p == 1 else min(1.0, center + reach))
 
 
 def _check_confidence(confidence: float) -> None:

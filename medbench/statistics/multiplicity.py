@@ -16,7 +16,7 @@ def holm(p_values: Sequence[float] | NDArray[np.float64]) -> Floats:
     """Adjust p-values by Holm's step-down procedure (Holm 1979), which controls the family-wise error rate.
 
     Args:
-        p_values: ``[m]`` p-values; NaN stands for a test that could not be made and counts for nothing.
+        p_values: ``[m]`` p-values; NaN stands for a test that could not be made, and is not counted.
 
     Returns:
         ``[m]`` adjusted p-values in the same order.

@@ -57,7 +57,7 @@ class Paired(NamedTuple):
         test: ``mcnemar-exact`` or ``randomisation``.
         standard_error: Of the difference, never 0: where no document shows a spread, the one that its limits
             allow; NaN where nothing is known.
-        wins: Documents on which the first system scored higher; for binary scores, those it turned right.
+        wins: Documents on which the first system scored higher; for binary scores, those it alone got right.
         losses: Documents on which it scored lower.
         n: Documents compared.
     """
@@ -92,12 +92,12 @@ def paired(
     Args:
         first: Per-document results as :func:`medbench.statistics.interval` takes them.
         second: Results of the other system, in the same order of documents.
-        aggregation: How documents make a score.
+        aggregation: How documents are aggregated.
         clusters: ``[n]`` keys of documents that belong together. Whole clusters are then resampled and
             swapped, and binary scores lose McNemar's test, which needs independent documents.
-        seed: Seed of bootstrap and randomisation.
-        confidence: Coverage aimed at.
-        draws: Draws of bootstrap and randomisation.
+        seed: Seed of bootstrap and randomization.
+        confidence: Nominal coverage.
+        draws: Draws of bootstrap and randomization.
 
     Raises:
         StatisticsError: The systems have different numbers of documents, or data that do not fit.
@@ -139,7 +139,7 @@ def paired(
 
 
 def _as_tested(low: float, high: float, p: float, confidence: float) -> tuple[float, float]:
-    """Limits that leave no difference out which the test does not reject: 0, where p is above the level."""
+    """Limits extended to 0 where the test does not reject a difference of 0."""
     return (min(low, 0.0), max(high, 0.0)) if p > 1 - confidence else (low, high)
 
 
@@ -148,7 +148,7 @@ _DIFFERENCES = (-1.0, 1.0)
 
 
 def mcnemar_exact(wins: int, losses: int) -> float:
-    """Two-sided exact McNemar test (McNemar 1947): of the documents that differ, half should go each way.
+    """Two-sided exact McNemar test (McNemar 1947): of the discordant documents, half should go each way.
 
     Args:
         wins: Documents right in the first system only.
@@ -165,13 +165,13 @@ def bonett_price_interval(wins: int, losses: int, n: int, confidence: float = 0.
 
     One document is added to each of the two discordant cells, which keeps the coverage where few differ.
     """
-    centre, error = _bonett_price(wins, losses, n)
+    center, error = _bonett_price(wins, losses, n)
     reach = error * float(special.ndtri(0.5 + confidence / 2))
-    return max(-1.0, centre - reach), min(1.0, centre + reach)
+    return max(-1.0, center - reach), min(1.0, center + reach)
 
 
 def _bonett_price(wins: int, losses: int, n: int) -> tuple[float, float]:
-    """Centre of the interval, and its standard error."""
+    """Center of the interval, and its standard error."""
     up, down = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
     return up - down, math.sqrt((up + down - (up - down) ** 2) / (n + 2))
 
@@ -191,7 +191,7 @@ def randomisation_test(
     if codes is not None:
         one, two = one.by_cluster(codes), two.by_cluster(codes)
     total = one.rows.sum(axis=0) + two.rows.sum(axis=0)
-    # Rounding of the sums must not decide whether an equal arrangement counts as extreme.
+    # Rounding errors of the sums must not decide whether an equal arrangement counts as extreme.
     observed = abs(one.value - two.value) - 1e-12
     extreme = 0
     for totals in swap_totals(one.rows, two.rows, seed=seed, draws=draws):
@@ -258,11 +258,11 @@ def _flips(first: Any, second: Any, aggregation: str) -> tuple[int, int]:
 
 
 def document_scores(data: Any, aggregation: str) -> Floats:
-    """How right each document is by itself: from 0 to 1 for labels and counts, else on the metric's scale.
+    """Score of each document by itself: from 0 to 1 for labels and counts, else on the metric's scale.
 
     Args:
         data: Per-document results as :func:`medbench.statistics.interval` takes them.
-        aggregation: How documents make a score. Labels are right or wrong; counts give the document's F1;
+        aggregation: How documents are aggregated. Labels are right or wrong; counts give the document's F1;
             lm-eval's corpus scores are taken of the document alone.
 
     Returns:
@@ -277,6 +277,6 @@ def document_scores(data: Any, aggregation: str) -> Floats:
         score = sufficient(data, aggregation)
         return score.finish(score.rows)
     counts = np.asarray(data, dtype=np.float64)
-    # A document without anything to find, where nothing was found, is right.
+    # A document with nothing to find, where nothing was found, is correct.
     wrong = counts[:, 1] + counts[:, 2]
     return np.where(wrong == 0, 1.0, 2 * counts[:, 0] / np.maximum(2 * counts[:, 0] + wrong, 1))

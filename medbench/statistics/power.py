@@ -1,4 +1,4 @@
-"""How large a difference a comparison can see, and how many documents it needs.
+"""The smallest difference that a comparison can detect, and the documents that it needs.
 
 All by the normal approximation to the power of a two-sided test (Miller 2024, "Adding error bars to evals",
 sec. 5); the far tail, in which the test would reject in the wrong direction, is left out.
@@ -21,7 +21,7 @@ def minimal_detectable_effect(standard_error: float, *, alpha: float = 0.05, tar
     Args:
         standard_error: Of the (paired) difference.
         alpha: Two-sided level of the test.
-        target: Power aimed at.
+        target: Desired power.
     """
     return standard_error * (_z(1 - alpha / 2) + _z(target))
 

@@ -1,4 +1,4 @@
-"""Ranks that respect noise."""
+"""Ranks with confidence intervals."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ __all__ = ["RankInterval", "rank_intervals"]
 
 
 class RankInterval(NamedTuple):
-    """Where a system ranks, 1 being best.
+    """Rank of a system, 1 being best.
 
     Attributes:
-        rank: By the scores as they are; equal scores share the better rank.
-        low: Best rank that the noise allows.
-        high: Worst rank that it allows.
+        rank: Rank by the observed scores; equal scores share the better rank.
+        low: Best rank of the interval.
+        high: Worst rank of the interval.
     """
 
     rank: int
@@ -30,7 +30,7 @@ def rank_intervals(scores: Floats, draws: Floats, *, confidence: float = 0.95) -
     """Confidence intervals of ranks from bootstrap draws of all systems' scores.
 
     For each system, its differences to all others get simultaneous intervals by the bootstrap of the
-    largest studentised deviation; systems that are then surely better bound its rank from above, those
+    largest studentized deviation; systems that are then surely better bound its rank from above, those
     surely worse from below (Mogstad, Romano, Shaikh & Wilhelm 2024, "Inference for ranks", marginal
     intervals). Percentiles of resampled ranks, the usual shortcut, are too narrow where systems nearly tie.
 
@@ -56,7 +56,7 @@ def _separated(
     differences: Floats, draws: Floats, confidence: float
 ) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
     errors = draws.std(axis=0, ddof=1)
-    # Differences without spread (identical answers, or a flawless pair) are known exactly.
+    # Differences without spread (identical answers, or two perfect systems) are known exactly.
     spread = errors > 0
     reach = np.zeros_like(errors)
     if spread.any():

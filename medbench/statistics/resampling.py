@@ -1,4 +1,4 @@
-"""Seeded bootstrap and randomisation, vectorised over draws."""
+"""Seeded bootstrap and randomization, vectorized over draws."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from medbench.statistics.sufficient import Sufficient
 
 __all__ = ["DRAWS", "bootstrap_totals", "bootstrap_values", "swap_totals"]
 
-#: Draws of a bootstrap or randomisation test unless asked otherwise.
+#: Default number of draws of a bootstrap or randomization test.
 DRAWS = 10_000
 
 # Cells of one block of weights: 2**17 doubles (1 MB) stay in a core's cache while they are filled and used.
 _BLOCK_CELLS = 2**17
 # Drawing a distinct row's weight costs about as much as drawing eight documents one by one.
 _SHARED = 8
-# Rows of classes are nearly empty; from about this width on the sparse product is the faster one.
+# Rows of classes are nearly empty; from about this width on the sparse product is faster.
 _WIDE = 32
 
 
@@ -65,14 +65,14 @@ def bootstrap_totals(rows: Any, *, seed: int = 0, draws: int = DRAWS) -> Iterato
 def swap_totals(first: Any, second: Any, *, seed: int = 0, draws: int = DRAWS) -> Iterator[Floats]:
     """Totals of two systems' rows after swapping them at random, document by document.
 
-    The approximate randomisation of Noreen (1989); Yeh (2000, "More accurate tests for the statistical
+    The approximate randomization of Noreen (1989); Yeh (2000, "More accurate tests for the statistical
     significance of result differences") brought it to F1.
 
     Args:
         first: ``[n, m]`` rows of one system.
         second: ``[n, m]`` rows of the other, of the same documents.
         seed: Seed of the draws.
-        draws: How many swaps of the whole corpus to draw.
+        draws: Number of random swaps of the whole corpus.
 
     Yields:
         ``[block, m]`` totals of what then stands on the first side; the other side holds the rest.

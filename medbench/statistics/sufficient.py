@@ -48,7 +48,7 @@ BOUNDED_AGGREGATIONS = (
     *COUNT_AGGREGATIONS,
     *(name for name in LABEL_AGGREGATIONS if name.endswith(("f1", "precision", "recall"))),
 )
-#: Every aggregation that an interval or a paired test can be asked for.
+#: All aggregations with intervals and paired tests.
 AGGREGATIONS = ("mean", *COUNT_AGGREGATIONS, *LABEL_AGGREGATIONS, *CORPUS_AGGREGATIONS)
 
 
@@ -195,7 +195,7 @@ def _by_class(score: str, weighted: bool) -> Callable[[Floats], Floats]:
             each = _divide(hits, predicted if score == "precision" else gold)
         if weighted:
             return _divide((each * gold).sum(axis=-1), gold.sum(axis=-1))
-        # A class that neither side mentions is no class of this sample.
+        # A class that neither side mentions does not count in this sample.
         present = ((gold + predicted) > 0).sum(axis=-1).astype(np.float64)
         return _divide(each.sum(axis=-1), present)
 
@@ -203,7 +203,7 @@ def _by_class(score: str, weighted: bool) -> Callable[[Floats], Floats]:
 
 
 def _positive_f1(positive: int | None) -> Callable[[Floats], Floats]:
-    """F1 of one class; of a class that never occurs it is 0."""
+    """F1 of one class; 0 for a class that never occurs."""
 
     def finish(totals: Floats) -> Floats:
         hits, gold, predicted = np.split(totals, 3, axis=-1)

@@ -1,4 +1,4 @@
-"""Averages over the tasks of a suite, with the tasks' intervals carried along."""
+"""Averages over the tasks of a suite, with intervals derived from those of the tasks."""
 
 from __future__ import annotations
 
