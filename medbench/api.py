@@ -309,7 +309,7 @@ def _plan(
     allow_code: bool = False,
 ) -> RunPlan:
     """Plan the tasks, all bundled ones if none is named; refuse one from outside that would be misread."""
-    from medbench.checks.definitions import refuse_misread
+    from medbench.checks.keys import refuse_misread
     from medbench.runs.plan import make_plan
 
     plan = make_plan(

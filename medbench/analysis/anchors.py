@@ -5,17 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import yaml
 
-from medbench.analysis.published import Published
 from medbench.common.suggest import nearest
 from medbench.errors import AnalysisError
 
-__all__ = ["Anchor", "anchors_beside", "anchors_frame", "as_published", "of_tasks", "read_anchors"]
+__all__ = [
+    "Anchor",
+    "Published",
+    "anchors_beside",
+    "anchors_frame",
+    "as_published",
+    "of_tasks",
+    "read_anchors",
+    "read_published",
+]
 
 _REGISTER = Path(__file__).with_name("anchors.yaml")
 _REQUIRED = {"source", "protocol", "num_fewshot", "split", "metric", "scores"}
@@ -228,3 +237,48 @@ def _entry(entry: Any, where: str) -> list[Anchor]:
 
 def _whole(value: Any) -> int | None:
     return None if value is None or pd.isna(value) else int(value)
+
+
+@dataclass(frozen=True)
+class Published:
+    """Scores that someone else reported.
+
+    Attributes:
+        model: Name shown.
+        source: Where they were published.
+        scores: Task or group to score, on the scale of the runs (0 to 1).
+    """
+
+    model: str
+    source: str
+    scores: dict[str, float]
+
+
+def read_published(path: str | PathLike[str]) -> list[Published]:
+    """Read published scores from a YAML: a list of ``model``, ``source`` and ``scores``.
+
+    Raises:
+        AnalysisError: The file cannot be read, or an entry holds something else than a sourced score.
+    """
+    where = Path(path)
+    try:
+        content: Any = yaml.safe_load(where.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise AnalysisError(f"published scores cannot be read: {error}", where=str(where)) from error
+    if not isinstance(content, list):
+        raise AnalysisError("published scores are a list of entries", where=str(where))
+    found = []
+    for number, entry in enumerate(content, 1):
+        place = f"{where}, entry {number}"
+        if not isinstance(entry, dict) or set(entry) != {"model", "source", "scores"}:
+            raise AnalysisError("an entry has the keys model, source and scores", where=place)
+        scores = entry["scores"]
+        if not isinstance(scores, dict) or not all(
+            isinstance(value, (int, float)) and 0 <= value <= 1 for value in scores.values()
+        ):
+            raise AnalysisError(
+                "scores map tasks to numbers between 0 and 1", where=place, hint="divide percentages by 100"
+            )
+        scores = {str(task): float(value) for task, value in scores.items()}
+        found.append(Published(str(entry["model"]), str(entry["source"]), scores))
+    return found

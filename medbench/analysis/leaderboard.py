@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medbench.analysis.anchors import Published
 from medbench.analysis.groups import averaged, group_weights, lower_is_better
-from medbench.analysis.published import Published
 from medbench.analysis.runs import Runs
 from medbench.analysis.standing import Entry, apart, computed_apart, draw_averages, leading
 from medbench.analysis.systems import System, systems

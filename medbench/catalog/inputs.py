@@ -20,8 +20,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
-from medbench.catalog.code import CodeReads, Named, read_code
-from medbench.catalog.modules import own_module
+from medbench.catalog.code import CodeReads, Named, own_module, read_code
 from medbench.catalog.reading import Function
 from medbench.common.files import sha256_of
 

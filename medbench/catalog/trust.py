@@ -13,8 +13,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from medbench.catalog.code import module_names, own_module
 from medbench.catalog.index import Definition
-from medbench.catalog.modules import module_names, own_module
 from medbench.catalog.paths import definitions_folder
 from medbench.catalog.reach import Folders, data_faults
 from medbench.catalog.reading import Function, Key

@@ -7,46 +7,18 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from medbench.catalog.code import module_names, own_module
 from medbench.catalog.groups import GroupDefinition
 from medbench.catalog.index import TaskIndex
-from medbench.catalog.modules import module_names, own_module
 from medbench.catalog.reading import Function
 from medbench.catalog.tasks import Merged, TaskDefinition, functions_in
 from medbench.catalog.trust import LM_EVAL_METRICS
 from medbench.checks import keys
 from medbench.checks.findings import Finding
-from medbench.common.suggest import nearest, suggestion
-from medbench.errors import CatalogError
+from medbench.checks.keys import duplicate_keys, unknown_keys, unknown_task_keys
+from medbench.common.suggest import nearest
 
-__all__ = ["check_group", "check_task", "duplicate_keys", "refuse_misread"]
-
-
-def duplicate_keys(merged: Merged, task: str) -> Iterator[Finding]:
-    """Keys written twice in one file: YAML keeps the last and says nothing."""
-    for source in merged.sources:
-        for way, line in source.duplicates:
-            yield Finding(
-                source.path,
-                line,
-                "duplicate-key",
-                f"the key {'.'.join(map(str, way))!r} is written twice",
-                "keep one of them; only the last one counts",
-                task,
-            )
-
-
-def _unknown(
-    merged: Merged, found: Mapping[str, Any], known: frozenset[str], way: tuple[str | int, ...], task: str
-) -> Iterator[Finding]:
-    for key in found:
-        if str(key) not in known:
-            yield Finding.at(
-                merged.place(*way, str(key)),
-                "unknown-key",
-                f"unknown key {str(key)!r}" + (f" in {way[-1]}" if way else ""),
-                suggestion(key, sorted(known)),
-                task,
-            )
+__all__ = ["check_group", "check_task"]
 
 
 def _metadata(task: TaskDefinition) -> Iterator[Finding]:
@@ -209,7 +181,7 @@ def _metrics(task: TaskDefinition) -> Iterator[Finding]:
 def _metric_arguments(merged: Merged, metric: Mapping[str, Any], index: int, task: str) -> Iterator[Finding]:
     """Keys of an entry that are not lm-eval's own: it hands them to the metric, unless they are slips."""
     known = keys.METRIC_KEYS | keys.METRIC_ARGUMENTS
-    for finding in _unknown(merged, metric, known, ("metric_list", index), task):
+    for finding in unknown_keys(merged, metric, known, ("metric_list", index), task):
         if finding.hint.startswith("did you mean"):
             yield finding
         else:
@@ -286,7 +258,7 @@ def _requests(task: TaskDefinition) -> Iterator[Finding]:
     settings = values.get("generation_kwargs")
     if not isinstance(settings, dict):
         settings = {}
-    yield from _unknown(merged, settings, keys.GENERATION_KEYS, ("generation_kwargs",), task.name)
+    yield from unknown_keys(merged, settings, keys.GENERATION_KEYS, ("generation_kwargs",), task.name)
     for key, why in (
         ("max_gen_toks", "lm-eval stops at 256 tokens without a word"),
         ("until", "lm-eval stops at an empty line without a word"),
@@ -303,7 +275,7 @@ def _requests(task: TaskDefinition) -> Iterator[Finding]:
     second = settings.get("second_pass")
     if isinstance(second, dict):
         way = ("generation_kwargs", "second_pass")
-        yield from _unknown(merged, second, keys.SECOND_PASS_KEYS, way, task.name)
+        yield from unknown_keys(merged, second, keys.SECOND_PASS_KEYS, way, task.name)
 
 
 def _drawing(task: TaskDefinition, settings: Mapping[str, Any]) -> Iterator[Finding]:
@@ -353,31 +325,9 @@ _CHECKS: tuple[Callable[[TaskDefinition], Iterator[Finding]], ...] = (
 def check_task(task: TaskDefinition) -> Iterator[Finding]:
     """Check what a task's YAML says."""
     yield from duplicate_keys(task.merged, task.name)
-    yield from _unknown_keys(task)
+    yield from unknown_task_keys(task)
     for check in _CHECKS:
         yield from check(task)
-
-
-def _unknown_keys(task: TaskDefinition) -> Iterator[Finding]:
-    """Keys of the task itself; a task that is a class may read any."""
-    if not task.merged.values.get("class"):
-        yield from _unknown(task.merged, task.merged.values, keys.TASK_KEYS, (), task.name)
-
-
-def refuse_misread(task: TaskDefinition) -> None:
-    """Refuse a task that lm-eval would read otherwise than it was written.
-
-    Raises:
-        CatalogError: A key is unknown or written twice.
-    """
-    if task.builtin:
-        return  # it is read as everybody who runs lm-eval reads it
-    faults = [*duplicate_keys(task.merged, task.name)]
-    faults += _unknown_keys(task)
-    if faults:
-        first = faults[0]
-        where = f"{first.file}, line {first.line}" if first.line else str(first.file)
-        raise CatalogError(first.message, where=where, hint=first.hint or None)
 
 
 def check_group(group: GroupDefinition, index: TaskIndex) -> Iterator[Finding]:
@@ -385,7 +335,7 @@ def check_group(group: GroupDefinition, index: TaskIndex) -> Iterator[Finding]:
     yield from duplicate_keys(group.merged, group.name)
     # Any other key is a setting of the tasks in the group.
     known = keys.GROUP_KEYS | keys.TASK_KEYS
-    yield from _unknown(group.merged, group.merged.values, known, (), group.name)
+    yield from unknown_keys(group.merged, group.merged.values, known, (), group.name)
     if group.version is None:
         yield Finding.at(
             group.merged.place("metadata"),

@@ -1,9 +1,17 @@
-"""The keys that definitions may have: lm-eval 0.4.13's own and medbench's few additions.
+"""The keys that definitions may have: lm-eval 0.4.13's own and medbench's few additions, and checks of them.
 
 Written out rather than asked of lm-eval, whose import takes seconds; a test compares the two.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from medbench.catalog.tasks import Merged, TaskDefinition
+from medbench.checks.findings import Finding
+from medbench.common.suggest import suggestion
+from medbench.errors import CatalogError
 
 __all__ = [
     "AGGREGATIONS",
@@ -19,6 +27,10 @@ __all__ = [
     "REQUIRED_METADATA",
     "SECOND_PASS_KEYS",
     "TASK_KEYS",
+    "duplicate_keys",
+    "refuse_misread",
+    "unknown_keys",
+    "unknown_task_keys",
 ]
 
 # fmt: off
@@ -61,3 +73,62 @@ LANGUAGES = ("en", "zh")
 FAMILIES = ("exam", "extraction", "classification", "matching", "generation")
 PROTOCOLS = ("letters", "labels", "generate", "direct", "cot", "ming", "medcare")
 REQUIRED_METADATA = ("version", "dataset", "language", "family", "protocol", "main_metric")
+
+
+def duplicate_keys(merged: Merged, task: str) -> Iterator[Finding]:
+    """Find keys that are written twice in one file, of which YAML silently keeps the last."""
+    for source in merged.sources:
+        for way, line in source.duplicates:
+            yield Finding(
+                source.path,
+                line,
+                "duplicate-key",
+                f"the key {'.'.join(map(str, way))!r} is written twice",
+                "keep one of them; only the last one counts",
+                task,
+            )
+
+
+def unknown_keys(
+    merged: Merged, found: Mapping[str, Any], known: frozenset[str], way: tuple[str | int, ...], task: str
+) -> Iterator[Finding]:
+    """Find unknown keys.
+
+    Args:
+        merged: The YAML.
+        found: The mapping to check.
+        known: The keys that it may have.
+        way: Path of the mapping in the YAML.
+        task: Name of the task or group.
+    """
+    for key in found:
+        if str(key) not in known:
+            yield Finding.at(
+                merged.place(*way, str(key)),
+                "unknown-key",
+                f"unknown key {str(key)!r}" + (f" in {way[-1]}" if way else ""),
+                suggestion(key, sorted(known)),
+                task,
+            )
+
+
+def unknown_task_keys(task: TaskDefinition) -> Iterator[Finding]:
+    """Find unknown keys of a task; a task that is a class may have any."""
+    if not task.merged.values.get("class"):
+        yield from unknown_keys(task.merged, task.merged.values, TASK_KEYS, (), task.name)
+
+
+def refuse_misread(task: TaskDefinition) -> None:
+    """Refuse a task that lm-eval would not read as it is written.
+
+    Raises:
+        CatalogError: A key is unknown or written twice.
+    """
+    if task.builtin:
+        return  # it is read as everybody who runs lm-eval reads it
+    faults = [*duplicate_keys(task.merged, task.name)]
+    faults += unknown_task_keys(task)
+    if faults:
+        first = faults[0]
+        where = f"{first.file}, line {first.line}" if first.line else str(first.file)
+        raise CatalogError(first.message, where=where, hint=first.hint or None)

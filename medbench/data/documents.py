@@ -7,7 +7,6 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from medbench.data.explanations import announced_gold
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
@@ -18,6 +17,7 @@ __all__ = [
     "PROMPTCBLUE_COLUMNS",
     "Document",
     "Row",
+    "announced_gold",
     "exam_document",
     "promptcblue_document",
     "repeated_ids",
@@ -249,3 +249,27 @@ def repeated_ids(documents: Iterable[tuple[str, Document]]) -> Iterator[DataErro
                 where=where,
                 hint="give every document of a dataset a unique id",
             )
+
+
+# "Ans. is 'c'", "Ans. a. 10 seconds", "The correct answer is (B)", "正确答案：AC" at the beginning.
+# A letter counts only if it stands alone: "Answer: A patient with …" announces nothing.
+_ANNOUNCED = re.compile(
+    r"""\W*(?:
+        (?i:(?:the\s+)?(?:correct\s+|right\s+)?ans(?:wer)?\b\W{0,4}(?:is\b\W{0,3})?(?:option\b\W{0,3})?)
+        (?:(?<=['‘"“(])([a-jA-J])(?=['’")”])
+           |([a-j])(?=[.)])
+           |([A-J]{1,10})(?=[ \t]*(?:\Z|[\n.,;:()\]。，；：（）-]|i\.?e\b)))
+      | (?:本题)?(?:正确|标准|参考)?答案(?:应?为|是|应?选|[:：])\s*([A-J]{1,10})(?![A-Za-z0-9])
+    )""",
+    re.VERBOSE,
+)
+
+
+def announced_gold(rationale: str) -> str:
+    """The letters that the beginning of an explanation calls right; empty if it names none.
+
+    Letters out of their order are no answer: "DB, D, C, A" lists the parts of a question.
+    """
+    found = _ANNOUNCED.match(rationale)
+    letters = next(filter(None, found.groups())).upper() if found else ""
+    return letters if list(letters) == sorted(set(letters)) else ""

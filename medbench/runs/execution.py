@@ -31,9 +31,8 @@ from medbench.runs.rescoring import asked_alike, copy_answers, find_answered, mo
 from medbench.runs.routing import stored_routing
 from medbench.runs.scores import group_rows, score_task
 from medbench.runs.store import ResponseStore, StoreError
-from medbench.runs.tables import ScoreRow, TaskSamples
+from medbench.runs.tables import ScoreRow, TaskSamples, write_tables
 from medbench.runs.traces import traced_vocabulary
-from medbench.runs.writing import write_tables
 
 if TYPE_CHECKING:
     from medbench.models import MedbenchLM, StoredLM

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from medbench.data.documents import ANNOTATIONS
+from medbench.runs.directory import RunDirectory, replacing
 from medbench.runs.extras import extra
 from medbench.runs.metrics import ABSENT, aggregation_names, as_number, main_metric
 from medbench.runs.schema import ANNOTATION, SAMPLES, SCORES, value_column
@@ -19,6 +20,7 @@ from medbench.scoring.reasoning import parts
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 
 if TYPE_CHECKING:
+    from medbench.models import RoutingCounts
     from medbench.statistics import Interval
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "collect_samples",
     "samples_table",
     "scores_table",
+    "write_tables",
 ]
 
 _LOG = logging.getLogger(__name__)
@@ -262,3 +265,24 @@ _MAKERS: dict[str, Callable[[Any, Mapping[str, Any]], dict[str, Any]]] = {
     "answer": _answer,
     "annotations": _annotations,
 }
+
+
+def write_tables(
+    directory: RunDirectory,
+    samples: Sequence[TaskSamples],
+    scored: Sequence[ScoreRow],
+    routing: RoutingCounts | None,
+) -> None:
+    """Write the tables, the scores last: a folder with scores has everything else."""
+    import pyarrow.parquet as pq
+
+    with replacing(directory.samples) as temporary:
+        pq.write_table(samples_table(samples), temporary, compression="zstd")
+    if routing is not None:
+        done = {row["task"] for part in samples for row in part.rows[:1]}
+        with extra("routing"):
+            frame = routing.to_frame()
+            with replacing(directory.routing) as temporary:
+                frame[frame["task"].isin(done)].to_parquet(temporary, compression="zstd", index=False)
+    with replacing(directory.scores) as temporary:
+        pq.write_table(scores_table(scored), temporary, compression="zstd")

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from medbench.statistics.calibration import Bin, brier_score, expected_calibration_error, reliability
 from medbench.statistics.foreign import resampled_interval
-from medbench.statistics.intervals import Interval, interval, mean_interval, wilson_interval
-from medbench.statistics.multiplicity import holm
+from medbench.statistics.intervals import Interval, average_interval, interval, mean_interval, wilson_interval
 from medbench.statistics.paired import (
     Paired,
     bonett_price_interval,
     document_scores,
+    holm,
     mcnemar_exact,
     paired,
     paired_draws,
@@ -23,7 +23,6 @@ from medbench.statistics.power import (
 from medbench.statistics.ranks import RankInterval, rank_intervals
 from medbench.statistics.resampling import DRAWS, bootstrap_values
 from medbench.statistics.sufficient import AGGREGATIONS, LABEL_AGGREGATIONS, Sufficient, sufficient
-from medbench.statistics.suite import average_interval
 
 __all__ = [
     "AGGREGATIONS",

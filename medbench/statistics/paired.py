@@ -37,6 +37,7 @@ __all__ = [
     "Paired",
     "bonett_price_interval",
     "document_scores",
+    "holm",
     "mcnemar_exact",
     "paired",
     "paired_draws",
@@ -280,3 +281,21 @@ def document_scores(data: Any, aggregation: str) -> Floats:
     # A document with nothing to find, where nothing was found, is correct.
     wrong = counts[:, 1] + counts[:, 2]
     return np.where(wrong == 0, 1.0, 2 * counts[:, 0] / np.maximum(2 * counts[:, 0] + wrong, 1))
+
+
+def holm(p_values: Sequence[float] | NDArray[np.float64]) -> Floats:
+    """Adjust p-values by Holm's step-down procedure (Holm 1979), which controls the family-wise error rate.
+
+    Args:
+        p_values: ``[m]`` p-values; NaN stands for a test that could not be made, and is not counted.
+
+    Returns:
+        ``[m]`` adjusted p-values in the same order.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    adjusted = np.full(p.shape, np.nan)
+    made = np.flatnonzero(~np.isnan(p))
+    order = made[np.argsort(p[made], kind="stable")]
+    factors = len(order) - np.arange(len(order))
+    adjusted[order] = np.minimum(1.0, np.maximum.accumulate(p[order] * factors)) if len(order) else p[order]
+    return adjusted

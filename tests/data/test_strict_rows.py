@@ -6,8 +6,7 @@ from typing import Any
 
 import pytest
 
-from medbench.data.documents import Document
-from medbench.data.explanations import announced_gold
+from medbench.data.documents import Document, announced_gold
 from medbench.data.readers import MAPPINGS, MappingContext, Unanswerable
 from medbench.data.rows import Row
 from medbench.errors import DataError

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from medbench.data.explanations import announced_gold
+from medbench.data.documents import announced_gold
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
