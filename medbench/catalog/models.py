@@ -45,6 +45,7 @@ _KEYS = {
     "revision": TEXT,
     "base_revision": TEXT,
     "dtype": choice(*_DTYPES),
+    "gpu_dtype": choice(*DTYPES),
     "device": TEXT,
     "quantization": choice(*QUANTIZATIONS),
     "system_prompt": TEXT,
@@ -73,7 +74,9 @@ class ModelDefinition:
         layout: Layout of the checkpoint's files; ``auto`` detects it.
         revision: Hub revision of the checkpoint.
         base_revision: Hub revision of the base.
-        dtype: Number format of the computation.
+        dtype: Number format of the computation; ``auto`` is float32 on the CPU.
+        gpu_dtype: What ``auto`` is on a GPU; ``None``: float16 for a checkpoint in a layout of MING-MOE's
+            authors, as they run it, else bfloat16.
         device: Where to compute; ``auto`` takes a GPU where there is one.
         quantization: How the base weights are stored in memory: ``none``, ``int8`` or ``nf4``.
         deterministic: Whether arithmetic is to be reproducible (:mod:`medbench.models.determinism`).
@@ -98,6 +101,7 @@ class ModelDefinition:
     revision: str | None = None
     base_revision: str | None = None
     dtype: str = "auto"
+    gpu_dtype: str | None = None
     device: str = "auto"
     quantization: str = "none"
     deterministic: bool = False

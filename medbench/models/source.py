@@ -64,13 +64,22 @@ class ModelSource:
     def system_prompt(self) -> str:
         """The system prompt that a chat with the checkpoint begins with by default; empty for none."""
         from medbench.models.chat import AUTHORS_SYSTEM_PROMPT
-        from medbench.models.folder import resolve
-        from medbench.models.layouts import is_of_authors
 
-        return AUTHORS_SYSTEM_PROMPT if is_of_authors(resolve(self.path, self.revision)) else ""
+        return AUTHORS_SYSTEM_PROMPT if self._of_authors() else ""
+
+    def gpu_dtype(self) -> str:
+        """The number format that the checkpoint is computed in by default on a GPU."""
+        return "float16" if self._of_authors() else "bfloat16"
 
     def fingerprint(self) -> dict[str, Any]:
         """Identify the checkpoint by its content (:func:`~medbench.models.identity.fingerprint`)."""
         from medbench.models.identity import fingerprint
 
         return fingerprint(self.path, self.base, revision=self.revision, base_revision=self.base_revision)
+
+    def _of_authors(self) -> bool:
+        """Whether the files are in a layout of MING-MOE's authors, wherever they lie."""
+        from medbench.models.folder import resolve
+        from medbench.models.layouts import is_of_authors
+
+        return is_of_authors(resolve(self.path, self.revision))

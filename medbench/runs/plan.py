@@ -179,7 +179,7 @@ def _reading(entry: DatasetEntry) -> dict[str, Any]:
 
 
 def _on_this_machine(model: ModelDefinition) -> ModelDefinition:
-    """Settle ``auto``: a GPU where there is one, bfloat16 on it and float32 on the CPU."""
+    """Settle ``auto``: a GPU where there is one; on it the checkpoint's 16-bit format, float32 on the CPU."""
     import torch
 
     device = model.device
@@ -187,5 +187,5 @@ def _on_this_machine(model: ModelDefinition) -> ModelDefinition:
         device = "cuda" if torch.cuda.is_available() else "cpu"
     dtype = model.dtype
     if dtype == "auto":
-        dtype = "float32" if device == "cpu" else "bfloat16"
+        dtype = "float32" if device == "cpu" else model.gpu_dtype or model_source(model).gpu_dtype()
     return replace(model, device=device, dtype=dtype)

@@ -201,6 +201,65 @@ def test_a_checkpoint_of_the_hub_is_run_as_its_definition_says(tmp_path: Path) -
     assert unknown == ModelDefinition(model="some-model", path="some-lab/some-model")
 
 
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize(
+    ("layout", "format_on_gpu"),
+    [
+        ("adapter", "float16"),
+        ("merged", "float16"),
+        ("converted adapter", "float16"),
+        ("converted twice", "float16"),
+        ("converted merged", "float16"),
+        ("plain", "bfloat16"),
+    ],
+)
+def test_the_number_format_follows_the_layout(
+    layouts: dict[str, cp.Source],
+    layout: str,
+    format_on_gpu: str,
+    gpu: bool,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    source = layouts[layout]
+    base = str(source.base) if source.base else None
+    renamed = tmp_path / "any-name"
+    renamed.symlink_to(source.path)
+    written = tmp_path / "mine.yaml"
+    written.write_text(f"model: mine\npath: {source.path}\nlayout: auto\n", encoding="utf-8")
+    for way in (str(source.path), str(renamed), str(written)):
+        assert plan_of(find_model(way, base=base)).model.dtype == (format_on_gpu if gpu else "float32")
+        assert plan_of(find_model(way, base=base, dtype="bfloat16")).model.dtype == "bfloat16"
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize("name", [f"ming-moe-{size}" for size in ("1.8b", "4b", "7b", "14b")])
+def test_a_download_of_ming_moe_is_run_as_its_definition_says(
+    layouts: dict[str, cp.Source], name: str, gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    path, base = map(str, layouts["adapter"])
+    defined = plan_of(replace(find_model(name), path=path, base=base))
+    found = plan_of(find_model(path, base=base))
+    assert settings_used(found) == settings_used(defined)
+    assert found.plan_hash == defined.plan_hash
+    assert found.model.dtype == ("float16" if gpu else "float32")
+
+
+@pytest.mark.parametrize("gpu", [False, True])
+@pytest.mark.parametrize(
+    "name", ["ming-1.8b", *(f"qwen1.5-{size}-chat" for size in ("1.8b", "4b", "7b", "14b"))]
+)
+def test_the_models_beside_ming_moe_are_run_in_its_number_format(
+    layouts: dict[str, cp.Source], name: str, gpu: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.is_available", lambda: gpu)
+    defined = plan_of(replace(find_model(name), path=str(layouts["plain"].path)))
+    assert defined.model.dtype == ("float16" if gpu else "float32")
+    assert defined.protocol == Protocol(True, AUTHORS)
+
+
 def test_a_copy_of_the_demo_is_the_demo_until_a_file_changes(tmp_path: Path) -> None:
     copied = shutil.copytree(DEMO, tmp_path / "copied")
     assert find_model(str(copied)).dtype == find_model("demo").dtype == "float32"
