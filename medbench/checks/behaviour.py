@@ -12,6 +12,7 @@ from medbench.checks.exams import check_exam
 from medbench.checks.findings import Finding, from_error
 from medbench.checks.golds import check_golds
 from medbench.checks.leaks import check_leaks
+from medbench.data.sources import has_dataset
 from medbench.errors import MedbenchError
 from medbench.runs.golds import GoldError, is_exam
 
@@ -51,6 +52,7 @@ def try_tasks(
     tasks: Sequence[TaskDefinition],
     siblings: Mapping[str, str],
     data_dir: Path | None = None,
+    folders: Sequence[Path] = (),
     *,
     allow_code: bool = False,
 ) -> dict[str, Behaviour]:
@@ -59,7 +61,8 @@ def try_tasks(
     Args:
         tasks: The definitions; their functions are imported and run.
         siblings: Who asks questions with several right answers, by dataset.
-        data_dir: A folder with benchmark files, whose documents are tried in place of the samples.
+        data_dir: A folder with benchmark files, whose documents are tried in place of the samples it has.
+        folders: Folders from outside whose registers add datasets.
         allow_code: Whether their templates are rendered without the sandbox.
 
     Returns:
@@ -69,16 +72,28 @@ def try_tasks(
     from medbench.runs.loading import load_tasks
     from medbench.runs.settings import RunSettings
 
-    source = "samples" if data_dir is None else "folder-or-samples"
-    settings = RunSettings(data_source=source, data_dir=None if data_dir is None else str(data_dir))
+    samples = RunSettings(data_source="samples")
+    real = samples if data_dir is None else RunSettings(data_source="folder", data_dir=str(data_dir))
+    tried: dict[str, Behaviour] = {}
     with quiet_harness(allow_code=allow_code):
-        built, failures = load_tasks(tasks, settings, siblings)
-        return {
-            task.name: Behaviour((_failure(task, failures[task.name]),), ())
-            if task.name in failures
-            else _try(task, built[task.name], settings, siblings)
-            for task in tasks
-        }
+        # One after the other: with real files, the documents of all tasks at once would fill the memory.
+        for task in tasks:
+            settings = real if _in_folder(task, data_dir, folders) else samples
+            built, failures = load_tasks([task], settings, siblings)
+            failed = failures.get(task.name)
+            tried[task.name] = (
+                _try(task, built[task.name], settings, siblings)
+                if failed is None
+                else Behaviour((_failure(task, failed),), ())
+            )
+    return tried
+
+
+def _in_folder(task: TaskDefinition, data_dir: Path | None, folders: Sequence[Path]) -> bool:
+    """Whether the folder has the documents of a task that reads them through a register."""
+    if data_dir is None or task.dataset is None or not task.own_data:
+        return False
+    return has_dataset(task.dataset, data_dir, folders)
 
 
 def _try(task: TaskDefinition, built: Any, settings: Any, siblings: Mapping[str, str]) -> Behaviour:

@@ -126,7 +126,11 @@ def _check(
             sound.append(task)
     renderings: list[Rendering] = []
     siblings = asking_several(index.tasks.values())
-    tried = try_tasks(sound, siblings, data_dir, allow_code=allow_code) if behave and sound else {}
+    tried = (
+        try_tasks(sound, siblings, data_dir, index.folders[1:], allow_code=allow_code)
+        if behave and sound
+        else {}
+    )
     for task in (task for task in sound if task.name in tried):
         behaviour = tried[task.name]
         findings += [found if task.shipped else _lenient(found, task) for found in behaviour.findings]

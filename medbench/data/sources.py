@@ -250,7 +250,7 @@ def _not_in_folder(entry: DatasetEntry, root: Path) -> DataError:
     return DataError(
         f"the data folder has no file of the dataset {entry.key!r}; expected {' or '.join(tests)}",
         where=str(root),
-        hint="`medbench data fetch` gets pinned files; --source folder-or-samples takes samples instead",
+        hint="`medbench data fetch` gets pinned files; --source samples takes bundled samples",
     )
 
 
