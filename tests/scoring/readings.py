@@ -13,6 +13,7 @@ __all__ = ["CHOICES", "QUESTIONS", "READINGS", "SEVERAL"]
 
 CHOICES: dict[str, tuple[str, ...]] = {
     "drugs": ("Ampicillin", "Ceftriaxone", "Doxycycline", "Nitrofurantoin"),
+    "tests": ("ECG", "Troponin I", "Chest X-ray", "CT angiography"),
     "药": ("头孢曲松", "青霉素", "阿奇霉素", "万古霉素", "甲硝唑"),
     # texts that are letters
     "groups": ("O", "A", "B", "AB"),

@@ -15,6 +15,7 @@ from medbench.scoring.extraction import read as read_text
 from tests.scoring.forms import FORMS, misread
 from tests.scoring.readings import CHOICES, QUESTIONS, READINGS, SEVERAL
 from tests.scoring.readings_plain import PLAIN
+from tests.scoring.readings_weighed import WEIGHED
 
 _ROWS = [
     (kind, name, reading, text)
@@ -56,6 +57,18 @@ def test_readings(kind: str, name: str, reading: str, text: str) -> None:
 )
 def test_plain_readings(name: str, question: str, reading: str, text: str) -> None:
     assert read_answer(_document(name) | {"question": question}, text) == reading
+
+
+def test_every_weighing_kind_has_ten_forms() -> None:
+    assert all(sum(map(len, cells.values())) >= 10 for cells in WEIGHED.values())
+
+
+@pytest.mark.parametrize(
+    ("name", "question", "gold", "reading", "text"),
+    [(*key, text) for cells in WEIGHED.values() for key, texts in cells.items() for text in texts],
+)
+def test_weighed_readings(name: str, question: str, gold: str, reading: str, text: str) -> None:
+    assert read_answer(_document(name, gold) | {"question": question}, text) == reading
 
 
 def test_only_a_question_with_one_answer_reads_letters_as_the_option_that_combines_them() -> None:

@@ -1,5 +1,8 @@
 """Answers given openly: behind a phrase that announces them, alone on a line, at the very beginning."""
 
+# Long alternations are read more easily unbroken.
+# ruff: noqa: E501
+
 from __future__ import annotations
 
 import re
@@ -14,10 +17,19 @@ from medbench.scoring.extraction.answer import (
     enumerates,
     judged_beside,
     judgement,
+    left_of,
     taken_back,
 )
 from medbench.scoring.extraction.letters import Letters, read_letters
-from medbench.scoring.extraction.options import Spoken, clause_ends, option_at, option_before, own_text_end
+from medbench.scoring.extraction.options import (
+    Spoken,
+    clause_ends,
+    combined,
+    list_of_options,
+    option_at,
+    option_before,
+    own_text_end,
+)
 from medbench.scoring.extraction.phrases import (
     ANSWER_AFTER,
     CLEAN_END,
@@ -32,20 +44,31 @@ from medbench.scoring.extraction.phrases import (
     TURN_END,
     WRONG_BUT_ASKED_FOR,
 )
+from medbench.scoring.extraction.weighing import HEDGED_BEFORE, conditional
 
 __all__ = ["announced", "called_answer", "lines"]
 
 _COMMA = re.compile(r",?")
+_JOINT = re.compile(r"\s?(?:、|,\s?(?:and\s)?|\sand\s|[和与及])\s?")
 _BRACKETED_END = re.compile(r"\(\s?([A-J])\s?\)\s?[.。;!]?\s?$")
 _NUMBER = re.compile(
     r"\s*(?:(?:\(?\d{1,3}\)?\s?[.、:)]|第\s?\d{1,3}\s?题\s?[.、:]|[①-⑳])\s{0,2}(?=\(?[A-J]))?"
 )
+_REASONS = re.compile(
+    r"\n\s{0,3}\[?(?:(?:(?:答案)?[分解]析|解释|理由|说明|原因)\]?(?=\s?[:\n])|(?:explanation|rationale|reason(?:ing|s)?|justification|analysis|discussion"
+    r"|(?:why|(?:the\s)?(?:other|incorrect|wrong)\s(?:options|answers|choices))[^\n]{0,40})\]?\s?(?=[:\n?]))",
+    re.IGNORECASE,
+)
+_SENTENCE_END = re.compile(r"\s?(?:$|[.。!\n])")
+# Texts shorter than this may be part of an ordinary sentence.
+_TELLING = 4
 _SENTENCE = re.compile(r"[^.。;!?\n]{1,400}")
 
 
 def announced(answer: Answer) -> Iterator[Commitment]:
     """Yield the answers that a phrase before them announces."""
     position = 0
+    possible: list[Commitment] = []
     while cue := CUE.search(answer.text, position):
         position = cue.end()
         if taken_back(answer.text, cue.start()):
@@ -55,6 +78,8 @@ def announced(answer: Answer) -> Iterator[Commitment]:
         filler = FILLER.match(answer.text, after)
         assert filler is not None
         at = filler.end()
+        if conditional(answer.text, at):
+            continue
         spoken = _words_behind(answer, position, at) if cue["says"] else None
         denied = None if spoken else NOT.match(answer.text, at)
         if denied:
@@ -65,7 +90,13 @@ def announced(answer: Answer) -> Iterator[Commitment]:
             found = _turns(answer, at)
         if found is not None and not doubted(answer.text, found.end):
             position = max(position, found.end)
-            yield Commitment(Strength.ANNOUNCED, found.end, found.letters)
+            commitment = Commitment(Strength.ANNOUNCED, found.end, found.letters)
+            if HEDGED_BEFORE.search(left_of(answer.text, cue.start())):
+                possible.append(commitment)
+            else:
+                yield commitment
+    if len({commitment.letters for commitment in possible}) == 1:
+        yield from possible
 
 
 def called_answer(answer: Answer) -> Iterator[Commitment]:
@@ -80,9 +111,12 @@ def _says(answer: Answer, at: int, cue: re.Match[str], spoken: Spoken | None) ->
     """Read letters, option words, or a letter pointed at later in the sentence."""
     text, low, options = answer[:3]
     if spoken:
-        pointed = POINTED_AT.match(text, spoken.end) or POINTED_AT.match(text, spoken.end + 1)
-        if NEGATED.match(text, spoken.end):
+        named, end = list_of_options(low, spoken, options, single=answer.single)
+        if NEGATED.match(text, end):
             return None
+        if len(named) > 1:
+            return Letters(named, spoken.start, end)
+        pointed = POINTED_AT.match(text, spoken.end) or POINTED_AT.match(text, spoken.end + 1)
         letter = _group(pointed) if pointed else spoken.letter
         return Letters(frozenset(letter), spoken.start, pointed.end() if pointed else spoken.end)
     letters, end = read_letters(text, low, at, options, small=True)
@@ -149,9 +183,20 @@ def _describes(answer: Answer, cue: re.Match[str], at: int, letters: Letters) ->
 def _turns(answer: Answer, at: int) -> Letters | None:
     """Read letters behind a mere "so" or "it is": only if the clause ends with them."""
     letters, _ = read_letters(answer.text, answer.low, at, answer.options)
-    if letters is None or not (letters.own or TURN_END.match(answer.text, letters.end)):
+    if letters is None:
+        return _turns_to_words(answer, at)
+    if not (letters.own or TURN_END.match(answer.text, letters.end)):
         return None
     return None if RIGHT_AFTER.match(answer.text, letters.end) else letters
+
+
+def _turns_to_words(answer: Answer, at: int) -> Letters | None:
+    """Read the words of options behind a mere "so", if the sentence ends with them."""
+    spoken = option_at(answer.low, at, answer.options)
+    if spoken is None or len(answer.low[spoken.start : spoken.end]) < _TELLING:
+        return None
+    named, end = list_of_options(answer.low, spoken, answer.options, single=answer.single)
+    return Letters(named, spoken.start, end) if _SENTENCE_END.match(answer.text, end) else None
 
 
 def _after_denial(answer: Answer, at: int) -> Letters | None:
@@ -226,8 +271,12 @@ def _opening(answer: Answer) -> Iterator[Commitment]:
     text = answer.text
     letters, _ = read_letters(text, answer.low, 0, answer.options, small=False)
     if letters is not None:
-        labels = {label.group(1) for label in INLINE_LABEL.finditer(text)}
-        first = {option.letter for option in answer.options} & labels
+        if answer.single and len(combined(letters.letters, answer.options)) > 1:
+            return  # as in "A, B and C are seen in measles. D is not."
+        labels = list(_labels(text))
+        # Options are listed from A on; who goes back to A has answered before.
+        answered = letters.own and labels[:1] == list(letters.letters) and labels[1:2] < labels[:1]
+        first = set() if answered else {option.letter for option in answer.options} & set(labels)
         ends = text[letters.end : letters.end + 1] in ("", *".。,;:!、)\n-") or CLEAN_END.match(
             text, letters.end
         )
@@ -241,6 +290,48 @@ def _opening(answer: Answer) -> Iterator[Commitment]:
         if (letters.own or ends) and len(first | letters.letters) == len(letters.letters) and not judged:
             yield Commitment(Strength.OPENING, letters.end, letters.letters)
         return
+    yield from _opening_words(answer)
+
+
+def _opening_words(answer: Answer) -> Iterator[Commitment]:
+    """Yield the options with whose words a text begins: ``Doxycycline.``, ``Doxycycline (C): …``, ``腹痛、腹泻``."""
     spoken = option_at(answer.low, 0, answer.options)
-    if spoken and (spoken.end == len(text) or text[spoken.end] in ".。,;:!\n"):
-        yield Commitment(Strength.OPENING, spoken.end, frozenset(spoken.letter))
+    if spoken is None:
+        return
+    text, end = answer.text, spoken.end
+    pointed = POINTED_AT.match(text, end) or POINTED_AT.match(text, end + 1)
+    named, stop = list_of_options(answer.low, spoken, answer.options, single=answer.single)
+    if len(named) > 1:
+        end = stop
+        named = combined(named, answer.options) if answer.single else named
+        if answer.single and len(named) > 1:
+            return
+    elif pointed and _group(pointed) == spoken.letter:
+        end = pointed.end()
+    if _lists_more(answer, spoken) and len(named) == 1 and end == spoken.end:
+        return
+    if end == len(text) or text[end] in ".。,;:!\n":
+        yield Commitment(Strength.OPENING, end, named)
+
+
+def _lists_more(answer: Answer, spoken: Spoken) -> bool:
+    """Whether more options are named in the same breath: ``Fever, cough and rash are …``."""
+    joint = _JOINT.match(answer.low, spoken.end)
+    return joint is not None and option_at(answer.low, joint.end(), answer.options) is not None
+
+
+def _labels(text: str) -> Iterator[str]:
+    """Yield the letters that label options at the beginning of a line, or anywhere in the first line.
+
+    Further on, below a heading for reasons, and behind words as in ``digoxin (A) slows the rate``, options are only spoken of.
+    """
+    reasons = _REASONS.search(text)
+    text = text[: reasons.start()] if reasons else text
+    first = text.find("\n") if "\n" in text else len(text)
+    for label in INLINE_LABEL.finditer(text):
+        at = label.start(1)
+        line = text.rfind("\n", 0, at) + 1
+        begins = not text[line:at].strip(" (-•+")
+        spoken_of = text[at - 1 : at] == "(" and text[max(0, at - 3) : at - 1].strip()[-1:].isalnum()
+        if begins or (at < first and not spoken_of):
+            yield label.group(1)

@@ -17,6 +17,7 @@ from medbench.scoring.extraction.phrases import (
     supposes,
 )
 from medbench.scoring.extraction.tidy import lowered, tidy
+from medbench.scoring.extraction.weighing import without_asides
 
 __all__ = [
     "INLINE_LABEL",
@@ -71,7 +72,7 @@ class Answer(NamedTuple):
     @classmethod
     def of(cls, text: str, options: tuple[Option, ...], asks_for_wrong: bool, single: bool) -> Answer:
         """Tidy a text that is to be read."""
-        tidied = tidy(text)
+        tidied = without_asides(tidy(text))
         labels = {label.group(1): label.start() for label in _LABEL.finditer(tidied)}
         low = tidied if tells_case(options) else lowered(tidied)
         return cls(tidied, low, options, asks_for_wrong, single, labels)

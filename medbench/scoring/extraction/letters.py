@@ -26,9 +26,10 @@ _ITEM = re.compile(
     _OPEN + r"(?P<run>[A-J]{1,10})(?![A-Za-z0-9]|'[A-Za-z])(?P<close>" + _CLOSE + ")", re.IGNORECASE
 )
 _STRONG = re.compile(
-    r"\s?(?:[,、]?\s?(?:and/or\b|and\b|or\b|以及|及|和|与|或者|或|还有|跟)|[、/&+])\s?", re.IGNORECASE
+    r"\s?(?:[,、]?\s?(?:and/or\b|and\b|or\b|以及|及|和|与|或者|或|还有|跟)|[、/&+])\s?|(?<=\))\s?(?=\([A-J]\))",
+    re.IGNORECASE,
 )
-_WEAK = re.compile(r"\s?[,;]\s?|[ \t]{1,2}(?=[A-J](?![A-Za-z0-9]))|\n(?=\(?[A-J][.、:)])")
+_WEAK = re.compile(r"\s?[,;]\s?|[ \t]{1,2}(?=[A-J](?![A-Za-z0-9]))|\n(?:[-•+]\s)?(?=\(?[A-J][.、:)])")
 _RANGE = re.compile(r"\s?(?:-|~|至|到)\s?")
 # B (metoprolol) is …; option B, metoprolol, is …
 _ASIDE = re.compile(

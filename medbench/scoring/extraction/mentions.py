@@ -38,6 +38,7 @@ from medbench.scoring.extraction.phrases import (
     WRONG_ONE_IS,
     WRONG_ONES,
 )
+from medbench.scoring.extraction.weighing import HEDGED_BEFORE, conditional, ranked
 
 __all__ = ["curt", "mentions", "words"]
 
@@ -61,6 +62,16 @@ _LOOSE = re.compile(
 _DECORATION = re.compile(r"(?:选项|options?|choices?)?[\s\"'(\[]{0,6}$", re.IGNORECASE)
 # Another letter, which is no option, is named in the same breath; or all but this one.
 _JOINED = re.compile(r"[A-Z]\s?(?:和|与|及|或|、|/|&|\b(?:and|or)\b)\s?$|\b[Ee]xcept(?:\sfor)?\s?$|除了?\s?$")
+# The answer to a question with several right answers may be all of them.
+EVERY_ONE = re.compile(
+    r"全选|[三四五六]项全[都是]?[对选是]|全部(?:选择|入选|正确|都?对|都?是)|(?:以上|上述|所有)(?:选项|各项|说法|五项|几项|全部)?(?:[都均皆全]{1,2})(?:是|对|正确|符合)"
+    r"|\ball\s(?:of\s)?(?:the\s|these\s)?(?:above|options|choices|statements|of\sthem)?\s?(?:are\s)?(?:correct|right|true)\b|^all\s(?:of\s)?the\sabove\.?$"
+)
+# "The wrong treatment is …", "The exception is …".
+WRONG_IS = re.compile(
+    r"(?:错误|不正确|不对|不当|不属于|不包括|有误|不恰当|例外)[^,.。;\n]{0,12}(?:是|为)[:\s\"]{0,2}$|\b(?:exception|odd\sone(?:\sout)?|false\sone|wrong\sone)\s(?:here\s)?(?:is|would\sbe)\s(?:an?\s|the\s)?\"?$",
+    re.IGNORECASE,
+)
 _SEPARATOR = re.compile(r"[\s,;、/&+]{0,4}(?:(?:and|or)\b|[和与及或])?\s{0,2}", re.IGNORECASE)
 
 
@@ -71,13 +82,20 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
     marked = _marked(text)
     right: dict[str, int] = {}
     wrong: dict[str, int] = {}
-    set_apart = list(APART.finditer(text))
+    set_apart = [apart.span() for apart in APART.finditer(text)]
+    better = ranked(text)
+    set_apart += [(start, end) for start, end, _ in better]
+    merely: list[Commitment] = []
+    possible: set[frozenset[str]] = set()
     for mention, denied in _letter_mentions(answer):
-        if any(apart.start() <= mention.start < apart.end() for apart in set_apart):
+        if any(start <= mention.start < stop for start, stop in set_apart):
             continue
         letters, end = mention.letters, mention.end
-        supposed = taken_back(text, mention.start)
+        supposed = taken_back(text, mention.start) or conditional(text, mention.start)
         turned = any(0 <= mention.start - turn <= _RIGHT for turn in turns)
+        hedged = HEDGED_BEFORE.search(_before(text, mention.start)) is not None
+        if hedged:
+            possible.add(letters)
         verdict = marked.get(mention.start, False if denied else _verdict(text, end, supposed))
         if WRONG_BUT_ASKED_FOR.match(text, end) and not supposed:
             yield Commitment(Strength.ANNOUNCED, end, letters)
@@ -97,14 +115,23 @@ def mentions(answer: Answer) -> Iterator[Commitment]:
             right |= dict.fromkeys(letters, end)
         elif not supposed and CLEAN_END.match(text, end) and not enumerates(answer, mention):
             strength = _passing(answer, mention, turned)
-            if strength is not None:
+            if strength == Strength.MENTION and hedged:
+                merely.append(Commitment(strength, end, letters))
+            elif strength is not None:
                 yield Commitment(strength, end, letters)
-    for apart in set_apart:
+    if len(possible) == 1:
+        yield from merely
+    if not right:
+        right |= {letter: end for _, end, letter in better}
+    for apart in APART.finditer(text):
         letter = (apart["zh"] or apart["all_but"] or apart["but"]).upper()
         if apart["no"]:
             right[letter] = apart.end()
         elif answer.asks_for_wrong:
             wrong[letter] = apart.end()
+        elif apart["yes"] and not answer.single:
+            others = [option.letter for option in answer.options if option.letter != letter]
+            right |= dict.fromkeys(others, apart.end())
     chosen = right
     # Asked for the wrong one, some write "A wrong" of the answer, others of everything but the answer: the rarer
     # verdict is the choice.
@@ -164,7 +191,7 @@ def _verdict(text: str, end: int, supposed: bool) -> bool | None:
 def _passing(answer: Answer, mention: Letters, turned: bool) -> Strength | None:
     """Say how much a letter at the end of a clause counts."""
     text = answer.text
-    left = _DECORATION.sub("", left_of(text, mention.start))
+    left = _before(text, mention.start)
     if WRONG_ONE_IS.search(left):
         return Strength.WRONG_ONE
     if WRONG_ONES.search(left):
@@ -182,6 +209,10 @@ def _passing(answer: Answer, mention: Letters, turned: bool) -> Strength | None:
     return None
 
 
+def _before(text: str, start: int) -> str:
+    return _DECORATION.sub("", left_of(text, start))
+
+
 def _sentence_around(text: str, start: int, end: int) -> str:
     """Return the sentence that holds ``text[start:end]``, at most a few lines of it."""
     left = re.split(r"[.。;!?\n]\s|[。;!?\n]", text[max(0, start - 2 * _RIGHT) : start])[-1]
@@ -197,6 +228,12 @@ def words(answer: Answer) -> Iterator[Commitment]:
         if option.text and option.text == whole:
             yield Commitment(Strength.WORDS, len(text), frozenset(option.letter))
             return
+    if not answer.single and len(text) <= _CURT and _names_every_one(text, low):
+        yield Commitment(Strength.WORDS, len(text), frozenset(option.letter for option in options))
+        return
+    if answer.asks_for_wrong and (called := _called_wrong(answer)):
+        yield Commitment(Strength.WORDS, len(text), called)
+        return
     if answer.asks_for_wrong and len(text) > _CURT:
         # Every option is discussed on the way to the wrong one.
         return
@@ -208,11 +245,29 @@ def words(answer: Answer) -> Iterator[Commitment]:
     }
     spoken = [
         found
-        for found in spoken_options(low, options)
+        for found in spoken_options(text, low, options)
         if found.letter not in denied and _recommended(text, found)
     ]
     if len({found.letter for found in spoken}) == 1:
         yield Commitment(Strength.WORDS, spoken[-1].end, frozenset(spoken[-1].letter))
+
+
+def _names_every_one(text: str, low: str) -> bool:
+    found = EVERY_ONE.search(low)
+    return found is not None and not taken_back(text, found.start())
+
+
+def _called_wrong(answer: Answer) -> frozenset[str]:
+    """The one option whose words are called wrong, which is what was asked for."""
+    called = frozenset(
+        spoken.letter
+        for spoken in spoken_options(answer.text, answer.low, answer.options)
+        if (
+            CALLED_WRONG.match(answer.text, spoken.end) or WRONG_IS.search(left_of(answer.text, spoken.start))
+        )
+        and not taken_back(answer.text, spoken.start)
+    )
+    return called if len(called) == 1 else frozenset()
 
 
 def curt(answer: Answer) -> Iterator[Commitment]:
@@ -227,11 +282,12 @@ def curt(answer: Answer) -> Iterator[Commitment]:
 
 
 def _set_aside(text: str, mention: Letters, denied: bool) -> bool:
-    left = _DECORATION.sub("", left_of(text, mention.start))
+    left = _before(text, mention.start)
     return (
         denied
         or _JOINED.search(left) is not None
         or taken_back(text, mention.start)
+        or conditional(text, mention.start)
         or doubted(text, mention.end)
         or NEGATED.match(text, mention.end) is not None
         or judged_beside(text, mention.end) is False
@@ -242,6 +298,8 @@ def _set_aside(text: str, mention: Letters, denied: bool) -> bool:
 def _recommended(text: str, spoken: Spoken) -> bool:
     """Whether an option's words are used to answer: alone in a short text, or in a sentence that recommends."""
     if taken_back(text, spoken.start) or NEGATED.match(text, spoken.end) or doubted(text, spoken.end):
+        return False
+    if conditional(text, spoken.start):
         return False
     sentence = _sentence_around(text, spoken.start, spoken.end)
     clause = CLAUSE_BREAK.split(left_of(text, spoken.start))[-1]

@@ -17,6 +17,7 @@ __all__ = [
     "clause_ends",
     "combined",
     "fold_options",
+    "list_of_options",
     "option_at",
     "option_before",
     "own_text_end",
@@ -38,6 +39,13 @@ _ALL_ABOVE = re.compile(
     r"all(?: of)? (?:the|these|those)(?: above| options?| choices?| statements?)?(?: are (?:correct|true|right))?|all(?: are)? (?:correct|true|right)|all"
     r"|(?:以上|上述|前述|所有|全部)(?:各项|选项|几项|三项|四项|三者|四者|各点|内容|说法)?(?:[均都皆全]{0,2}(?:是|对|正确|包括|有|符合|可以?|属于)的?)|[均都皆全]部?(?:是|对|正确)"
 )
+
+
+# What joins the texts of a list.
+_LISTED = re.compile(r"\s?(?:、|,\s?(?:(?:and|or)\s)?|\s(?:and|or)\s|以及|或者|[和与及或+])\s?")
+
+
+_LISTED_APART = re.compile(rf"{_LISTED.pattern}|\s?[;\n]\s?")
 
 
 class Option(NamedTuple):
@@ -128,6 +136,39 @@ def option_at(low: str, position: int, options: Sequence[Option]) -> Spoken | No
     return None
 
 
+def list_of_options(
+    low: str, first: Spoken, options: Sequence[Option], *, single: bool
+) -> tuple[frozenset[str], int]:
+    """Return the options whose texts are listed from ``first`` on, as in ``腹痛、腹泻和便血``, and where that ends.
+
+    A list must end its clause: in ``The answer is warfarin, digoxin is not needed`` there is one.
+
+    Args:
+        low: The case-folded answer.
+        first: The first of them.
+        options: The options of the document.
+        single: Whether only one can be right, so that what follows a semicolon or line break is an aside.
+    """
+    joint_of = _LISTED if single else _LISTED_APART
+    letters = {first.letter}
+    end = _own_letter_end(low, first)
+    while joint := joint_of.match(low, end):
+        spoken = option_at(low, joint.end(), options)
+        if spoken is None or spoken.letter in letters:
+            break
+        letters.add(spoken.letter)
+        end = _own_letter_end(low, spoken)
+    if len(letters) > 1 and clause_ends(low, end):
+        return frozenset(letters), end
+    return frozenset(first.letter), first.end
+
+
+def _own_letter_end(low: str, spoken: Spoken) -> int:
+    """Where an option's text ends, with its letter in brackets where that follows."""
+    bracketed = re.compile(rf"\s?\(\s?{spoken.letter}\s?\)", re.IGNORECASE).match(low, spoken.end)
+    return bracketed.end() if bracketed else spoken.end
+
+
 def option_before(low: str, end: int, options: Sequence[Option]) -> Spoken | None:
     """Return the longest option whose text ends at ``end`` of the case-folded answer."""
     while end and low[end - 1] in " .,;:!\"'":
@@ -155,17 +196,28 @@ def own_text_end(low: str, position: int, letter: str, options: Sequence[Option]
     return position
 
 
-def spoken_options(low: str, options: Sequence[Option]) -> list[Spoken]:
-    """Find every option text in the case-folded answer, the longest where several overlap, in order."""
+def spoken_options(text: str, low: str, options: Sequence[Option]) -> list[Spoken]:
+    """Find every option text in an answer, the longest where several overlap, in order.
+
+    Of short texts only acronyms count (``ECG``), which are written in capitals and do not occur by chance.
+
+    Args:
+        text: The answer.
+        low: The same, case-folded.
+        options: The options of the document.
+    """
+    known = {option.letter for option in options}
     found: list[Spoken] = []
     taken = bytearray(len(low))
     for option in options:
-        if not option.text or option.is_short:
+        acronym = len(option.text) > 1 and option.text.isascii() and not set(option.text.upper()) <= known
+        if not option.text or (option.is_short and not acronym):
             continue
         start = low.find(option.text)
         while start >= 0:
             end = start + len(option.text)
-            if not any(taken[start:end]) and _bounded(low, start, end):
+            shown = not option.is_short or (text[start:end].isupper() and text[start:end].isalpha())
+            if shown and not any(taken[start:end]) and _bounded(low, start, end):
                 taken[start:end] = b"\1" * (end - start)
                 found.append(Spoken(option.letter, start, end))
             start = low.find(option.text, end)

@@ -126,7 +126,7 @@ NEGATED_BEFORE = re.compile(
 
 #: The letters just read are denied.
 NEGATED = re.compile(
-    r"""(?:[ \t]{0,2}|\n(?=[^\n]{1,12}(?:\n|$)))(?:
+    r"""(?:[ \t]{0,2}|\n(?=[^\n:]{1,12}(?:\n|$)))(?:
         (?:[都均皆全也就则显然明是为的属于]|选项|项|说法|叙述|描述|表述|答案){0,6}
         (?:错误|错(?![,。]?为?本题)|不正确|不准确|不对|有误|不符|不成立|不恰当|不合适|不妥|不适[合宜当用]|不当选|不选(?!\s?[A-J])|不考虑|不是(?!\s?[A-J])
            |不(?![仅但只难错过]|[选是]\s?[A-J])|未|没有|难以|无法|无效|并非|被?排除|可(?:以)?排除|应(?:予|该)?排除|除外|无关|非本题|非正确|×|✗|✘|❌)
@@ -142,10 +142,10 @@ APART = re.compile(
     r"""
     (?:除了?\s?(?:选项)?\s?(?P<zh>[A-J])\s?(?:选项|项)?(?:以|之)?外,?(?:其[余他])?(?:选项|各项|的)?[都均皆全]?(?:为|是)?
       |\b(?:all|every(?:thing|one)?)\s(?:(?:of\sthe|the|other|others|options?|choices?|statements?)\s){0,3}
-        (?:but|except(?:\sfor)?)\s(?:option\s)?\(?(?P<all_but>[A-J])\)?\s(?:is|are)\s
+        (?:but|except(?:\sfor)?)\s(?:option\s)?\(?(?P<all_but>[A-J])\)?\s(?:is|are|can\sbe|may\sbe)\s
       |\b(?:except(?:\sfor)?|apart\sfrom|other\sthan)\s(?:option\s)?\(?(?P<but>[A-J])\)?,?\s
         (?:all|every(?:thing|one)?)\s(?:(?:of\sthem|the|other|others|options?|choices?|statements?)\s){0,3}(?:is|are)\s)
-    (?:(?P<no>错误?|不正确|不对|不符合?|wrong\b|incorrect\b|false\b)|正确|对|correct\b|right\b|true\b)""",
+    (?:(?P<no>错误?|不正确|不对|不符合?|wrong\b|incorrect\b|false\b)|(?P<yes>正确|对|correct\b|right\b|true\b)|(?=[a-z]{3}))""",
     _I | re.VERBOSE,
 )
 
@@ -266,6 +266,7 @@ ANSWER_AFTER = re.compile(
         (?:(?:clearly|therefore|thus|indeed|most\slikely|probably|likely|also|definitely|still|both)\s){0,2}
         (?:(?:the|my|our|your|most|single|best|correct|right|only|final|appropriate|likely|accurate|suitable|proper|preferred|true
             |overall|next)\s){1,6}(?:answers?|choices?|options?|responses?|ones?|selections?)\b
+      | it\sis(?=\s?(?:$|[.!;\n]))
       | makes\s(?:the\smost|more|perfect)\ssense\b
     )""",
     _I | re.VERBOSE,
@@ -335,8 +336,9 @@ TURN = re.compile(
 
 #: The letters are called wrong as statements, which is what some questions ask for.
 CALLED_WRONG = re.compile(
-    r"\s{0,2}[×✗✘❌]|\s{0,2}(?:[都均皆全也就则显然明是为的属于该]|选项|项|说法|叙述|描述|表述){0,6}(?:错误|错|不正确|不准确|不对|有误)"
-    r"|\s{0,2}(?:[-:,]\s?)?(?:(?:is|are|was|were|both|also|clearly|therefore|thus)\s){0,3}(?:incorrect|wrong|false|(?:not|n't)\s(?:true|correct|accurate))\b",
+    r"\s{0,2}[×✗✘❌]|\s{0,2}(?:[都均皆全也就则显然明是为的属于该]|选项|项|说法|叙述|描述|表述){0,6}(?:错误|错|不正确|不准确|不对|有误|不属于|不包括|不是(?!正确|本题|答案|该题)|不应|不宜|不会|不能)"
+    r"|\s{0,2}(?:[-:,]\s?)?(?:(?:is|are|was|were|both|also|clearly|therefore|thus)\s){0,3}(?:incorrect|wrong|false|(?:not|n't)\s(?:true|correct|accurate))\b"
+    r"|\s(?:is|are|does|do)(?:\snot|n't)\b(?!\s(?:(?:the|an?|our|my)\s)?(?:\w{1,12}\s)?(?:answer|choice|option|exception|right|best|likely))",
     _I,
 )
 
