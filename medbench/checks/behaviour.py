@@ -12,13 +12,15 @@ from medbench.checks.exams import check_exam
 from medbench.checks.findings import Finding, from_error
 from medbench.checks.golds import check_golds
 from medbench.checks.leaks import check_leaks
-from medbench.data.sources import has_dataset
+from medbench.data.sources import Source, resolve
 from medbench.errors import MedbenchError
 from medbench.runs.golds import GoldError, is_exam
 
 __all__ = ["Behaviour", "Rendering", "try_tasks"]
 
 _SHOWN = 3
+# Faults of documents alone, whatever a task makes of them.
+_OF_DOCUMENTS = frozenset({"repeated-option", "lettered-options"})
 # Metrics of lm-eval's that the gold answer has in full.
 _SHARES = frozenset({"acc", "exact_match"})
 # ROUGE implementations add 1e-8 to denominators, so that a perfect score falls short by about that.
@@ -78,7 +80,8 @@ def try_tasks(
     with quiet_harness(allow_code=allow_code):
         # One after the other: with real files, the documents of all tasks at once would fill the memory.
         for task in tasks:
-            settings = real if _in_folder(task, data_dir, folders) else samples
+            source = _folder_source(task, data_dir, folders)
+            settings = samples if source is None else real
             built, failures = load_tasks([task], settings, siblings)
             failed = failures.get(task.name)
             tried[task.name] = (
@@ -86,14 +89,28 @@ def try_tasks(
                 if failed is None
                 else Behaviour((_failure(task, failed),), ())
             )
+            if source is not None and all(file.pinned for file in source.files):
+                tried[task.name] = _as_published(tried[task.name])
     return tried
 
 
-def _in_folder(task: TaskDefinition, data_dir: Path | None, folders: Sequence[Path]) -> bool:
-    """Whether the folder has the documents of a task that reads them through a register."""
+def _folder_source(task: TaskDefinition, data_dir: Path | None, folders: Sequence[Path]) -> Source | None:
+    """What a folder has for a task that reads its documents through a register."""
     if data_dir is None or task.dataset is None or not task.own_data:
-        return False
-    return has_dataset(task.dataset, data_dir, folders)
+        return None
+    found = resolve(task.dataset, data_dir, "folder-or-samples", folders)
+    return None if found.is_samples else found
+
+
+def _as_published(behaviour: Behaviour) -> Behaviour:
+    """What came of trying published files, whose documents nobody here can mend."""
+    findings = [
+        finding._replace(severity="warning", hint="it was published so; scores on such documents say little")
+        if finding.code in _OF_DOCUMENTS
+        else finding
+        for finding in behaviour.findings
+    ]
+    return behaviour._replace(findings=tuple(findings))
 
 
 def _try(task: TaskDefinition, built: Any, settings: Any, siblings: Mapping[str, str]) -> Behaviour:

@@ -18,7 +18,7 @@ __all__ = ["check_exam"]
 
 _NAMED = 10
 _LONGEST_LABEL = 3
-_CUE = r"(?:answers?|ans\.?|答案)\s*(?:is|为|是|[:：])?\s*[(（\[]?"
+_CUE = r"(?:\b(?:answers?|ans\b\.?)|答案)\s*(?:is|为|是|[:：])?\s*[(（\[]?"
 
 
 class _Fault(NamedTuple):
@@ -99,7 +99,7 @@ def _document_faults(doc: Mapping[str, Any]) -> Iterator[_Fault]:
         )
     for column in ("question", "context"):
         text = str(doc.get(column) or "")
-        if re.search(rf"{_CUE}{doc['answer']}(?![A-Za-z0-9])", text, re.IGNORECASE):
+        if re.search(rf"{_CUE}(?-i:{doc['answer']})(?![A-Za-z0-9])", text, re.IGNORECASE):
             yield _Fault(
                 "metadata", "answer-in-prompt", f"the {column} announces the answer", "remove it there"
             )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from medbench.data.documents import Document, repeated_ids
@@ -10,7 +10,7 @@ from medbench.data.readers import FILE_CHECKS, MAPPINGS, MappingContext, Unanswe
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
-__all__ = ["SHOWN", "Reading", "SetAside", "Understood", "collect", "map_rows", "understand"]
+__all__ = ["SHOWN", "Reading", "SetAside", "Understood", "collect", "map_rows", "tolerable", "understand"]
 
 SetAside = Unanswerable
 Understood = tuple[str, "Document | Unanswerable | DataError"]
@@ -61,6 +61,12 @@ def understand(rows: Iterable[Row], mapping: str, context: MappingContext) -> li
     return found
 
 
+def tolerable(found: Sequence[tuple[str, Understood]]) -> bool:
+    """Whether so few rows are faulty that the fault is theirs and not the reading's."""
+    faults = sum(isinstance(document, DataError) for _, document in found)
+    return faults <= _TOLERATED_FAULTS * len(found)
+
+
 def map_rows(
     rows: Iterable[Row], mapping: str, context: MappingContext, *, upstream: bool
 ) -> list[tuple[str, Document | Unanswerable]]:
@@ -79,7 +85,7 @@ def map_rows(
     """
     found = understand(rows, mapping, context)
     faults = [document for _, document in found if isinstance(document, DataError)]
-    if faults and (not upstream or len(faults) > _TOLERATED_FAULTS * len(found)):
+    if faults and not (upstream and tolerable(found)):
         raise faults[0]
     return [
         (where, Unanswerable(where, document.what) if isinstance(document, DataError) else document)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -111,6 +112,54 @@ def test_documents_of_a_folder_are_looked_at_in_place_of_the_samples(tasks: Path
     write_rows(folder / f"{EXAM}.jsonl", documents)
     (finding,) = check_tasks([tasks], behave=False, data_dir=folder).findings
     assert (finding.file.name, finding.line, finding.code) == (f"{EXAM}.jsonl", 5, "faulty-documents")
+
+
+@pytest.mark.parametrize(("published", "severity"), [(True, "warning"), (False, "error")])
+def test_documents_that_were_published_so_are_a_warning(
+    published: bool, severity: str, tasks: Path, tmp_path: Path
+) -> None:
+    documents = rows(tasks / EXAM / "samples" / f"{EXAM}.jsonl")
+    documents[2]["options"] = ["x", "y", "x", "z"]
+    documents[2]["answer"] = "B"
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_rows(folder / f"{EXAM}.jsonl", documents)
+    if published:
+        content = (folder / f"{EXAM}.jsonl").read_bytes()
+        checksum = hashlib.sha256(content).hexdigest()
+        pin = f"{{sha256: {checksum}, bytes: {len(content)}, licence: MIT, note: ours}}"
+        register = tasks / EXAM / "sources.yaml"
+        with register.open("a", encoding="utf-8") as file:
+            file.write(f"files:\n  {EXAM}.jsonl: {pin}\n")
+    report = check_tasks([tasks], data_dir=folder)
+    assert [(finding.code, finding.severity) for finding in report.findings] == [
+        ("repeated-option", severity)
+    ]
+
+
+@pytest.mark.parametrize(
+    ("question", "told"),
+    [
+        ("Which drug? Answer: {answer}", True),
+        ("Which drug? The answer is {answer}.", True),
+        ("Which drug? 答案：{answer}", True),
+        ("Which drug? (Ans. {answer})", True),
+        ("Which drug? Answer ({answer})", True),
+        ("What do the scans. {answer} total of 80 scans show?", False),
+        ("Which questionnaire answers {small} question of interest?", False),
+        ("How do trans {answer} and cis {answer} differ?", False),
+        ("Can the spans {answer} to {answer} overlap?", False),
+        ("What answers {small} need?", False),
+    ],
+)
+def test_a_question_that_announces_its_answer(question: str, told: bool, tasks: Path) -> None:
+    path = tasks / EXAM / "samples" / f"{EXAM}.jsonl"
+    documents = rows(path)
+    answer = str(documents[1]["answer"])
+    documents[1]["question"] = question.format(answer=answer, small=answer.lower())
+    write_rows(path, documents)
+    codes = {finding.code for finding in check_tasks([tasks]).findings}
+    assert ("answer-in-prompt" in codes) is told
 
 
 SCORINGS = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,21 @@ def test_all_faults_are_told_at_once_and_each_once(tmp_path: Path) -> None:
     assert "occurs twice" in found["line 5"]
     with pytest.raises(DataError, match="outside the options"):
         read(source)
+
+
+@pytest.mark.parametrize(
+    ("faulty", "pinned", "told"), [(2, True, 0), (3, True, 3), (1, False, 1), (1, None, 1)]
+)
+def test_the_few_faults_of_a_published_file_are_not_told(
+    faulty: int, pinned: bool | None, told: int, tmp_path: Path
+) -> None:
+    rows: list[dict[str, Any]] = [{**DOCUMENT, "id": str(n)} for n in range(200)]
+    for row in rows[:faulty]:
+        row["options"] = ["a", None]
+    lines(tmp_path / "medqa_us.jsonl", *rows)
+    source = resolve("medqa_us", tmp_path)
+    files = tuple(replace(file, pinned=pinned) for file in source.files)
+    assert len(faults_in(replace(source, files=files))) == told
 
 
 def test_a_file_that_cannot_be_parsed_is_one_fault(tmp_path: Path) -> None:
