@@ -61,7 +61,7 @@ def understand(rows: Iterable[Row], mapping: str, context: MappingContext) -> li
     return found
 
 
-def tolerable(found: Sequence[tuple[str, Understood]]) -> bool:
+def tolerable(found: Sequence[Understood]) -> bool:
     """Whether so few rows are faulty that the fault is theirs and not the reading's."""
     faults = sum(isinstance(document, DataError) for _, document in found)
     return faults <= _TOLERATED_FAULTS * len(found)
