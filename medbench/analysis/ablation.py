@@ -90,7 +90,7 @@ def ablation_effects(frame: pd.DataFrame, *, seed: int = 0, draws: int = 2_000) 
 
     Args:
         frame: What :func:`read_ablation` gave.
-        seed: Seed of bootstrap and randomisation.
+        seed: Seed of bootstrap and randomization.
         draws: Their draws.
 
     Returns:

@@ -46,8 +46,8 @@ def compare(
         intersect: Compare the documents that agree instead of refusing a task where some do not.
         ignore: Hashes that need not agree: ``prompt`` (chat templates differ) or ``target``.
         alpha: Level of the verdicts, after Holm's adjustment over the tasks of a model.
-        seed: Seed of bootstrap and randomisation.
-        draws: Draws of bootstrap and randomisation.
+        seed: Seed of bootstrap and randomization.
+        draws: Draws of bootstrap and randomization.
 
     Returns:
         A row per model, task and group, with the fields of :class:`ComparedTask`: of each model the groups,

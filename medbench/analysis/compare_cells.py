@@ -65,8 +65,8 @@ def compare_cells(
         ignore: Hashes that need not agree: ``prompt`` or ``target``.
         alpha: Level of the verdicts, after Holm's adjustment: of cells over all cells of a model, whatever
             their task; of tasks over the tasks of the model.
-        seed: Seed of bootstrap and randomisation.
-        draws: Draws of bootstrap and randomisation.
+        seed: Seed of bootstrap and randomization.
+        draws: Draws of bootstrap and randomization.
 
     Returns:
         A row per model, task and cell, with the fields of :class:`ComparedCell`: each task (``kind``

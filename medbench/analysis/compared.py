@@ -117,7 +117,7 @@ class Wanted:
         intersect: Whether to compare the documents that agree where some do not.
         ignore: Hashes that need not agree.
         alpha: Level of the verdicts.
-        seed: Seed of bootstrap and randomisation.
+        seed: Seed of bootstrap and randomization.
         draws: Their draws.
     """
 

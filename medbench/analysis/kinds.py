@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-__all__ = ["UNLABELLED", "kind_names"]
+__all__ = ["UNLABELED", "kind_names"]
 
 #: What a task that says nothing of itself counts as.
-UNLABELLED = "other"
+UNLABELED = "other"
 
 
 def kind_names(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
@@ -24,6 +24,6 @@ def kind_names(frame: pd.DataFrame, by: Sequence[str]) -> list[str]:
     """
     found = []
     for row in frame[list(by)].itertuples(index=False, name=None):
-        parts = [UNLABELLED if pd.isna(part) or str(part) == "" else str(part) for part in row]
-        found.append(UNLABELLED if set(parts) == {UNLABELLED} else "-".join(parts))
+        parts = [UNLABELED if pd.isna(part) or str(part) == "" else str(part) for part in row]
+        found.append(UNLABELED if set(parts) == {UNLABELED} else "-".join(parts))
     return found

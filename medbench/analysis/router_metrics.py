@@ -123,7 +123,7 @@ def dead_experts(count: Any, experts: Any) -> NDArray[np.int64]:
 def coactivation(together: Any) -> Floats:
     """N_ij / N_i: of the tokens that chose i, the share that chose j too; NaN on the diagonal.
 
-    All pairs of the chosen set count, not only neighbours in rank.
+    All pairs of the chosen set count, not only neighbors in rank.
 
     Args:
         together: ``[..., E, E]`` tokens that chose both; the diagonal holds N_i.

@@ -77,7 +77,7 @@ def checkpoint_agreement(first: Traces, second: Traces, *, seed: int = 0, draws:
 def repetition(traces: Traces, *, seed: int = 0, draws: int = 1_000) -> pd.DataFrame:
     """How often a token shares experts with the token before it.
 
-    Neighbours lie within one piece of text: the first generated token has no neighbour, nor has that of an
+    Neighbors lie within one piece of text: the first generated token has no neighbor, nor has that of an
     option.
 
     Returns:

@@ -75,7 +75,7 @@ def loads_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) ->
     Returns:
         A row per run, task, layer, projection and expert: ``load_right`` and ``load_wrong`` (mean load
         share of the documents), ``difference`` and ``p_adjusted``: adjusted over all experts of the task by
-        the permutation distribution of the largest standardised difference (Westfall & Young 1993, maxT).
+        the permutation distribution of the largest standardized difference (Westfall & Young 1993, maxT).
 
     Raises:
         NotRecordedError: No run recorded single documents.
@@ -84,8 +84,8 @@ def loads_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) ->
     for run, counted in _recorded(runs):
         for task, loads, right in _tasks(run, counted):
             shares = np.nan_to_num(metrics.load_share(loads.counts)).reshape(len(right), -1)
-            observed = _standardised(shares, right[None])[0]
-            largest = np.abs(_standardised(shares, _shuffles(right, seed, permutations))).max(axis=1)
+            observed = _standardized(shares, right[None])[0]
+            largest = np.abs(_standardized(shares, _shuffles(right, seed, permutations))).max(axis=1)
             exceeded = (largest[:, None] >= np.abs(observed) - 1e-12).sum(axis=0)
             experts = loads.counts.shape[2]
             part = loads.routers.loc[loads.routers.index.repeat(experts)].reset_index(drop=True)
@@ -169,7 +169,7 @@ def _divergence(loads: _Loads, right: NDArray[np.bool_]) -> Floats:
     return found
 
 
-def _standardised(shares: Floats, right: NDArray[np.bool_]) -> Any:
+def _standardized(shares: Floats, right: NDArray[np.bool_]) -> Any:
     """Difference of the mean shares over the deviation of the shares, ``[permutations, routers * E]``."""
     deviation = shares.std(axis=0)
     n, size = shares.shape[0], right.sum(axis=1, keepdims=True)

@@ -77,7 +77,7 @@ def read_table(path: Path, columns: Sequence[str] | None, tasks: Sequence[str] |
         raise AnalysisError(
             f"the table cannot be read: {error}", where=str(path), hint="set the run aside, or run it again"
         ) from error
-    return _categorise(table).replace_schema_metadata(None)
+    return _categorize(table).replace_schema_metadata(None)
 
 
 def join_tables(parts: Iterable[tuple[str, str, pa.Table]]) -> pd.DataFrame:
@@ -97,7 +97,7 @@ def join_tables(parts: Iterable[tuple[str, str, pa.Table]]) -> pd.DataFrame:
         models.append(model)
         runs.append(run)
         sizes.append(table.num_rows)
-        batch.append(_categorise(table))
+        batch.append(_categorize(table))
         if len(batch) == _BATCH:
             tables.append(_join(batch))
             batch.clear()
@@ -125,7 +125,7 @@ def _join(tables: list[pa.Table]) -> pa.Table:
     return pa.concat_tables(tables, promote_options="permissive").unify_dictionaries()
 
 
-def _categorise(table: pa.Table) -> pa.Table:
+def _categorize(table: pa.Table) -> pa.Table:
     # Tables made elsewhere hold plain texts, and a file without row groups comes without dictionaries.
     for index, field in enumerate(table.schema):
         if field.name in _CATEGORIES and pa.types.is_string(field.type):

@@ -1,4 +1,4 @@
-"""Checks of the documents that a task gets: source, licence, answers, examples, columns of templates."""
+"""Checks of the documents that a task gets: source, license, answers, examples, columns of templates."""
 
 from __future__ import annotations
 

@@ -39,7 +39,7 @@ def list_command(
     """List the datasets and their current sources."""
     from medbench.cli.tables import show_table
     from medbench.data import dataset_names, get_entry
-    from medbench.data.summary import summarise
+    from medbench.data.summary import summarize
     from medbench.reports.tables import listing
 
     folders = tasks_dir or []
@@ -51,7 +51,7 @@ def list_command(
                 "dataset": name,
                 "title": entry.title,
                 "language": entry.language,
-                **summarise(name, data_dir, source, folders),
+                **summarize(name, data_dir, source, folders),
                 "hub": entry.hub.id if entry.hub else None,
                 "revision": (entry.hub.revision or "not pinned") if entry.hub else None,
                 "citation": entry.citation,

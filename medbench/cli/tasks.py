@@ -189,10 +189,10 @@ def new_command(
 
 def _rows(index: TaskIndex, data_dir: Path | None, source: str) -> list[dict[str, Any]]:
     """Tasks with what is known of their data without reading it."""
-    from medbench.data.summary import summarise
+    from medbench.data.summary import summarize
 
     known = {
-        dataset: summarise(dataset, data_dir, source, index.folders[1:])
+        dataset: summarize(dataset, data_dir, source, index.folders[1:])
         for dataset in {task.dataset for task in index.tasks.values() if task.dataset}
     }
     nothing = {"source": None, "n": None, "licence": None}

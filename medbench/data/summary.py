@@ -9,7 +9,7 @@ from medbench.data.registry import readable_register
 from medbench.data.sources import Source, TasksDirs, resolve
 from medbench.errors import DataError
 
-__all__ = ["state_of", "summarise"]
+__all__ = ["state_of", "summarize"]
 
 
 def state_of(source: Source) -> str:
@@ -30,7 +30,7 @@ def _sample_count(path: Path) -> int | None:
     return sum(bool(line.strip()) and b'"split": "dev"' not in line for line in lines)
 
 
-def summarise(
+def summarize(
     dataset: str, data_dir: Path | None = None, data_source: str = "auto", tasks_dirs: TasksDirs = ()
 ) -> dict[str, Any]:
     """Source state, number of test documents and license of a dataset.

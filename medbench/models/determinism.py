@@ -28,7 +28,7 @@ def prepare_determinism() -> None:
     for name, value in _WORKSPACES.items():
         os.environ.setdefault(name, value)
     torch.use_deterministic_algorithms(True, warn_only=True)
-    # Left alone, every new tensor would be filled, to make the reading of uninitialised memory repeatable.
+    # Left alone, every new tensor would be filled, to make the reading of uninitialized memory repeatable.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined] # set by a property
     torch.backends.cudnn.benchmark = False
     matmul = torch.backends.cuda.matmul

@@ -183,7 +183,7 @@ class GenerationPass:
     def _step(self, admitted: Sequence[Row]) -> list[tuple[int, Generation]]:
         """One forward: a token for each row at work, the first for those admitted."""
         self._fill(dict.fromkeys(row.prefix for row in admitted if row.prefix and row.prefix.store is None))
-        admitted = sorted(admitted, key=lambda row: row.size)  # neighbours of a length attend together
+        admitted = sorted(admitted, key=lambda row: row.size)  # neighbors of a length attend together
         rows = [*self._active, *admitted]
         self._store.reserve(
             len(rows),

@@ -69,7 +69,7 @@ def _common(a: np.ndarray, b: np.ndarray) -> int:
 
 
 def _best(common: Sequence[int]) -> tuple[int, list[tuple[int, int, int]]]:
-    """The (left, right, depth) intervals that save most, from the common lengths of neighbours.
+    """The (left, right, depth) intervals that save most, from the common lengths of neighbors.
 
     The intervals of equal minimal common length form a tree; for each node, sharing its own depth saves
     ``depth * (members - 1)`` tokens, and competes with what its children save.

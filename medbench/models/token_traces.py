@@ -24,7 +24,7 @@ _ARRAYS = ("phases", "starts", "offsets", "tokens", "choice", "gate")
 class Traces:
     """Choices of M routers for the T tokens of D pieces of text.
 
-    A piece is a run of neighbouring tokens of one document and phase: its prompt, the text generated after
+    A piece is a run of neighboring tokens of one document and phase: its prompt, the text generated after
     it, or one of the options that were scored.
 
     Attributes:

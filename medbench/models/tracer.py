@@ -41,7 +41,7 @@ class Owned(NamedTuple):
 
 
 class _Part(NamedTuple):
-    """Neighbouring tokens: their ids, and choices and gate weights as [n, M, k]."""
+    """Neighboring tokens: their ids, and choices and gate weights as [n, M, k]."""
 
     ids: NDArray[np.int32]
     choice: Bytes

@@ -176,10 +176,10 @@ def letters_of_choices(doc: Mapping[str, Any], choices: Sequence[str]) -> list[s
     found = []
     for choice in choices:
         text = _loose(choice)
-        unlabelled = _loose(_LABEL.sub("", choice, count=1))
+        unlabeled = _loose(_LABEL.sub("", choice, count=1))
         same = [letter for letter, option in zip(doc["letters"], options, strict=True) if option == text]
         same = same or [
-            letter for letter, option in zip(doc["letters"], options, strict=True) if option == unlabelled
+            letter for letter, option in zip(doc["letters"], options, strict=True) if option == unlabeled
         ]
         found.append("".join(same))
     return found if all(found) else None

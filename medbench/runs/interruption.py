@@ -14,7 +14,7 @@ _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class GracefulStop:
-    """While active, turns the first SIGINT or SIGTERM into a request that :meth:`check` honours.
+    """While active, turns the first SIGINT or SIGTERM into a request that :meth:`check` honors.
 
     Signals can only be handled in the main thread; elsewhere nothing changes.
 

@@ -120,7 +120,7 @@ def test_repetition_keeps_phases_and_pieces_apart() -> None:
     found = repetition(make_traces(texts, choice=choice)).set_index(["phase", "projection", "metric"])
     values, pairs = found["value"].to_dict(), found["pairs"].to_dict()
     assert (values["prompt", "gate", "any"], pairs["prompt", "gate", "any"]) == (0, 1)
-    # The option of one token has no neighbour; neither has the first generated token.
+    # The option of one token has no neighbor; neither has the first generated token.
     assert (values["generated", "gate", "any"], pairs["generated", "gate", "any"]) == (1, 2)
     assert values["generated", "up", "top1"] == 0.5
     assert found["chance"].to_dict()["generated", "up", "top1"] == 0.25

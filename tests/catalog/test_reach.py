@@ -190,7 +190,7 @@ def test_a_data_set_card_names_no_files(key: str, project: Path) -> None:
         resolve_tasks(["mine"], ["tasks"])
 
 
-def test_templates_of_a_neighbouring_folder_may_be_included(project: Path) -> None:
+def test_templates_of_a_neighboring_folder_may_be_included(project: Path) -> None:
     (project / "common").mkdir()
     (project / "common" / "_base").write_text("doc_to_target: answer\n", encoding="utf-8")
     define(project, "include: ../common/_base")

@@ -110,21 +110,21 @@ STATIC = [
         "my_exam.yaml",
     ),
     Fault(
-        "misspelt key",
+        "misspelled key",
         "unknown-key",
         "'doc_to_txt'",
         planted(EXAM, "doc_to_text:", "doc_to_txt:"),
         "my_exam.yaml",
     ),
     Fault(
-        "misspelt generation key",
+        "misspelled generation key",
         "unknown-key",
         "'max_gen_tokens'",
         planted(NER, "max_gen_toks:", "max_gen_tokens:"),
         "my_ner.yaml",
     ),
     Fault(
-        "misspelt metric key",
+        "misspelled metric key",
         "unknown-key",
         "'agregation'",
         planted(EXAM, "  aggregation: mean", "  agregation: mean"),
@@ -225,7 +225,7 @@ STATIC = [
         "my_exam.yaml",
     ),
     Fault(
-        "misspelt output type",
+        "misspelled output type",
         "unknown-value",
         "'multiple_choise'",
         planted(EXAM, "output_type: multiple_choice", "output_type: multiple_choise"),
@@ -265,7 +265,7 @@ STATIC = [
     ),
     Fault("example that is tested", "fewshot-leak", "my_exam-test-1", _same_example, "my_exam.jsonl"),
     Fault(
-        "misspelt dataset",
+        "misspelled dataset",
         "unknown-dataset",
         "'my_exma'",
         planted(EXAM, "dataset: my_exam", "dataset: my_exma"),
@@ -303,7 +303,7 @@ STATIC = [
         "my_exam.yaml",
     ),
     Fault(
-        "misspelt key of the register",
+        "misspelled key of the register",
         "faulty-register",
         "'licnce'",
         in_register("    licence:", "    licnce:"),

@@ -8,8 +8,8 @@ import pytest
 
 from medbench.cli.main import main
 
-MISSPELT = """\
-task: misspelt
+MISSPELLED = """\
+task: misspelled
 doc_to_txt: question
 metadata:
   version: 1.0
@@ -56,18 +56,18 @@ def test_an_empty_data_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert "pubmedqa" in message
 
 
-def test_a_misspelt_key_in_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_misspelled_key_in_a_task(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "tasks"
     folder.mkdir()
-    (folder / "misspelt.yaml").write_text(MISSPELT, encoding="utf-8")
+    (folder / "misspelled.yaml").write_text(MISSPELLED, encoding="utf-8")
     status = main(
-        ["run", "--tasks", "misspelt", "--tasks-dir", str(folder), "--results", str(tmp_path / "r")]
+        ["run", "--tasks", "misspelled", "--tasks-dir", str(folder), "--results", str(tmp_path / "r")]
     )
     message = capsys.readouterr().err
     assert status == 2
     assert "doc_to_txt" in message
     assert "doc_to_text" in message
-    assert "misspelt.yaml" in message
+    assert "misspelled.yaml" in message
 
 
 def test_a_results_folder_that_cannot_be_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

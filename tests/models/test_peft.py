@@ -158,7 +158,7 @@ def test_the_fingerprint_covers_adapter_and_base(tmp_path: Path) -> None:
         ({"layer_replication": [[0, 2], [1, 2]]}, "layer_replication makes a model of other layers"),
         ({"task_type": "SEQ_CLS"}, "task_type is 'SEQ_CLS'"),
         ({"alora_invocation_tokens": [5]}, "PEFT cannot"),
-        ({"init_lora_weights": "pissa_niter_8"}, "a randomised decomposition"),
+        ({"init_lora_weights": "pissa_niter_8"}, "a randomized decomposition"),
         ({"r": 5}, "wrong shape"),
         ({"target_modules": ["q_proj"]}, "no place for"),
         ({"target_modules": ["query"]}, "PEFT cannot apply"),

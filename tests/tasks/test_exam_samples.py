@@ -1,4 +1,4 @@
-"""The bundled exam samples: in the form of each exam, original, and no constant answer favoured."""
+"""The bundled exam samples: in the form of each exam, original, and no constant answer favored."""
 
 from __future__ import annotations
 

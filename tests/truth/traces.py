@@ -22,7 +22,7 @@ Owner: TypeAlias = tuple[str, int]
 
 @dataclass(frozen=True)
 class Piece:
-    """Neighbouring tokens of one document and phase.
+    """Neighboring tokens of one document and phase.
 
     Attributes:
         owner: Task and place of the document.

@@ -68,7 +68,7 @@ def check_base(config: Mapping[str, Any], base: Mapping[str, Any], *, where: str
     if config.get("model_type") != base.get("model_type"):
         differing = [f"model_type {config.get('model_type')!r} against {base.get('model_type')!r}"]
     else:
-        ours, theirs = _normalised(config, where), _normalised(base, base_where)
+        ours, theirs = _normalized(config, where), _normalized(base, base_where)
         keys = [key for key in ours.keys() | theirs.keys() if ours.get(key) != theirs.get(key)]
         if not _has_windows(ours) and not _has_windows(theirs):
             keys = [key for key in keys if key not in _OF_WINDOWS]
@@ -83,7 +83,7 @@ def check_base(config: Mapping[str, Any], base: Mapping[str, Any], *, where: str
         )
 
 
-def _normalised(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def _normalized(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     values = transformers_config(architecture(config), where=where).to_dict()
     kept = {key: value for key, value in values.items() if key not in _MAY_DIFFER}
     rope = kept.get("rope_parameters")

@@ -92,7 +92,7 @@ def _check_settings(settings: Mapping[str, Any], where: str) -> None:
     start = settings.get("init_lora_weights")
     if isinstance(start, str) and start.startswith("pissa_niter"):
         raise ModelError(
-            f"init_lora_weights is {start!r}: PEFT takes a randomised decomposition out of the base, "
+            f"init_lora_weights is {start!r}: PEFT takes a randomized decomposition out of the base, "
             "another one in every process",
             where=where,
             hint="save it as plain LoRA: save_pretrained(…, path_initial_model_for_weight_conversion=…)",
@@ -123,7 +123,7 @@ def _merged(model: PreTrainedModel, folder: Path, adapter: TensorFiles) -> PreTr
     from peft import PeftModel
 
     shapes = _shapes(model)
-    # PEFT initialises what the file then replaces; the caller's random numbers stay as they are.
+    # PEFT initializes what the file then replaces; the caller's random numbers stay as they are.
     with _foreign("PEFT cannot merge the adapter", folder), torch.random.fork_rng(devices=[]):
         adapted: Any = PeftModel.from_pretrained(cast("Any", model), str(folder), local_files_only=True)
         held = _held(adapted)

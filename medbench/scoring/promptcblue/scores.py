@@ -100,7 +100,7 @@ def score_cmeie(doc: Doc, results: Sequence[str]) -> Counts:
 
 
 def score_chip_cdn(doc: Doc, results: Sequence[str]) -> Counts:
-    """CHIP-CDN, normalisation of diagnoses: micro-F1 over the candidates chosen."""
+    """CHIP-CDN, normalization of diagnoses: micro-F1 over the candidates chosen."""
     return _extraction("CHIP-CDN", doc, results)
 
 
