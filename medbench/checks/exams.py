@@ -18,6 +18,8 @@ __all__ = ["check_exam"]
 
 _NAMED = 10
 _LONGEST_LABEL = 3
+# Shorter options may stand beside any letter by chance.
+_TELLING = 4
 _CUE = r"(?:\b(?:answers?|ans\b\.?)|答案)\s*(?:is|为|是|[:：])?\s*[(（\[]?"
 
 
@@ -162,7 +164,10 @@ def _option_faults(labels: Sequence[str], options: Sequence[str], shown: str) ->
             "write every option behind its letter",
         )
         return
-    if _in_order(marks, options, shown, before=True) or _in_order(marks, options, shown, before=False):
+    if _in_order(marks, options, shown, before=True):
+        yield from _beside_another(marks, options, shown)
+        return
+    if _in_order(marks, options, shown, before=False):
         return
     alone = all(re.search(_pattern(*pair, before=True), shown) for pair in zip(marks, options, strict=True))
     yield _Fault(
@@ -173,6 +178,22 @@ def _option_faults(labels: Sequence[str], options: Sequence[str], shown: str) ->
         else "the prompt does not show each option beside its own letter",
         "write letters[loop.index0] before each option of `for option in options`",
     )
+
+
+def _beside_another(marks: Sequence[str], options: Sequence[str], shown: str) -> Iterator[_Fault]:
+    """Whether options in order stand beside other letters as well, as in a second list in another order."""
+    for mark, own in zip(marks, options, strict=True):
+        for option in options:
+            if option == own or len(option) < _TELLING or option in own or own in option:
+                continue
+            if re.search(_pattern(mark, option, before=True), shown):
+                yield _Fault(
+                    "doc_to_text",
+                    "option-letter",
+                    f"the prompt shows the option {option[:40]!r} beside another's letter, {mark.upper()}",
+                    "write every option once, behind its own letter",
+                )
+                return
 
 
 def _pattern(label: str, option: str, *, before: bool) -> str:

@@ -63,6 +63,8 @@ def _changes(built: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, Change]
     changes: dict[str, Change] = {}
     if {"letters", "options", "answer"} <= columns:
         changes["answer"] = _other_letters
+        if any(len(row["answer"]) > 1 for row in rows):
+            changes["number of answers"] = _other_number
         changes["rationale"] = lambda row: {**row, "rationale": _other_text(row.get("rationale"))}
     elif "target" in columns and "input" in columns:
         changes["target"] = lambda row: {**row, "target": _other_text(row["target"])}
@@ -72,6 +74,7 @@ def _changes(built: Any, rows: Sequence[Mapping[str, Any]]) -> dict[str, Change]
             values = list(dict.fromkeys(row[target] for row in rows if isinstance(row[target], (str, int))))
             following = dict(zip(values, values[1:] + values[:1], strict=True))
             changes[target] = lambda row: {**row, target: following.get(row[target], row[target])}
+    columns |= {"number of answers"}
     return {column: change for column, change in changes.items() if column in columns}
 
 
@@ -85,6 +88,17 @@ def _other_letters(row: Mapping[str, Any]) -> dict[str, Any]:
     letters = list(row["letters"])
     moved = (letters[(letters.index(letter) + 1) % len(letters)] for letter in row["answer"])
     return {**row, "answer": "".join(sorted(moved))}
+
+
+def _other_number(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The row with one right letter more or less, if there are several and there will be."""
+    letters, answer = list(row["letters"]), row["answer"]
+    if len(answer) < 2:
+        return dict(row)
+    more = [letter for letter in letters if letter not in answer][:1]
+    if not more and len(answer) == 2:
+        return dict(row)
+    return {**row, "answer": "".join(sorted([*answer, *more])) if more else answer[:-1]}
 
 
 def _makes_documents(built: Any) -> bool:

@@ -101,9 +101,12 @@ def find_duplicates(
     return tuple(duplicates)
 
 
+_NARROW = {code: code - 0xFEE0 for code in range(0xFF01, 0xFF5F)}
+
+
 def repeated(options: Sequence[str]) -> list[int]:
-    """Positions of options that share a text, ignoring spaces and case."""
-    texts = [" ".join(option.casefold().split()) for option in options]
+    """Positions of options that share a text, ignoring spaces, case and the width of letters."""
+    texts = [" ".join(option.translate(_NARROW).casefold().split()) for option in options]
     return [index for index, text in enumerate(texts) if texts.count(text) > 1]
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from medbench.checks import Finding, check_tasks
 from tests.checks.exam_planting import (
+    OPTIONS,
     Plant,
     added,
     choices,
@@ -77,6 +78,7 @@ CHOICES = [
     ("choose", document(3, options=["x", "y", "x", "z"], answer="B"), "repeated-option"),
     ("direct", document(0, options=["Iron", "zinc", "iron ", "gold"], answer="B"), "repeated-option"),
     ("choose", document(0, options=["a", "b", None, "d"]), "faulty-documents"),
+    ("choose", document(3, options=["ABC 1", "ＡＢＣ １", "c", "d"], answer="C"), "repeated-option"),
     (
         "choose",
         every(lambda row: {"options": [f"{a}. {b}" for a, b in zip("ABCD", row["options"], strict=True)]}),  # type: ignore[call-overload]
@@ -152,6 +154,13 @@ PROMPTS = [
         "option-letter",
     ),
     ("several", listed("{{options | join('；')}}", end="答案："), "option-letter"),
+    ("several", listed(end="共{{answer | length}}个正确。答案："), "answer-in-prompt"),
+    ("several", listed(end="{% if answer | length > 3 %}多选{% endif %}答案："), "answer-in-prompt"),
+    (
+        "choose",
+        listed(OPTIONS + OPTIONS.replace("in options", "in options | reverse")),
+        "option-letter",
+    ),
 ]
 
 FAULTS = {
@@ -194,6 +203,8 @@ for number, case in enumerate(
         ),
         ("choose", listed(before="{% if answer | length > 1 %}Several. {% endif %}{{question}}")),
         ("choose", listed(end="Answer:\\n")),
+        ("choose", listed(f"{OPTIONS}{{{{options | join(' / ')}}}}\\n")),
+        ("several", listed(before="{% if answer | length > 1 %}多选。{% endif %}{{question}}", end="答案：")),
         ("choose", added('description: "You are a physician.\\n\\n"')),
         ("choose", added("fewshot_split: dev\nfewshot_config: {sampler: first_n}")),
         ("words", text("Abstract: {{context}}\n", "{{context.strip()}}\n")),
