@@ -38,8 +38,8 @@ def ablate(
         typer.Option(
             "--variant",
             "-v",
-            help="What to change, such as expert:3, expert:0+1@2.gate, top1, uniform, average or off@2; may "
-            "be repeated. By default every expert in turn, and the other forms.",
+            help="What to change, such as expert:3, expert:0+1@2.gate, expert:3@2.mlp, top1, uniform, "
+            "average or off@2; may be repeated. By default every expert in turn, and the other forms.",
         ),
     ] = None,
     sweep: Annotated[

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["app", "register"]
 
-app = typer.Typer(help="How the experts of a mixture of LoRA experts are used.", no_args_is_help=True)
+app = typer.Typer(help="How the experts of a mixture are used.", no_args_is_help=True)
 
 
 def register(parent: typer.Typer) -> None:

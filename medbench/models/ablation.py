@@ -10,13 +10,17 @@ runs. The forms:
 ``average`` all E experts with 1/E each: what choosing adds to having experts at all
 ``off``     no experts: the base model alone
 ========== =====================================================================================
+
+In a model that is a mixture of experts itself, the k experts keep their weights together: ``top1`` gives
+all of them to the best, ``uniform`` deals them out evenly, ``average`` to all E. ``expert`` leaves it to
+the router to weigh those that it then chooses, ``off`` leaves what every token passes, as shared experts.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
@@ -25,8 +29,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from medbench.errors import ModelError
-from medbench.models.molora import MoLoRALinear, Router, molora_linears
-from medbench.models.skeleton import Projection
+from medbench.models.molora import MoLoRALinear, Rule, molora_linears
+from medbench.models.native_routers import Change, NativeRouter
+from medbench.models.router_finding import need_routers
 
 if TYPE_CHECKING:
     from torch import nn
@@ -41,7 +46,7 @@ SWEEPS = ("everywhere", "layers", "linears")
 
 _SPELLING = re.compile(
     r"(?P<form>[a-z0-9]+)(:(?P<experts>\d{1,4}(\+\d{1,4})*))?"
-    r"(@(?P<layer>\d{1,4})?\.?(?P<projection>gate|up|down)?)?"
+    r"(@(?P<layer>\d{1,4})?\.?(?P<projection>gate|up|down|mlp)?)?"
 )
 
 
@@ -53,13 +58,13 @@ class Ablation:
         form: What changes.
         experts: Which experts go; for ``expert`` only.
         layer: The layer concerned; ``None``: all.
-        projection: The projection concerned; ``None``: all three.
+        projection: The projection concerned, or ``mlp`` for whole blocks; ``None``: all.
     """
 
     form: Form
     experts: tuple[int, ...] = ()
     layer: int | None = None
-    projection: Projection | None = None
+    projection: str | None = None
 
     def __str__(self) -> str:
         """As :func:`parse_ablation` reads it: ``expert:0+1@2.gate``."""
@@ -67,8 +72,8 @@ class Ablation:
         place = ".".join(str(part) for part in (self.layer, self.projection) if part is not None)
         return f"{text}@{place}" if place else text
 
-    def concerns(self, module: MoLoRALinear) -> bool:
-        """Whether the change applies to this linear."""
+    def concerns(self, module: MoLoRALinear | NativeRouter) -> bool:
+        """Whether the change applies to this router."""
         return self.layer in (None, module.layer) and self.projection in (None, module.projection)
 
 
@@ -89,7 +94,7 @@ def parse_ablation(text: str) -> Ablation:
         raise ModelError(f"{text!r} does not say where", hint="@2, @gate or @2.gate, or nothing for all")
     experts = tuple(dict.fromkeys(int(part) for part in (found["experts"] or "").split("+") if part))
     layer = int(found["layer"]) if found["layer"] else None
-    return Ablation(form, experts, layer, found["projection"] or None)  # type: ignore[arg-type]
+    return Ablation(form, experts, layer, found["projection"] or None)
 
 
 def sweep(model: nn.Module, where: str = "everywhere", forms: Sequence[Form] = FORMS[1:]) -> list[Ablation]:
@@ -106,7 +111,7 @@ def sweep(model: nn.Module, where: str = "everywhere", forms: Sequence[Form] = F
     if where not in SWEEPS:
         raise ModelError(f"unknown sweep {where!r}", hint=f"one of {', '.join(SWEEPS)}")
     routed = _routed(model)
-    places: dict[tuple[int | None, Projection | None], int] = {}
+    places: dict[tuple[int | None, str | None], int] = {}
     for module in routed:
         place = {
             "everywhere": (None, None),
@@ -135,29 +140,39 @@ def ablated(model: nn.Module, ablation: Ablation | None) -> Iterator[None]:
     modules = [module for module in _routed(model, ablation.form) if ablation.concerns(module)]
     if not modules:
         raise ModelError(f"no router lies at {ablation}", hint="name a layer and projection of the model")
-    routers = {module: _router(module, ablation) for module in modules}
-    before = {module: (module.router, module.scaling) for module in modules}
-    try:
-        for module, router in routers.items():
-            module.router = router
-            if ablation.form == "off":
-                module.scaling = 0.0
+    with ExitStack() as stack:
+        # All changes are made out before any is put in place.
+        for change in [_changed(module, ablation) for module in modules]:
+            stack.enter_context(change)
         yield
-    finally:
-        for module, (router, scaling) in before.items():
-            module.router, module.scaling = router, scaling
 
 
-def _routed(model: nn.Module, form: Form = "expert") -> list[MoLoRALinear]:
+def _routed(model: nn.Module, form: Form = "expert") -> Sequence[MoLoRALinear | NativeRouter]:
     # One expert has nothing to choose, but it can be switched off.
     least = 1 if form == "off" else 2
     modules = [module for module in molora_linears(model) if module.num_experts >= least]
-    if not modules:
-        raise ModelError("the model has no experts to change", hint="it takes a mixture of LoRA experts")
-    return modules
+    return modules or [router for router in need_routers(model) if isinstance(router, NativeRouter)]
 
 
-def _router(module: MoLoRALinear, ablation: Ablation) -> Router | None:
+def _changed(module: MoLoRALinear | NativeRouter, ablation: Ablation) -> AbstractContextManager[None]:
+    if isinstance(module, NativeRouter):
+        return module.changed(_change(module, ablation))
+    return _ruled(module, _rule(module, ablation), off=ablation.form == "off")
+
+
+@contextmanager
+def _ruled(module: MoLoRALinear, rule: Rule | None, *, off: bool) -> Iterator[None]:
+    before = module.router, module.scaling
+    module.router = rule
+    if off:
+        module.scaling = 0.0
+    try:
+        yield
+    finally:
+        module.router, module.scaling = before
+
+
+def _rule(module: MoLoRALinear, ablation: Ablation) -> Rule | None:
     experts, k = module.num_experts, module.top_k
     if ablation.form == "off":
         return None
@@ -167,13 +182,7 @@ def _router(module: MoLoRALinear, ablation: Ablation) -> Router | None:
         return lambda logits: _even(_best(logits, k)[0])
     if ablation.form == "average":
         return lambda logits: _even(torch.arange(experts, device=logits.device).expand(len(logits), experts))
-    if max(ablation.experts) >= experts:
-        raise ModelError(
-            f"there is no expert {max(ablation.experts)}", where=str(ablation), hint=f"0 to {experts - 1}"
-        )
-    left = experts - len(ablation.experts)
-    if not left:
-        raise ModelError("no expert would be left", where=str(ablation), hint="use off for the base model")
+    left = _left(experts, ablation)
     gone = list(ablation.experts)
 
     def without(logits: Tensor) -> tuple[Tensor, Tensor]:
@@ -182,6 +191,63 @@ def _router(module: MoLoRALinear, ablation: Ablation) -> Router | None:
         return _best(masked, min(k, left))
 
     return without
+
+
+def _left(experts: int, ablation: Ablation) -> int:
+    """How many experts an ablation leaves.
+
+    Raises:
+        ModelError: It names one that is not there, or leaves none.
+    """
+    if max(ablation.experts) >= experts:
+        raise ModelError(
+            f"there is no expert {max(ablation.experts)}", where=str(ablation), hint=f"0 to {experts - 1}"
+        )
+    left = experts - len(ablation.experts)
+    if not left:
+        raise ModelError("no expert would be left", where=str(ablation), hint="use off for the base model")
+    return left
+
+
+def _change(router: NativeRouter, ablation: Ablation) -> Change:
+    experts, k = router.num_experts, router.top_k
+    if ablation.form == "off":
+        return Change(outputs=lambda weights, choice: (torch.zeros_like(weights), choice))
+    if ablation.form == "top1":
+        return Change(outputs=_all_to_best)
+    if ablation.form == "uniform":
+        return Change(outputs=_all_alike)
+    if ablation.form == "average":
+        return Change(outputs=lambda weights, choice: _all_to_everyone(weights, choice, experts))
+    left = min(_left(experts, ablation), router.reach - len(ablation.experts))
+    if left < k:
+        raise ModelError(
+            f"fewer experts would be left than the {k} that a token needs",
+            where=str(ablation),
+            hint=f"take {router.reach - k} at most",
+        )
+    if not router.masks:
+        raise ModelError(
+            "this router cannot be kept from an expert: it chooses by a rule of its own",
+            where=str(ablation),
+            hint="top1, uniform, average and off can be had",
+        )
+    return Change(ablation.experts)
+
+
+def _all_to_best(weights: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+    best = weights.argmax(-1, keepdim=True)
+    return torch.zeros_like(weights).scatter(-1, best, weights.sum(-1, keepdim=True)), choice
+
+
+def _all_alike(weights: Tensor, choice: Tensor) -> tuple[Tensor, Tensor]:
+    return weights.mean(-1, keepdim=True).expand_as(weights), choice
+
+
+def _all_to_everyone(weights: Tensor, choice: Tensor, experts: int) -> tuple[Tensor, Tensor]:
+    shape = (*choice.shape[:-1], experts)
+    even = (weights.sum(-1, keepdim=True) / experts).expand(shape)
+    return even, torch.arange(experts, device=choice.device, dtype=choice.dtype).expand(shape)
 
 
 def _best(logits: Tensor, k: int) -> tuple[Tensor, Tensor]:

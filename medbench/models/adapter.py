@@ -29,6 +29,7 @@ from medbench.models.generating import Generator, Ready
 from medbench.models.hf_arguments import HFArguments, device_for, dtype_name
 from medbench.models.loading import load_model
 from medbench.models.molora import molora_linears
+from medbench.models.router_finding import describe_routers, routers_of
 from medbench.models.routing_counts import RoutingCounts, RoutingLabel
 from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
 from medbench.models.tokenizing import load_tokenizer
@@ -205,6 +206,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             "share_prefixes": self.engine.share_prefixes,
             "molora_linears": len(mixtures),
             "impl": mixtures[0].impl if mixtures else None,
+            **describe_routers(routers_of(self.engine.model)),
         }
 
     def tok_encode(self, string: str, add_special_tokens: bool | None = None, **_: Any) -> list[int]:

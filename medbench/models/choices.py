@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,10 +12,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medbench.errors import ModelError
 from medbench.models.forward import PackedModel
-from medbench.models.molora import MoLoRALinear, molora_linears
 from medbench.models.packing import Pack, Segment
+from medbench.models.paths import ModelPath, choose_path
+from medbench.models.router_finding import need_routers
+from medbench.models.routers import Router, RouterOutputs
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -47,42 +49,54 @@ def router_choices(
     Raises:
         ModelError: The model has no routers, they differ in shape, or have more than 256 experts.
     """
-    modules = [module for module in molora_linears(model) if module.num_experts > 1]
-    shapes = {(module.num_experts, module.top_k) for module in modules}
-    if len(shapes) != 1 or max(experts for experts, _ in shapes) > 256:
-        raise ModelError("a trace needs routers of one shape, with 256 experts at most")
-    packed = PackedModel(model)
+    routers = need_routers(model, traced=True)
+    path = choose_path(model)
     batch: list[Sequence[int]] = []
     for text in texts:
-        if batch and sum(map(len, batch)) + len(text) > max_batch_tokens:
-            yield from _run(packed, modules, batch)
+        if batch and not _goes_with(path, text, batch, max_batch_tokens):
+            yield from _choices(path, routers, batch)
             batch = []
         batch.append(text)
     if batch:
-        yield from _run(packed, modules, batch)
+        yield from _choices(path, routers, batch)
+
+
+def _goes_with(
+    path: ModelPath, text: Sequence[int], batch: Sequence[Sequence[int]], max_batch_tokens: int
+) -> bool:
+    """Whether a text fits into a forward with others: by its length, and by what the model makes of that."""
+    if path.packed is None or sum(map(len, batch)) + len(text) > max_batch_tokens:
+        return False
+    return path.packed.rope.stretch(len(text)) == path.packed.rope.stretch(len(batch[0]))
 
 
 @torch.inference_mode()
-def _run(
-    packed: PackedModel, modules: Sequence[MoLoRALinear], texts: Sequence[Sequence[int]]
+def _choices(
+    path: ModelPath, routers: Sequence[Router], texts: Sequence[Sequence[int]]
 ) -> list[TokenChoices]:
+    """The choices for texts whose sequences lie in one stretch of lengths; the reference path takes one."""
+    bounds = np.cumsum([0, *map(len, texts)]).tolist()
+    seen: dict[Router, tuple[Tensor, Tensor]] = {}
+
+    def observe(router: Router, outputs: RouterOutputs) -> None:
+        gates = (outputs.weights.float() * 255).round()
+        seen[router] = (outputs.choice.to(torch.uint8), gates.to(torch.uint8))
+
+    with ExitStack() as stack:
+        for router in routers:
+            stack.enter_context(router.observed(observe))
+        if path.packed is None:
+            [text] = texts
+            path.reference.logits(text, 1)
+        else:
+            _run(path.packed, texts, bounds)
+    choice, gate = (torch.stack([seen[router][i] for router in routers]).cpu().numpy() for i in (0, 1))
+    return [TokenChoices(choice[:, start:stop], gate[:, start:stop]) for start, stop in pairwise(bounds)]
+
+
+def _run(packed: PackedModel, texts: Sequence[Sequence[int]], bounds: Sequence[int]) -> None:
     device = packed.device
     ids = torch.tensor([token for text in texts for token in text], device=device)
     positions = torch.cat([torch.arange(len(text), device=device) for text in texts])
-    bounds = np.cumsum([0, *map(len, texts)]).tolist()
     segments = [Segment(start, stop, positions[start:stop]) for start, stop in pairwise(bounds)]
-    seen: dict[MoLoRALinear, tuple[Tensor, Tensor]] = {}
-
-    def observe(module: MoLoRALinear, _: Tensor, choice: Tensor, weights: Tensor) -> None:
-        seen[module] = (choice.to(torch.uint8), (weights.float() * 255).round().to(torch.uint8))
-
-    before = [module.observer for module in modules]
-    try:
-        for module in modules:
-            module.observer = observe
-        packed.hidden(ids, positions, Pack(segments))
-    finally:
-        for module, observer in zip(modules, before, strict=True):
-            module.observer = observer
-    choice, gate = (torch.stack([seen[module][i] for module in modules]).cpu().numpy() for i in (0, 1))
-    return [TokenChoices(choice[:, start:stop], gate[:, start:stop]) for start, stop in pairwise(bounds)]
+    packed.hidden(ids, positions, Pack(segments, stretch=packed.rope.stretch(len(texts[0]))))

@@ -18,6 +18,7 @@ from medbench.models.memory import batch_tokens
 from medbench.models.paths import EngineKind, choose_path
 from medbench.models.recorder import Recorder
 from medbench.models.reference_passes import ReferenceGeneration, ReferenceScoring
+from medbench.models.router_finding import why_unread
 from medbench.models.routing_counts import RoutingCounts, RoutingLabel
 from medbench.models.sampling import Sampler, Sampling
 from medbench.models.scoring_pass import Score, ScoreCallback, ScoringPass
@@ -91,6 +92,8 @@ class Engine:
         device = self._runs.device
         self.max_rows = 1 if self._packed is None else max_rows or (64 if device.type == "cpu" else 256)
         self._recorder = Recorder(model, routing)
+        if routing != "off" and (why := why_unread(model)):
+            _LOG.warning("the model's routers are not recorded: %s", why)
         self.decoding = Decoding(model)
         devices = {parameter.device for parameter in model.parameters()}
         on_one_gpu = len(devices) == 1 and device.type == "cuda"

@@ -36,8 +36,8 @@ __all__ = [
     "Impl",
     "MoLoRALinear",
     "Observer",
-    "Router",
     "Routing",
+    "Rule",
     "add_molora",
     "molora_linears",
     "set_impl",
@@ -49,7 +49,7 @@ Routing = Literal["topk", "first"]
 # (module, logits [N, E], choice [N, k], weights [N, k]) for the N tokens of the forward, in their order.
 Observer = Callable[["MoLoRALinear", Tensor, Tensor, Tensor], None]
 # logits [N, E] -> choice [N, k'], best first, and weights [N, k'], in float32 at least
-Router = Callable[[Tensor], tuple[Tensor, Tensor]]
+Rule = Callable[[Tensor], tuple[Tensor, Tensor]]
 
 
 class MoLoRALinear(nn.Module):
@@ -80,7 +80,7 @@ class MoLoRALinear(nn.Module):
     """
 
     observer: Observer | None
-    router: Router | None
+    router: Rule | None
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""The router recorder: observes the mixtures of a model and sums up what they choose, on the device.
+"""The router recorder: observes the routers of a model and sums up what they choose, on the device.
 
 The observers copy the routers' outputs into a buffer while a forward runs. When it ends, one product of a
 [groups, tokens] matrix of weights with the tokens' features adds them to the groups' sums: no host
@@ -21,8 +21,9 @@ from torch import Tensor
 
 from medbench.common.choices import ROUTING_LEVELS as LEVELS
 from medbench.errors import ModelError
-from medbench.models.molora import molora_linears
-from medbench.models.router_buffer import RouterBuffer, RouterOutputs
+from medbench.models.router_buffer import RouterBuffer
+from medbench.models.router_finding import routers_of
+from medbench.models.routers import Router, RouterOutputs
 from medbench.models.routing_counts import PHASES, RoutingCounts, RoutingLabel
 from medbench.models.token_traces import Traces
 from medbench.models.tracer import Owned, Tracer
@@ -43,7 +44,8 @@ class Recorder:
     """Sums of router choices by owner, and then by label.
 
     Args:
-        model: The model whose mixtures are observed; one without routers records nothing.
+        model: The model whose routers are observed; one without, or with some that cannot be read, records
+            nothing.
         level: ``tasks`` adds up a task's documents, ``documents`` keeps them apart, ``tokens`` keeps the
             choices of single tokens besides, ``off`` records nothing.
         near_tie: Logit margin between ranks k and k + 1 below which a choice counts as nearly tied.
@@ -57,35 +59,33 @@ class Recorder:
             raise ModelError(f"unknown routing level {level!r}", hint=f"one of {', '.join(LEVELS)}")
         self.level = level
         self.near_tie = near_tie
-        modules = [module for module in molora_linears(model) if module.num_experts > 1]
-        self._modules = modules if level != "off" else []
+        self._routers: list[Router] = routers_of(model) if level != "off" else []
         self._done = RoutingCounts()
-        self._buffer = RouterBuffer(self._modules)
+        self._buffer = RouterBuffer(self._routers)
         self._waiting: list[Owned] = []
         self._ids: list[int] = []
         self._positions: list[int] = []
         self._rows: dict[tuple[Hashable, int], int] = {}
         self._free: list[int] = []
         self._sums: Tensor | None = None
-        self._shapes = {(module.num_experts, module.top_k) for module in self._modules}
+        self._shapes = {(router.num_experts, router.top_k) for router in self._routers}
         if len(self._shapes) > 1:
             raise ModelError("routers of different shapes in one model cannot be recorded")
-        self._layers = tuple(dict.fromkeys(module.layer for module in self._modules))
-        self._projections = tuple(dict.fromkeys(str(module.projection) for module in self._modules))
-        if len(self._layers) * len(self._projections) != len(self._modules):
+        self._layers = tuple(dict.fromkeys(router.layer for router in self._routers))
+        self._projections = tuple(dict.fromkeys(router.projection for router in self._routers))
+        if len(self._layers) * len(self._projections) != len(self._routers):
             raise ModelError("not every layer has the same routed projections; they cannot be recorded")
         self._tracer: Tracer | None = None
-        if level == "tokens" and self._modules:
+        if level == "tokens" and self._routers:
             ((experts, _),) = self._shapes
             if experts > 256:
                 raise ModelError("single tokens are recorded of routers with 256 experts at most")
-            routers = [(module.layer, str(module.projection)) for module in self._modules]
-            self._tracer = Tracer(routers, experts)
+            self._tracer = Tracer([(router.layer, router.projection) for router in self._routers], experts)
 
     @property
     def active(self) -> bool:
         """Whether there is anything to record."""
-        return bool(self._modules)
+        return bool(self._routers)
 
     def label(self, label: RoutingLabel) -> RoutingLabel:
         """The label under which a document's tokens are counted at this level."""
@@ -109,7 +109,7 @@ class Recorder:
         Returns:
             What ``forward`` returns. If it raises, nothing is counted.
         """
-        if not self._modules:
+        if not self._routers:
             return forward()
         start = len(self._ids)
         with self._buffer.filled(start, start + len(ids)):
@@ -119,7 +119,7 @@ class Recorder:
 
     def apart(self, forward: Callable[[], Tensor], tokens: int) -> tuple[Tensor, RouterOutputs | None]:
         """Run a forward of so many tokens that counts for nobody; return what its routers put out as well."""
-        buffer = RouterBuffer(self._modules)
+        buffer = RouterBuffer(self._routers)
         with buffer.filled(0, tokens):
             result = forward()
         return result, buffer.outputs
@@ -138,7 +138,7 @@ class Recorder:
 
     def share(self, source: Hashable, owners: Mapping[Hashable, int]) -> None:
         """Add the sums of one owner to others', so many times each (a prefix computed once)."""
-        if not self._modules:
+        if not self._routers:
             return
         self._count()
         origin = self._rows.get((source, 0))
@@ -251,35 +251,34 @@ class Recorder:
         if not owned or self._buffer.outputs is None:
             return
         tokens = len(ids)
-        logits, choice, weights = self._buffer.outputs.first(tokens)
+        outputs = self._buffer.outputs.first(tokens)
         if self._tracer:
-            self._tracer.keep(choice, weights, owned, ids, positions)
-        modules, _, experts = logits.shape
+            self._tracer.keep(outputs.choice, outputs.weights, owned, ids, positions)
+        modules, _, experts = outputs.logits.shape
         if self._sums is None:
             width = experts * experts + 3 * experts + 3
-            self._sums = torch.zeros(0, modules, width, dtype=torch.float64, device=logits.device)
+            self._sums = torch.zeros(0, modules, width, dtype=torch.float64, device=outputs.logits.device)
         keys = list(dict.fromkeys((part.owner, part.phase) for part in owned))
         places = {key: place for place, key in enumerate(keys)}
         shares = torch.zeros(len(keys), tokens)
         for part in owned:
             shares[places[part.owner, part.phase], part.start : part.stop] += part.times
-        shares = shares.to(logits.device, non_blocking=True)
+        shares = shares.to(outputs.logits.device, non_blocking=True)
         rows = [self._row(key) for key in keys]
         index = _index(rows, self._sums)
-        step = max(1, _CHUNK_ELEMENTS // (tokens * experts * experts))
-        parts = [
-            torch.matmul(
-                shares,
-                _features(
-                    logits[start : start + step],
-                    choice[start : start + step],
-                    weights[start : start + step],
-                    self.near_tie,
-                ),
-            )
-            for start in range(0, modules, step)
-        ]
-        self._sums.index_add_(0, index, torch.cat(parts).transpose(0, 1).to(self._sums.dtype))
+        # Many experts make the products of a token large: then tokens go in parts as well.
+        most = max(1, _CHUNK_ELEMENTS // experts**2)
+        step = max(1, most // tokens)
+        for first in range(0, tokens, most):
+            stop = min(first + most, tokens)
+            parts = [
+                torch.matmul(
+                    shares[:, first:stop],
+                    _features(outputs.cut((start, start + step), (first, stop)), self.near_tie),
+                )
+                for start in range(0, modules, step)
+            ]
+            self._sums.index_add_(0, index, torch.cat(parts).transpose(0, 1).to(self._sums.dtype))
 
     def _counts(self, labels: tuple[tuple[RoutingLabel, str], ...], sums: np.ndarray) -> RoutingCounts:
         ((experts, top_k),) = self._shapes
@@ -305,31 +304,31 @@ class Recorder:
         )
 
 
-def _features(logits: Tensor, choice: Tensor, weights: Tensor, near_tie: float) -> Tensor:
+def _features(outputs: RouterOutputs, near_tie: float) -> Tensor:
     """What is summed of each token.
 
     Args:
-        logits: [M, N, E].
-        choice: [M, N, k], best first.
-        weights: [M, N, k].
+        outputs: Of M routers and N tokens.
         near_tie: Margin.
 
     Returns:
         [M, N, E*E + 3*E + 3]: pairs chosen together, gate weights, the first choice, probabilities, entropy,
         whether it was nearly a tie, and one.
     """
-    wide = logits.float()
+    wide, choice = outputs.logits.float(), outputs.choice
     zeros = torch.zeros_like(wide)
     chosen = zeros.scatter(2, choice, 1.0)
     top1 = zeros.scatter(2, choice[:, :, :1], 1.0)
-    mass = zeros.scatter(2, choice, weights.float())
+    mass = zeros.scatter(2, choice, outputs.weights.float())
     logp = torch.log_softmax(wide, dim=2)
     prob = logp.exp()
     entropy = -(prob * logp).sum(2, keepdim=True)
     pairs = (chosen[:, :, :, None] * chosen[:, :, None, :]).flatten(2)
-    worst = wide.gather(2, choice).amin(2, keepdim=True)
-    best_left = wide.masked_fill(chosen.bool(), float("-inf")).amax(2, keepdim=True)
-    tie = (worst - best_left < near_tie).float()
+    margin = outputs.margin
+    if margin is None:
+        worst = wide.gather(2, choice).amin(2, keepdim=True)
+        margin = worst - wide.masked_fill(chosen.bool(), float("-inf")).amax(2, keepdim=True)
+    tie = (margin < near_tie).float()
     return torch.cat([pairs, mass, top1, prob, entropy, tie, torch.ones_like(tie)], dim=2)
 
 

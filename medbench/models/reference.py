@@ -23,16 +23,15 @@ from medbench.models.generation_rows import (
 )
 from medbench.models.memory import is_out_of_memory
 from medbench.models.rope import RopeSwitches
-from medbench.models.text_config import max_length_of, vocabulary_of
+from medbench.models.text_config import max_length_of, usable_tokens, vocabulary_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["NotFiniteError", "ReferenceModel", "Tape", "usable_tokens"]
+__all__ = ["NotFiniteError", "ReferenceModel", "Tape"]
 
 _CHECKED = 12  # tokens of the sequence on which a model is tried
 _GENERATED = 4
-_TRIED = 64  # different tokens to try a model on
 # Largest median difference of two computations of the same logits, relative to the largest.
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 6e-2}
 
@@ -237,14 +236,6 @@ def _differ(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
     scale = one.abs().max().clamp(min=1.0)
     off = (one - other).abs().amax(1).median()
     return not bool(off <= _TOLERANCE[dtype] * scale)
-
-
-def usable_tokens(model: PreTrainedModel, vocabulary: int) -> list[int]:
-    """Some tokens to try a model on: spread over the vocabulary, none whose embedding is not finite."""
-    found = sorted({(7 + place * max(1, vocabulary // _TRIED)) % vocabulary for place in range(_TRIED)})
-    weight: Tensor = cast("Any", model).get_input_embeddings().weight
-    good = torch.isfinite(weight[torch.tensor(found, device=weight.device)].float()).all(1).tolist()
-    return [token for token, finite in zip(found, good, strict=True) if finite] or found
 
 
 def _does_not_run(error: Exception, where: str) -> ModelError:

@@ -8,100 +8,72 @@ once, because what is set aside keeps the whole product alive that it is a part 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
-from functools import partial
-from typing import NamedTuple
+from contextlib import ExitStack, contextmanager
 
-import torch
 from torch import Tensor
 
-from medbench.models.molora import MoLoRALinear
+from medbench.models.routers import Observer, Router, RouterOutputs
 
 __all__ = ["RouterBuffer", "RouterOutputs"]
 
 _FEW = 256  # tokens of a forward whose outputs are copied when it ends
 
 
-class RouterOutputs(NamedTuple):
-    """What routers put out, for M routers and N tokens.
-
-    Attributes:
-        logits: [M, N, E].
-        choice: [M, N, k].
-        weights: [M, N, k].
-    """
-
-    logits: Tensor
-    choice: Tensor
-    weights: Tensor
-
-    def first(self, tokens: int) -> RouterOutputs:
-        """Those of the first tokens (views)."""
-        return RouterOutputs(*(part[:, :tokens] for part in self))
-
-
 class RouterBuffer:
     """Observes routers; it grows as needed and lies on the device of the first of them.
 
     Args:
-        modules: The M mixtures, in the order in which their outputs are to stand.
+        routers: The M routers, in the order in which their outputs are to stand.
     """
 
-    def __init__(self, modules: Sequence[MoLoRALinear]) -> None:
-        self._places = {module: place for place, module in enumerate(modules)}
-        self._together = len({module.molora_b.device for module in modules}) == 1
+    def __init__(self, routers: Sequence[Router]) -> None:
+        self._places = {router: place for place, router in enumerate(routers)}
+        self._together = len({router.device for router in routers}) == 1
         self.outputs: RouterOutputs | None = None
 
     @contextmanager
     def filled(self, start: int, stop: int) -> Iterator[None]:
         """Have forwards of ``stop - start`` tokens put their choices at ``start``."""
-        aside: dict[MoLoRALinear, RouterOutputs] = {}
+        aside: dict[Router, RouterOutputs] = {}
         few = self._together and stop - start <= _FEW
-        observer = partial(_set_aside, aside) if few else partial(self._keep, start, stop)
-        for module in self._places:
-            module.observer = observer
-        try:
+
+        def keep(router: Router, outputs: RouterOutputs) -> None:
+            self._keep(start, stop, router, outputs)
+
+        observer: Observer = aside.__setitem__ if few else keep
+        with ExitStack() as stack:
+            for router in self._places:
+                stack.enter_context(router.observed(observer))
             yield
-        finally:
-            for module in self._places:
-                module.observer = None
         if aside:
-            rows = zip(*(aside[module] for module in self._places), strict=True)
-            self.append(start, RouterOutputs(*map(torch.stack, rows)))
+            self.append(start, RouterOutputs.stacked([aside[router] for router in self._places]))
 
     def append(self, start: int, outputs: RouterOutputs) -> None:
         """Copy outputs to ``start``; what stands behind is lost."""
         stop = start + outputs.logits.shape[1]
-        for held, new in zip(self._room(start, stop, outputs), outputs, strict=True):
+        for held, new in _pairs(self._room(start, stop, outputs), outputs):
             held[:, start:stop] = new
 
-    def _keep(
-        self, start: int, stop: int, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor
-    ) -> None:
-        held = self._room(start, stop, RouterOutputs(logits, choice, weights))
-        place = self._places[module]
-        held.logits[place, start:stop] = logits
-        held.choice[place, start:stop] = choice
-        held.weights[place, start:stop] = weights
+    def _keep(self, start: int, stop: int, router: Router, outputs: RouterOutputs) -> None:
+        place = self._places[router]
+        for held, new in _pairs(self._room(start, stop, outputs), outputs):
+            held[place, start:stop] = new
 
     def _room(self, start: int, stop: int, like: RouterOutputs) -> RouterOutputs:
         """A buffer of ``stop`` tokens at least, with what stands before ``start``."""
         held = self.outputs
         if held is None or held.logits.shape[1] < stop:
             shape = (len(self._places), stop)
-            grown = RouterOutputs(*(part.new_empty(*shape, part.shape[-1]) for part in like))
+            grown = like.mapped(lambda part: part.new_empty(*shape, part.shape[-1]))
             if held is not None:
-                for new, old in zip(grown, held.first(start), strict=True):
+                for new, old in _pairs(grown, held.first(start)):
                     new[:, :start] = old
             self.outputs = held = grown
         return held
 
 
-def _set_aside(
-    aside: dict[MoLoRALinear, RouterOutputs],
-    module: MoLoRALinear,
-    logits: Tensor,
-    choice: Tensor,
-    weights: Tensor,
-) -> None:
-    aside[module] = RouterOutputs(logits, choice, weights)
+def _pairs(held: RouterOutputs, new: RouterOutputs) -> Iterator[tuple[Tensor, Tensor]]:
+    """The tensors of two, side by side."""
+    for mine, other in zip(held, new, strict=True):
+        if mine is not None and other is not None:
+            yield mine, other

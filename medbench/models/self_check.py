@@ -26,10 +26,10 @@ from medbench.models.generation_rows import GenerationRequest
 from medbench.models.memory import free_memory, is_out_of_memory
 from medbench.models.molora import set_impl
 from medbench.models.recorder import Recorder
-from medbench.models.reference import ReferenceModel, Tape, usable_tokens
+from medbench.models.reference import ReferenceModel, Tape
 from medbench.models.rope import named_lengths
 from medbench.models.scoring_pass import ScoringPass
-from medbench.models.text_config import text_config
+from medbench.models.text_config import text_config, usable_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
+
+import torch
+from torch import Tensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["max_length_of", "text_config", "vocabulary_of"]
+__all__ = ["max_length_of", "text_config", "usable_tokens", "vocabulary_of"]
 
 # What architectures call the tokens of their longest sequence.
 _LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
+_TRIED = 64  # different tokens to try a model on
 
 
 def text_config(model: PreTrainedModel) -> Any:
@@ -29,3 +33,11 @@ def max_length_of(model: PreTrainedModel) -> int | None:
     config = text_config(model)
     limits = [getattr(config, name, None) for name in _LENGTHS]
     return next((int(limit) for limit in limits if isinstance(limit, int) and limit > 0), None)
+
+
+def usable_tokens(model: PreTrainedModel, vocabulary: int) -> list[int]:
+    """Some tokens to try a model on: spread over the vocabulary, none whose embedding is not finite."""
+    found = sorted({(7 + place * max(1, vocabulary // _TRIED)) % vocabulary for place in range(_TRIED)})
+    weight: Tensor = cast("Any", model).get_input_embeddings().weight
+    good = torch.isfinite(weight[torch.tensor(found, device=weight.device)].float()).all(1).tolist()
+    return [token for token, finite in zip(found, good, strict=True) if finite] or found

@@ -28,6 +28,7 @@ from medbench.runs.opening import settings_used, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener, SilentProgress
 from medbench.runs.protocol import model_source
+from medbench.runs.routing import need_router_modules
 from medbench.runs.tables import collect_samples
 from medbench.runs.values import column_of
 from medbench.statistics.sufficient import AGGREGATIONS
@@ -103,7 +104,10 @@ def ablate(
     listener = progress or SilentProgress()
     plan = replace(plan, settings=replace(plan.settings, routing="off"))
     listener.message(f"loading {plan.model.model}")
-    model = model_source(plan.model).model()
+    source = model_source(plan.model)
+    if ablations is None or all(ablation.form != "off" for ablation in ablations):
+        need_router_modules(source)
+    model = source.model()
     chosen = list(ablations) if ablations is not None else sweep(model, where)
     for ablation in chosen:
         with ablated(model, ablation):

@@ -14,7 +14,14 @@ if TYPE_CHECKING:
     from medbench.models.source import ModelSource
     from medbench.runs.store import ResponseStore
 
-__all__ = ["RouterSums", "find_violation", "stored_routing", "total_routing", "warn_without_routers"]
+__all__ = [
+    "RouterSums",
+    "find_violation",
+    "need_router_modules",
+    "stored_routing",
+    "total_routing",
+    "warn_without_routers",
+]
 
 _LOG = logging.getLogger(__name__)
 
@@ -34,15 +41,38 @@ def stored_routing(store: ResponseStore) -> RoutingCounts | None:
 
 def warn_without_routers(source: ModelSource, say: Callable[[str], None]) -> None:
     """Say at once, and beside the scores, that single tokens are asked of a model that has no routers."""
-    from medbench.models.layouts import open_checkpoint
-
-    molora = open_checkpoint(
-        source.path, source.base, source.layout, revision=source.revision, base_revision=source.base_revision
-    ).molora
-    if molora is None or not molora.has_router:
+    if not _has_router_modules(source):
         text = "the model has no routers: --routing tokens records nothing"
         say(text)
         _LOG.warning(text)
+
+
+def need_router_modules(source: ModelSource) -> None:
+    """Refuse a model without routers before its weights are read.
+
+    Raises:
+        ModelError: It has none.
+    """
+    if not _has_router_modules(source):
+        raise ModelError(
+            "the model has no routers", where=str(source.path), hint="it takes a mixture of experts"
+        )
+
+
+def _has_router_modules(source: ModelSource) -> bool:
+    import torch
+
+    from medbench.models.layouts import open_checkpoint
+    from medbench.models.router_finding import has_routers
+    from medbench.models.skeleton import build_skeleton
+
+    checkpoint = open_checkpoint(
+        source.path, source.base, source.layout, revision=source.revision, base_revision=source.base_revision
+    )
+    if checkpoint.molora is not None and checkpoint.molora.has_router:
+        return True
+    skeleton = build_skeleton(checkpoint.config, torch.float32, where=str(checkpoint.folder))
+    return has_routers(skeleton.model)
 
 
 def total_routing(batches: Iterable[RoutingCounts]) -> RoutingCounts | None:

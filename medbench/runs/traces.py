@@ -21,6 +21,7 @@ from medbench.models.routing_counts import PHASES
 from medbench.models.token_traces import Traces
 from medbench.runs.directory import RunDirectory, read_json, replacing
 from medbench.runs.plan import RunPlan
+from medbench.runs.routing import need_router_modules
 
 if TYPE_CHECKING:
     from medbench.runs.store import ResponseStore
@@ -126,12 +127,12 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
     """Trace a model on the prompts of a plan's tasks; a document asked several ways counts once per task.
 
     Raises:
-        ModelError: The model has no routers.
+        ModelError: The model has no routers, or they cannot be traced; nothing was computed.
         RunError: No task could be loaded.
     """
     from medbench.models import MedbenchLM
     from medbench.models.choices import router_choices
-    from medbench.models.molora import molora_linears
+    from medbench.models.router_finding import need_routers
     from medbench.runs.extras import reason
     from medbench.runs.harness import gather_requests, quiet_harness
     from medbench.runs.loading import load_tasks
@@ -139,7 +140,9 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
 
     message(f"loading {plan.model.model}")
     source = model_source(plan.model)
+    need_router_modules(source)
     model = source.model()
+    routers = need_routers(model, traced=True)
     lm = MedbenchLM(
         model=model,
         tokenizer=source.tokenizer(),
@@ -163,13 +166,12 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
     encoded = [lm.tok_encode(prompt)[-lm.max_length :] or [lm.prefix_token_id] for prompt in prompts.values()]
     message(f"{len(encoded)} prompts, {sum(map(len, encoded)):,} tokens")
     found = list(router_choices(model, encoded, max_batch_tokens=lm.engine.max_batch_tokens))
-    modules = [module for module in molora_linears(model) if module.num_experts > 1]
     tokens = np.concatenate([np.asarray(text, np.int32) for text in encoded])
     texts, special = _words(lm.tokenizer, np.unique(tokens).tolist())
     return Traces(
         model=plan.model.model,
-        routers=tuple((module.layer, str(module.projection)) for module in modules),
-        num_experts=modules[0].num_experts,
+        routers=tuple((router.layer, router.projection) for router in routers),
+        num_experts=routers[0].num_experts,
         documents=tuple(prompts),
         phases=np.zeros(len(encoded), np.uint8),
         starts=np.zeros(len(encoded), np.int32),

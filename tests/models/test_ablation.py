@@ -199,5 +199,5 @@ def test_what_the_model_lacks_is_refused(ablation: Ablation) -> None:
 
 
 def test_plain_models_are_refused() -> None:
-    with pytest.raises(ModelError, match="no experts"), ablated(torch.nn.Linear(2, 2), Ablation("off")):
+    with pytest.raises(ModelError, match="no routers"), ablated(torch.nn.Linear(2, 2), Ablation("off")):
         pass

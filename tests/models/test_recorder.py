@@ -16,6 +16,7 @@ from torch import Tensor
 
 from medbench.errors import ModelError
 from medbench.models import Engine, MoLoRAConfig, MoLoRALinear, RoutingCounts, load_model, molora_linears
+from medbench.models.routers import RouterOutputs
 from tests.models.checkpoints import GOLDEN_CASES, expected, golden
 from tests.models.engines import MIXTURE, alone_generate, tiny_model
 
@@ -309,9 +310,9 @@ def test_steps_of_decoding_are_summed_up_together(monkeypatch: pytest.MonkeyPatc
     summed: list[int] = []
     features = recorder._features
 
-    def counting(logits: Tensor, *rest: Any) -> Tensor:
-        summed.append(logits.shape[1])
-        return features(logits, *rest)
+    def counting(outputs: RouterOutputs, *rest: Any) -> Tensor:
+        summed.append(outputs.logits.shape[1])
+        return features(outputs, *rest)
 
     monkeypatch.setattr(recorder, "_features", counting)
     engine = Engine(_MODEL)
