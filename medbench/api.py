@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from medbench.runs.execution import RunOutcome
     from medbench.runs.plan import RunPlan
     from medbench.runs.traces import Traces
-    from medbench.workers.options import WorkerOptions
+    from medbench.workers.cluster import WorkerOptions
 
 __all__ = ["Evaluation", "ablate", "evaluate", "evaluate_each", "evaluate_with_outcome", "trace"]
 
@@ -329,7 +329,7 @@ def _workers(count: int | str | None, address: str | None, gpus: int) -> WorkerO
     """Who answers; ``None``: this process alone."""
     from medbench.errors import WorkersError
     from medbench.workers import ranks
-    from medbench.workers.options import WorkerOptions
+    from medbench.workers.cluster import WorkerOptions
 
     asked = count is not None or address is not None or gpus != 1
     if not asked and not ranks.launched():

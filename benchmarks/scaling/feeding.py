@@ -18,9 +18,8 @@ from medbench.models.answers import request_keys
 from medbench.models.source import ModelSource
 from medbench.runs.store import ResponseStore
 from medbench.workers.batches import Batch, cut_batches
-from medbench.workers.cluster import open_cluster
+from medbench.workers.cluster import WorkerOptions, open_cluster
 from medbench.workers.dispatch import Dispatcher
-from medbench.workers.options import WorkerOptions
 from medbench.workers.ray_pool import RayPool
 from medbench.workers.replica import BatchResult, Loaded, ReplicaSpec
 

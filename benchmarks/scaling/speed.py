@@ -21,9 +21,8 @@ from medbench.runs.harness import gather_requests, quiet_harness
 from medbench.runs.loading import load_tasks
 from medbench.runs.settings import RunSettings
 from medbench.workers.batches import Batch, cut_batches
-from medbench.workers.cluster import open_cluster
+from medbench.workers.cluster import WorkerOptions, open_cluster
 from medbench.workers.dispatch import Dispatcher
-from medbench.workers.options import WorkerOptions
 from medbench.workers.ray_pool import RayPool
 from medbench.workers.replica import BatchResult, ReplicaSpec
 

@@ -10,8 +10,10 @@ from medbench.reports.formats import (
     figure_text,
     interval_text,
     known,
+    metric_text,
     p_text,
     percent_text,
+    score_text,
     signed_text,
 )
 
@@ -22,10 +24,13 @@ __all__ = [
     "count",
     "figure",
     "figure_interval",
+    "metric",
     "p_value",
     "percent",
     "percent_interval",
     "points",
+    "score",
+    "score_interval",
     "text",
     "texts",
 ]
@@ -92,6 +97,23 @@ def figure(key: str, header: str = "") -> Column:
 def p_value(key: str, header: str = "") -> Column:
     """p-values."""
     return Column(header or key, lambda row: p_text(row[key]))
+
+
+def metric() -> Column:
+    """Names of metrics, marked where scores are not in percent."""
+    return Column(
+        "metric", lambda row: metric_text(str(row["metric"]), row["unit"]), numeric=False, aside=True
+    )
+
+
+def score(key: str, header: str, *, aside: bool = False) -> Column:
+    """Scores in the unit of their row."""
+    return Column(header, lambda row: score_text(row[key], row["unit"]), aside=aside)
+
+
+def score_interval() -> Column:
+    """Intervals of scores, or of differences, in the unit of their row."""
+    return Column("95% interval", lambda row: interval_text(row["low"], row["high"], row["unit"]))
 
 
 def figure_interval(low: str = "low", high: str = "high") -> Column:

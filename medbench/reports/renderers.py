@@ -134,7 +134,7 @@ def _html_class(right: bool, style: str) -> str:
 
 
 def _pages(table: TextTable, room: int) -> list[TextTable]:
-    """The parts of a table that fit a page: without what is told elsewhere, and cut where it is too wide.
+    """The parts of a table that fit a page: without columns set aside, and cut where it is too wide.
 
     Args:
         table: The table.
@@ -178,14 +178,14 @@ def _markdown_body(table: TextTable) -> str:
         return f"| {' | '.join(cells)} |"
 
     body = [
-        line([_emphasised(_markdown_cell(cell), (i, j), table, "**{}**") for j, cell in enumerate(row)])
+        line([_emphasized(_markdown_cell(cell), (i, j), table, "**{}**") for j, cell in enumerate(row)])
         for i, row in enumerate(table.rows)
     ]
     rule = ["---:" if right else "---" for right in table.numeric]
     return "\n".join([line([_markdown_cell(name) for name in table.headers]), line(rule), *body])
 
 
-def _emphasised(cell: str, place: tuple[int, int], table: TextTable, form: str) -> str:
+def _emphasized(cell: str, place: tuple[int, int], table: TextTable, form: str) -> str:
     return form.format(cell) if place in table.bold and cell else cell
 
 
@@ -251,66 +251,48 @@ _LATEX = {
 
 
 def _latex(table: TextTable) -> str:
-    parts = _pages(table, _PRINT_WIDTH)
     title = said_once(table).title
-    caption = rf"\caption{{{_latex_text(title)}}}" if title else ""
+    caption = [rf"\caption{{{_latex_text(title)}}}"] if title else []
     lead = [rf"\par\smallskip {_latex_text(text)}" for text in table.lead]
     notes = [rf"\par\smallskip\footnotesize {_latex_text(note)}" for note in table.notes]
+    parts = _pages(table, _PRINT_WIDTH)
     if len(table.rows) > _PAGE_LINES:
         # A float cannot go over several pages.
-        long = [line for part in parts for line in _longtable(part, caption)]
-        return "\n".join([r"% needs \usepackage{booktabs,longtable}", *lead, *long, *notes]) + "\n"
-    body = [line for part in parts for line in (*_tabular(part), r"\par\medskip")][:-1]
-    opening = [r"% needs \usepackage{booktabs}", r"\begin{table}", r"\centering\footnotesize"]
-    return "\n".join([*opening, *([caption] if caption else []), *lead, *body, *notes, r"\end{table}"]) + "\n"
+        opening, closing, needs = [], [], "booktabs,longtable"
+        body = [line for part in parts for line in _latex_part(part, [f"{line} \\\\" for line in caption])]
+    else:
+        opening, closing, needs = (
+            [r"\begin{table}", r"\centering\footnotesize", *caption],
+            [r"\end{table}"],
+            "booktabs",
+        )
+        body = [line for part in parts for line in (*_latex_part(part, None), r"\par\medskip")][:-1]
+    lines = [rf"% needs \usepackage{{{needs}}}", *opening, *lead, *body, *notes, *closing]
+    return "\n".join(lines) + "\n"
 
 
-def _tabular(table: TextTable) -> list[str]:
-    head, body = _latex_lines(table)
-    return [
-        rf"\begin{{tabular}}{{{_latex_columns(table)}}}",
-        r"\toprule",
-        head,
-        r"\midrule",
-        *body,
-        r"\bottomrule",
-        r"\end{tabular}",
-    ]
+def _latex_part(table: TextTable, caption: list[str] | None) -> list[str]:
+    """A table that fits a page: a ``tabular``, or with a caption of its own a ``longtable``."""
 
-
-def _longtable(table: TextTable, caption: str) -> list[str]:
-    head, body = _latex_lines(table)
-    return [
-        rf"\begin{{longtable}}{{{_latex_columns(table)}}}",
-        *([rf"{caption} \\"] if caption else []),
-        r"\toprule",
-        head,
-        r"\midrule",
-        r"\endfirsthead",
-        r"\toprule",
-        head,
-        r"\midrule",
-        r"\endhead",
-        r"\bottomrule",
-        r"\endfoot",
-        *body,
-        r"\end{longtable}",
-    ]
-
-
-def _latex_columns(table: TextTable) -> str:
-    return "".join("r" if right else "l" for right in table.numeric)
-
-
-def _latex_lines(table: TextTable) -> tuple[str, list[str]]:
     def line(cells: Sequence[str]) -> str:
         return " & ".join(cells) + r" \\"
 
+    kind = "tabular" if caption is None else "longtable"
+    columns = "".join("r" if right else "l" for right in table.numeric)
+    head = [r"\toprule", line([_latex_text(name) for name in table.headers]), r"\midrule"]
     body = [
-        line([_emphasised(_latex_text(cell), (i, j), table, r"\textbf{{{}}}") for j, cell in enumerate(row)])
+        line([_emphasized(_latex_text(cell), (i, j), table, r"\textbf{{{}}}") for j, cell in enumerate(row)])
         for i, row in enumerate(table.rows)
     ]
-    return line([_latex_text(name) for name in table.headers]), body
+    repeated = [r"\endfirsthead", *head, r"\endhead", r"\bottomrule", r"\endfoot"]
+    return [
+        rf"\begin{{{kind}}}{{{columns}}}",
+        *(caption or []),
+        *head,
+        *(body if caption is None else repeated),
+        *([r"\bottomrule"] if caption is None else body),
+        rf"\end{{{kind}}}",
+    ]
 
 
 def _latex_text(text: str) -> str:

@@ -9,7 +9,19 @@ import pandas as pd
 
 from medbench.analysis.leaderboard import Leaderboard
 from medbench.analysis.units import Unit, shared_unit
-from medbench.reports.columns import Column, Row, Style, count, p_value, percent, text, texts
+from medbench.reports.columns import (
+    Column,
+    Row,
+    Style,
+    count,
+    metric,
+    p_value,
+    percent,
+    score,
+    score_interval,
+    text,
+    texts,
+)
 from medbench.reports.formats import (
     UNITS_NOTE,
     interval_text,
@@ -55,26 +67,24 @@ def run_table(frame: pd.DataFrame, *, main_only: bool = True) -> TextTable:
     shown = frame[asked] if main_only else frame
     several = frame["model"].nunique() > 1 or frame["run"].nunique() > 1
 
-    def bold(row: Row) -> Style:
-        return "bold" if row["kind"] == "group" else ""
+    def missing(row: Row) -> Style:
+        return "" if known(row["value"]) else "bad"
 
-    def score_style(row: Row) -> Style:
-        return bold(row) if known(row["value"]) else "bad"
+    def sampled(row: Row) -> Style:
+        return "warn" if row["data_source"] == "samples" else ""
 
-    def source_style(row: Row) -> Style:
-        return "warn" if row["data_source"] == "samples" else bold(row)
-
-    columns = [
-        Column("task", lambda row: str(row["task"]), numeric=False, style=bold),
-        Column("metric", lambda row: metric_text(str(row["metric"]), row["unit"]), numeric=False, style=bold),
-        Column("score", lambda row: _score_or_missing(row["value"], row["unit"]), style=score_style),
-        Column("95% interval", lambda row: interval_text(row["low"], row["high"], row["unit"]), style=bold),
-        Column("n", lambda row: f"{row['n']:,}", style=bold),
-        Column("source", lambda row: str(row["data_source"] or ""), numeric=False, style=source_style),
-    ]
-    if several:
-        columns.insert(0, Column("model", lambda row: str(row["model"]), numeric=False, style=bold))
-    return text_table(shown.sort_values("kind", ascending=False, kind="stable"), columns)
+    return text_table(
+        shown.sort_values("kind", ascending=False, kind="stable"),
+        [
+            *texts(*["model"] * several, "task"),
+            metric(),
+            Column("score", lambda row: _score_or_missing(row["value"], row["unit"]), style=missing),
+            score_interval(),
+            count("n"),
+            Column("source", lambda row: str(row["data_source"] or ""), numeric=False, style=sampled),
+        ],
+        row_style=lambda row: "bold" if row["kind"] == "group" else "",
+    )
 
 
 def score_table(frame: pd.DataFrame, *, intervals: bool = False) -> TextTable:
@@ -128,7 +138,7 @@ def system_columns(frame: pd.DataFrame, intervals: bool) -> list[Column]:
         return Column(name, lambda line: _system_cell(line, name, intervals), style=best)
 
     return [
-        Column("metric", lambda line: metric_text(line["metric"], line["unit"]), numeric=False, aside=True),
+        metric(),
         Column("n", documents),
         *map(system, dict.fromkeys(frame["model"])),
     ]
@@ -173,19 +183,16 @@ def comparison_columns(baselines: Sequence[str]) -> list[Column]:
         baselines: Names of what is compared with; a single one heads its column.
     """
 
-    def score(key: str, header: str, *, aside: bool = False) -> Column:
-        return Column(header, lambda row: score_text(row[key], row["unit"]), aside=aside)
-
     def flips(row: Row) -> str:
         return f"+{row['wins']} −{row['losses']}" if row["n"] else "–"
 
     return [
-        Column("metric", lambda row: metric_text(str(row["metric"]), row["unit"]), numeric=False, aside=True),
+        metric(),
         count("n"),
         score("baseline_score", baselines[0] if len(baselines) == 1 else "baseline"),
         score("score", "score"),
         Column("difference", lambda row: signed_text(row["difference"], row["unit"])),
-        Column("95% interval", lambda row: interval_text(row["low"], row["high"], row["unit"])),
+        score_interval(),
         p_value("p_value", "p"),
         p_value("p_adjusted", "p adjusted"),
         Column("flips", flips, aside=True),

@@ -5,11 +5,12 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from medbench.analysis import Runs
+from medbench.analysis.router_cells import Cells, cells
 from medbench.reports.charts.picture import Picture
 from medbench.reports.renderers import page_table
 from medbench.reports.tables import TextTable
@@ -20,6 +21,7 @@ __all__ = [
     "in_computing_order",
     "pack",
     "picture_section",
+    "routed",
     "system_names",
     "table_section",
 ]
@@ -95,6 +97,19 @@ def in_computing_order(projections: Iterable[object]) -> list[str]:
     """The names of projections, each once: gate, up, down, and all others by name after them."""
     names = {str(name) for name in projections}
     return [name for name in _PROJECTIONS if name in names] + sorted(names - set(_PROJECTIONS))
+
+
+def routed(runs: Runs, systems: Sequence[str]) -> Iterator[tuple[str, Cells]]:
+    """The name and the router counts of each run that has some.
+
+    Args:
+        runs: The runs.
+        systems: Their names.
+    """
+    for run, system in zip(runs, systems, strict=True):
+        recorded = run.routing(most=MOST_ROWS)
+        if not recorded.empty:
+            yield system, cells(recorded)
 
 
 def system_names(runs: Runs) -> list[str]:

@@ -7,7 +7,7 @@ A table is declared once, as rows and :class:`~medbench.reports.columns.Column` 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, cast
 
@@ -67,6 +67,7 @@ def text_table(
     data: Data | None = None,
     lead: Sequence[str] = (),
     keys: int = 1,
+    row_style: Callable[[Row], Style] | None = None,
 ) -> TextTable:
     """Fill a table.
 
@@ -78,6 +79,7 @@ def text_table(
         data: The values for programs; the rows by default.
         lead: Lines above it.
         keys: Leading columns that name a row.
+        row_style: How the cells of a row stand out whose columns say nothing of it.
     """
     records: list[Row] = list(
         cast("pd.DataFrame", rows).to_dict("records") if hasattr(rows, "to_dict") else cast("list[Row]", rows)
@@ -92,10 +94,9 @@ def text_table(
         lead=lead,
         styles={
             (i, j): style
-            for j, column in enumerate(columns)
-            if column.style is not None
             for i, row in enumerate(records)
-            if (style := column.style(row))
+            for j, column in enumerate(columns)
+            if (style := (column.style and column.style(row)) or (row_style and row_style(row)))
         },
         aside=[column.header for column in columns if column.aside],
         keys=keys,
@@ -125,13 +126,13 @@ def _shown(value: Any) -> str:
 
 
 def said_once(table: TextTable) -> TextTable:
-    """The table with a model or run that every row repeats told in the title instead."""
+    """The table with a model or run that every row repeats named in the title instead."""
     columns = {header: {row[i] for row in table.rows} for i, header in enumerate(table.headers)}
-    told = [name for name in ("model", "run") if len(columns.get(name, ())) == 1]
-    if len(table.rows) < 2 or not told:
+    shared = [name for name in ("model", "run") if len(columns.get(name, ())) == 1]
+    if len(table.rows) < 2 or not shared:
         return table
-    names = ", ".join(next(iter(columns[name])) for name in told)
-    kept = [i for i, header in enumerate(table.headers) if header not in told]
+    names = ", ".join(next(iter(columns[name])) for name in shared)
+    kept = [i for i, header in enumerate(table.headers) if header not in shared]
     return replace(with_columns(table, kept), title=f"{table.title} ({names})".lstrip())
 
 

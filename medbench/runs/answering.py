@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from medbench.models import MedbenchLM, StoredLM
     from medbench.workers.answered import AnsweredLM
     from medbench.workers.batches import Batch
+    from medbench.workers.cluster import WorkerOptions
     from medbench.workers.dispatch import WorkerPool
-    from medbench.workers.options import WorkerOptions
     from medbench.workers.replica import BatchResult, ReplicaSpec
 
 __all__ = ["answer_alone", "answer_with_workers", "open_stored"]

@@ -36,7 +36,7 @@ from medbench.runs.traces import traced_vocabulary
 
 if TYPE_CHECKING:
     from medbench.models import MedbenchLM, StoredLM
-    from medbench.workers.options import WorkerOptions
+    from medbench.workers.cluster import WorkerOptions
 
 __all__ = ["RunOutcome", "execute"]
 

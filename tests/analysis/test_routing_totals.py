@@ -15,6 +15,7 @@ from medbench.analysis.router_cells import cells
 from medbench.analysis.routing import router_summary
 from medbench.analysis.routing_answers import routing_by_verdict
 from medbench.errors import AnalysisError
+from medbench.reports import section
 from medbench.reports.sections import routing_worth
 from tests.analysis.factory import FakeTask, write_routing, write_run
 
@@ -91,7 +92,7 @@ def test_a_page_of_a_long_table_has_the_same_rates_without_intervals(
 ) -> None:
     runs = load_runs(_run(tmp_path))
     sections = [routing_worth.specialised(runs, ["m"])]
-    monkeypatch.setattr(routing_worth, "MOST_ROWS", 10)
+    monkeypatch.setattr(section, "MOST_ROWS", 10)
     sections.append(routing_worth.specialised(runs, ["m"]))
     whole, cut = (section.pictures[0] for section in sections if section is not None)
     assert whole.reading == cut.reading

@@ -6,8 +6,7 @@ import pytest
 
 from medbench.errors import WorkersError
 from medbench.workers import cluster
-from medbench.workers.cluster import Node, Placement, open_cluster, place
-from medbench.workers.options import WorkerOptions
+from medbench.workers.cluster import Node, Placement, WorkerOptions, open_cluster, place
 
 
 @pytest.mark.parametrize(

@@ -18,8 +18,7 @@ from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.cli.main import main
 from medbench.errors import WorkersError
 from medbench.workers.batches import Batch
-from medbench.workers.cluster import open_cluster
-from medbench.workers.options import WorkerOptions
+from medbench.workers.cluster import WorkerOptions, open_cluster
 from medbench.workers.ray_pool import RayPool
 
 

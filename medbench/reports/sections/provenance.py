@@ -24,8 +24,8 @@ def provenance(runs: Runs) -> Section:
     answers: dict[str, dict[str, int]] = {name: {} for name in names}
     for system in systems(runs):
         for run in system.runs.values():
-            told = answers[names[runs.runs.index(run)]]
-            told[system.name] = told.get(system.name, 0) + 1
+            counts = answers[names[runs.runs.index(run)]]
+            counts[system.name] = counts.get(system.name, 0) + 1
     rows = []
     for run, name in zip(runs, names, strict=True):
         scores = main_scores(run)
@@ -52,10 +52,10 @@ def _card(run: Run, name: str, answers: dict[str, int]) -> dict[str, Any]:
     environment = attempts[-1].get("environment") or {}
     packages = environment.get("packages") or {}
     definition = manifest.get("model_definition") or {}
-    told = [f"{system} ({count} task{'s' * (count != 1)})" for system, count in answers.items()]
+    spoken_for = [f"{system} ({count} task{'s' * (count != 1)})" for system, count in answers.items()]
     facts = {
         "run": run.run,
-        "answers for": ", ".join(told) or "nothing: newer or larger runs under the same conditions do",
+        "answers for": ", ".join(spoken_for) or "nothing: newer or larger runs under the same conditions do",
         "conditions": Conditions.of(run).line(),
         "status": manifest.get("status"),
         "started": manifest.get("started"),

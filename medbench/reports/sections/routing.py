@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 
 from medbench.analysis import Runs
-from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_cells import Cells
 from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import expert_map
-from medbench.reports.section import MOST_ROWS, Section, in_computing_order, pack
+from medbench.reports.section import Section, in_computing_order, pack, routed
 
 __all__ = ["routing"]
 
@@ -20,11 +20,8 @@ _ALL = "all"
 def routing(runs: Runs, systems: list[str]) -> Section | None:
     """Heat maps of the expert load, with a choice of task and phase; ``None`` without routers."""
     figures, payload = [], []
-    for run, system in zip(runs, systems, strict=True):
-        frame = run.routing(most=MOST_ROWS)
-        if frame.empty:
-            continue
-        figure, data = _figure(cells(frame), system)
+    for system, counted in routed(runs, systems):
+        figure, data = _figure(counted, system)
         figures.append(figure)
         payload.append(data)
     if not figures:

@@ -6,10 +6,10 @@ import numpy as np
 
 from medbench.analysis import Runs
 from medbench.analysis import router_metrics as metrics
-from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_cells import Cells
 from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import pair_maps
-from medbench.reports.section import MOST_ROWS, Section, in_computing_order, picture_section
+from medbench.reports.section import Section, in_computing_order, picture_section, routed
 
 __all__ = ["routing_pairs"]
 
@@ -23,11 +23,8 @@ def routing_pairs(runs: Runs, systems: list[str]) -> Section | None:
     Routers are not averaged: expert 1 of one has nothing to do with expert 1 of another.
     """
     figures = []
-    for run, system in zip(runs, systems, strict=True):
-        frame = run.routing(most=MOST_ROWS)
-        if frame.empty:
-            continue
-        merged = cells(frame).merge(["layer", "projection"])
+    for system, counted in routed(runs, systems):
+        merged = counted.merge(["layer", "projection"])
         # With one expert per token, or as many as there are, no pair says anything.
         if ((merged.top_k > 1) & (merged.top_k < merged.experts)).all():
             figures.append(_figure(merged, system))

@@ -8,14 +8,14 @@ import numpy as np
 import pandas as pd
 
 from medbench.analysis import Runs
-from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_cells import Cells
 from medbench.analysis.router_tables import NotRecordedError
 from medbench.analysis.routing import load_difference, router_summary, task_similarity
 from medbench.errors import AnalysisError
 from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import Cell, expert_map, layer_lines, value_map
 from medbench.reports.formats import known
-from medbench.reports.section import MOST_ROWS, Section, in_computing_order, picture_section
+from medbench.reports.section import Section, in_computing_order, picture_section, routed
 
 __all__ = ["change_section", "routing_tasks"]
 
@@ -34,11 +34,7 @@ _METRICS = {
 
 def routing_tasks(runs: Runs, systems: list[str], *, draws: int = 200) -> Section | None:
     """Figures of the routers per task; ``None`` without routers."""
-    frames: dict[str, Cells] = {}
-    for run, system in zip(runs, systems, strict=True):
-        frame = run.routing(most=MOST_ROWS)
-        if not frame.empty:
-            frames[system] = cells(frame).named(system)
+    frames = {system: counted.named(system) for system, counted in routed(runs, systems)}
     if not frames:
         return None
     blocks = [_block(system, frame, draws) for system, frame in frames.items()]

@@ -8,12 +8,12 @@ from typing import Any
 
 from medbench.analysis import Runs
 from medbench.analysis.ablation import ablation_contrasts, find_ablations, read_ablation
-from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.router_cells import Cells
 from medbench.analysis.specialisation import regrouped, specialisation, task_groups
 from medbench.reports.charts.picture import Picture, file_stem
 from medbench.reports.charts.svg import Cell, value_map
 from medbench.reports.formats import interval_text, known, percent_text, signed_text
-from medbench.reports.section import MOST_ROWS, Section, picture_section
+from medbench.reports.section import Section, picture_section, routed
 
 __all__ = ["ablation_section", "ablations", "specialised"]
 
@@ -24,11 +24,8 @@ def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section 
     """How often the tokens of each kind of task choose each expert; ``None`` without routers."""
     groups = task_groups(runs)
     figures = []
-    for run, system in zip(runs, systems, strict=True):
-        recorded = run.routing(most=MOST_ROWS)
-        if recorded.empty:
-            continue
-        kinds = regrouped(cells(recorded).named(system), groups)
+    for system, counted in routed(runs, systems):
+        kinds = regrouped(counted.named(system), groups)
         if len(kinds.keys):
             figures.append(_specialised(kinds, system, draws))
     if not figures:

@@ -133,7 +133,7 @@ def _rows(scores: pd.DataFrame, systems: list[str], usual: Collection[str]) -> I
             n=f"{max(sizes):,}" if len(sizes) == 1 else "",
             sort=max(sizes),
             group=kind == "group",
-            # The banner speaks for all where all are samples; tags tell some from others.
+            # A banner says that all are samples; tags are for pages where only some are.
             cells=[
                 _NOT_ASKED if row is None and name not in usual else _cell(row, len(sizes) > 1, mixed)
                 for name, row in named
