@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -163,13 +164,34 @@ def _leaks(
             )
 
 
+@lru_cache(maxsize=1)
+def _reading_environment() -> Any:
+    """An environment that parses templates and computes nothing, not even of constants, as ``'a' * 10**10``.
+
+    Operators that are intercepted, and filters and tests that ask for a context, are left to the rendering.
+    """
+    from jinja2 import pass_context
+    from jinja2.sandbox import SandboxedEnvironment
+
+    @pass_context
+    def never(*_: Any) -> None:
+        """Stands for a filter or test, which are not called here."""
+
+    class Reading(SandboxedEnvironment):
+        intercepted_binops = frozenset(SandboxedEnvironment.default_binop_table)
+        intercepted_unops = frozenset(SandboxedEnvironment.default_unop_table)
+
+    environment = Reading(autoescape=False)
+    environment.filters = dict.fromkeys(environment.filters, never)
+    environment.tests = dict.fromkeys(environment.tests, never)
+    return environment
+
+
 def _columns_of(value: str) -> tuple[frozenset[str], bool]:
     """Names that a template reads, and whether it reads any."""
-    import jinja2
     from jinja2 import meta
 
-    # A trusted or already accepted template is parsed here, never rendered.
-    environment = jinja2.Environment(autoescape=False)  # noqa: S701
+    environment = _reading_environment()
     names = frozenset(meta.find_undeclared_variables(environment.parse(value)))
     return names - set(environment.globals), bool(names)
 

@@ -9,6 +9,7 @@ import pytest
 
 from medbench.catalog import resolve_tasks
 from medbench.checks import check_tasks
+from medbench.checks.documents import _columns_of
 from medbench.cli.main import main
 
 ROWS = [
@@ -125,6 +126,27 @@ def test_what_keeps_a_task_from_running_is_an_error(tmp_path: Path, text: str, c
         map(str, report.findings)
     )
     assert not report.ok
+
+
+@pytest.mark.parametrize(
+    "expression",
+    [
+        "'a' * 10**11",
+        "[0] * 10**11",
+        "10**10**10",
+        "'x' | center(100000000000)",
+        "('a' * 100000000) * 1000",
+        "'%100000000000d' | format(1)",
+        "-(10**10**9)",
+        "'a' * 99999999999 ~ 'b'",
+        "('a' * 10**11) | length",
+        "((1,) * 10**11) | list",
+        "('ab' * 10**11) | upper | trim",
+        "10**10**9 is even",
+    ],
+)
+def test_reading_the_columns_of_a_template_computes_nothing(expression: str) -> None:
+    assert _columns_of(f"{{{{ {expression} }}}}{{{{ question }}}}") == (frozenset({"question"}), True)
 
 
 def test_a_dataset_that_no_register_has_names_itself(tmp_path: Path) -> None:
