@@ -14,6 +14,11 @@ import torch
 from medbench.errors import ModelError
 from medbench.models.chat import has_chat_template
 from medbench.models.folder import TOKENIZER_FILES
+from medbench.models.generation_config import (
+    GENERATION_FILE,
+    ConfiguredGeneration,
+    read_generation_config,
+)
 from medbench.models.layouts import Checkpoint, open_checkpoint
 from medbench.models.skeleton import build_skeleton
 from medbench.models.tensors import LazyTensor
@@ -47,6 +52,8 @@ class CheckReport:
         bytes: Size of the tensor files.
         tokenizer: Whether there is a tokenizer.
         chat_template: Whether it has a chat template.
+        generation: The settings by which answers are written
+            (:class:`~medbench.models.generation_config.ConfiguredGeneration`).
         problems: Why the checkpoint would not load, one entry each.
         remarks: What may surprise, one entry each.
     """
@@ -71,6 +78,7 @@ class CheckReport:
     bytes: int | None = None
     tokenizer: bool | None = None
     chat_template: bool | None = None
+    generation: Mapping[str, Any] | None = None
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
@@ -142,6 +150,8 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "chat_template": tokenizer
         and has_chat_template(load_tokenizer(checkpoint.folder, checkpoint.base_folder)),
     }
+    said = read_generation_config(checkpoint.model_folder)
+    facts["generation"] = ConfiguredGeneration.of(said).as_dict()
     if molora is not None:
         facts |= {
             "num_experts": molora.num_experts,
@@ -175,6 +185,12 @@ def _remarks(facts: Mapping[str, Any]) -> Iterator[str]:
         yield "no tokenizer beside the weights: text tasks cannot be evaluated"
     elif not facts["chat_template"]:
         yield "the tokenizer has no chat template: prompts would be sent as plain text"
+    if refused := facts["generation"].get("refused"):
+        yield f"{GENERATION_FILE} asks for what is not carried out, so that no answer can be written: " + (
+            ", ".join(f"{key} {value!r}" for key, value in refused.items())
+        )
+    for key, value in facts["generation"].get("left_to_tasks", {}).items():
+        yield f"{key} {value} of {GENERATION_FILE} is not kept: tasks set the limit of their answers"
 
 
 def _elements(tensors: Mapping[str, LazyTensor]) -> int:

@@ -13,6 +13,7 @@ from medbench.errors import ModelError
 from medbench.models.answers import Answer, AnswerStore, first_pass_key
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
+from medbench.models.generation_config import GENERATION_FILE
 from medbench.models.generation_rows import Generation
 from medbench.models.generation_settings import GenerationSettings, SecondPass
 from medbench.models.routing_counts import RoutingLabel
@@ -91,6 +92,7 @@ class Generator:
         self._max_gen_toks = max_gen_toks
         self._tags = tuple(tags)
         self._eos = _end_tokens(engine, tokenizer)
+        self._told_of_limits = False
         self._special = {
             str(token): int(number)
             for number, token in tokenizer.added_tokens_decoder.items()
@@ -132,6 +134,7 @@ class Generator:
         firsts = {job.index: kept[job.first_key] for job in jobs if job.first_key in kept}
         waiting = [job for job in jobs if job.index not in firsts]
         contexts = self._prompts(jobs)
+        self._tell_of_limits({job.settings.max_gen_toks for job in jobs})
 
         def on_batch(indices: Sequence[int], generations: Sequence[Generation]) -> None:
             done, halves = {}, {}
@@ -160,6 +163,18 @@ class Generator:
             on_batch=on_batch,
         )
         self._second([jobs[index] for index in sorted(firsts)], firsts, contexts, ready)
+
+    def _tell_of_limits(self, limits: set[int]) -> None:
+        """Say once that a limit of the checkpoint's file is not the one that is kept."""
+        for key, value in self._engine.decoding.left_to_tasks.items():
+            if not self._told_of_limits and limits != {value}:
+                self._told_of_limits = True
+                _LOG.warning(
+                    "%s %s of the model's %s is not kept, unlike in lm-eval's hf: those of the tasks are",
+                    key,
+                    value,
+                    GENERATION_FILE,
+                )
 
     def _second(
         self,

@@ -8,7 +8,7 @@ from typing import Any
 
 from medbench.common.strict import FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
 from medbench.errors import ModelError
-from medbench.models.decoding import DRAWING, HONORED
+from medbench.models.generation_config import DRAWING, HONORED
 from medbench.models.sampling import Sampling
 from medbench.scoring.authors.passes import joiner, offered_letters
 from medbench.scoring.exams import commits
@@ -161,6 +161,8 @@ class GenerationSettings:
         # As in lm-eval: a temperature draws, unless do_sample says otherwise.
         sample = bool(temperature) if drawn is None else drawn and temperature != 0
         wanted = HONORED | DRAWING if sample else HONORED
+        # A neutral value is asked for as well: the model's own setting may be another.
+        wanted |= _NEUTRAL.keys()
         changes = {key: kwargs[key] for key in sorted(wanted & kwargs.keys()) if kwargs[key] is not None}
         if sample:
             Sampling(temperature or 1.0, kwargs.get("top_k") or 0, kwargs.get("top_p") or 1.0)  # in range

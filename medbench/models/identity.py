@@ -12,11 +12,16 @@ from medbench.common.files import sha256_of
 from medbench.errors import ModelError
 from medbench.models.chat import clock_formats
 from medbench.models.folder import TOKENIZER_FILES, read_json
+from medbench.models.generation_config import (
+    GENERATION_FILE,
+    ConfiguredGeneration,
+    read_generation_config,
+)
 from medbench.models.layouts import Checkpoint, open_checkpoint
 
 __all__ = ["fingerprint"]
 
-_CONFIGS = ("config.json", "generation_config.json", "adapter_config.json")
+_CONFIGS = ("config.json", GENERATION_FILE, "adapter_config.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
@@ -41,8 +46,9 @@ def fingerprint(
         ``model`` (SHA-256 of the next five: the same if and only if they are), ``layout``, ``weights``,
         ``config``, ``tokenizer``, ``chat_template`` (SHA-256 each, ``None`` where there is none), ``files``
         (name -> ``sha256`` and ``bytes``; those of an adapter's base begin with ``base/``), ``clock``
-        (formats in which the chat template asks for the time), ``revision`` and ``base_revision`` (hub
-        commits, ``None`` for folders that do not come from the hub's cache).
+        (formats in which the chat template asks for the time), ``generation`` (the settings by which answers
+        are written, :class:`~medbench.models.generation_config.ConfiguredGeneration`), ``revision`` and
+        ``base_revision`` (hub commits, ``None`` for folders that do not come from the hub's cache).
 
     Raises:
         ModelError: The checkpoint cannot be found or read, or a file differs from what the hub delivered.
@@ -51,6 +57,7 @@ def fingerprint(
     files = {name: _digest(file) for name, file in _files(checkpoint).items()}
     weights = {_label(checkpoint, file) for file in checkpoint.files}
     template = _chat_template(checkpoint.model_folder)
+    generation = ConfiguredGeneration.of(read_generation_config(checkpoint.model_folder))
     parts = {
         "layout": checkpoint.layout,
         "weights": _joined(files, [name for name in files if name in weights]),
@@ -67,6 +74,7 @@ def fingerprint(
         "model": model,
         **parts,
         "clock": clock_formats(template or ""),
+        "generation": generation.as_dict(),
         "files": files,
         "revision": _commit(checkpoint.folder),
         "base_revision": _commit(checkpoint.base_folder) if checkpoint.base_folder else None,

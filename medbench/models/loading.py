@@ -12,14 +12,14 @@ from torch import Tensor, nn
 from medbench.errors import ModelError
 from medbench.models.determinism import prepare_determinism, route_deterministically
 from medbench.models.devices import open_device
-from medbench.models.folder import read_json
 from medbench.models.fused import require_fused
+from medbench.models.generation_config import read_generation_config
 from medbench.models.impl_choice import choose_impl
 from medbench.models.layouts import Checkpoint, Linears, open_checkpoint
 from medbench.models.layouts.foreign import load_by_transformers, require_finite
 from medbench.models.molora import Impl, add_molora
 from medbench.models.quantising import quantize, require_quantization
-from medbench.models.skeleton import Skeleton, build_skeleton, foreign_failures
+from medbench.models.skeleton import Skeleton, build_skeleton
 from medbench.models.spreading import device_map, home_of, install_hooks
 from medbench.models.tensors import LazyTensor
 
@@ -208,13 +208,8 @@ def _assign(model: nn.Module, name: str, value: Tensor) -> None:
 
 
 def _take_generation_config(model: PreTrainedModel, folder: Path) -> None:
-    path = folder / "generation_config.json"
-    if not path.is_file():
-        return
-    from transformers import GenerationConfig
-
-    with foreign_failures("transformers refuses the generation settings", str(path)):
-        model.generation_config = GenerationConfig.from_dict(read_json(path))
+    if (found := read_generation_config(folder)) is not None:
+        model.generation_config = found
 
 
 def _dtype(name: str, checkpoint: Checkpoint) -> torch.dtype:

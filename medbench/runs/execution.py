@@ -15,7 +15,7 @@ from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import MedbenchError, RunError
 from medbench.models.chat import clock_at
 from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
-from medbench.runs.directory import RunDirectory, find_run, new_run, read_json, write_json
+from medbench.runs.directory import RunDirectory, new_run, read_json, write_json
 from medbench.runs.extras import extra, reason
 from medbench.runs.harness import TaskResult, evaluate_task, quiet_harness, write_harness_files
 from medbench.runs.interruption import GracefulStop
@@ -28,6 +28,7 @@ from medbench.runs.plan import RunPlan
 from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
 from medbench.runs.rescoring import asked_alike, copy_answers, find_answered, more_answered
+from medbench.runs.resuming import find_begun
 from medbench.runs.routing import stored_routing
 from medbench.runs.scores import group_rows, score_task
 from medbench.runs.store import ResponseStore, StoreError
@@ -100,7 +101,9 @@ def execute(
     answered = find_answered(plan, results) if rescore else None
     if answered is not None and plan.moment is not None and answered[1].get("moment"):
         plan = replace(plan, moment=datetime.fromisoformat(answered[1]["moment"]))  # that of the prompts
-    directory = None if fresh or rescore else find_run(results, plan.model.model, plan.plan_hash)
+    directory = None
+    if not fresh and not rescore:
+        directory, plan = find_begun(plan, results)
     if directory is not None and directory.status() == "complete":
         return _reused(directory)
     if answered is None and workers is None:

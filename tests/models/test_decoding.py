@@ -10,7 +10,8 @@ from transformers import GenerationConfig, PreTrainedModel
 
 from medbench.errors import ModelError
 from medbench.models import Engine
-from medbench.models.decoding import DRAWING, HONORED, WITHOUT_EFFECT, Decoding
+from medbench.models.decoding import Decoding
+from medbench.models.generation_config import DRAWING, HONORED, WITHOUT_EFFECT
 from medbench.models.sampling import Sampling
 from tests.models.engines import tiny_model
 from tests.models.tiny_zoo import zoo_model
