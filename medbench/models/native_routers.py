@@ -19,9 +19,9 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from medbench.models.memory import is_out_of_memory
+from medbench.models.router_watch import watched
 from medbench.models.routers import Observer, Router, RouterOutputs
 from medbench.models.text_config import usable_tokens, vocabulary_of
 
@@ -123,7 +123,7 @@ class NativeRouter(Router):
             observer(self, self._outputs(_raw(result, ranking)))
             return result
 
-        with _instead(self.module, self.num_experts, self.top_k, see):
+        with watched(self.module, self.num_experts, self.top_k, see):
             yield
 
     @contextmanager
@@ -136,7 +136,7 @@ class NativeRouter(Router):
             logits, weights, choice, *rest = result
             return (logits, *change.outputs(weights, choice), *rest)
 
-        with _instead(self.module, self.num_experts, self.top_k, put, change.gone):
+        with watched(self.module, self.num_experts, self.top_k, put, change.gone):
             yield
 
     def _log_scores(self, logits: Tensor) -> Tensor:
@@ -187,10 +187,9 @@ def native_routers(model: nn.Module) -> NativeRouters:
     known = _KNOWN.get(model)
     if known is None:
         try:
-            known = NativeRouters(_found(model))
+            known = _KNOWN[model] = NativeRouters(_found(model))
         except ValueError as error:
-            known = NativeRouters(why=str(error))
-        _KNOWN[model] = known
+            return NativeRouters(why=str(error))  # another number format or device may change that
     return known
 
 
@@ -230,7 +229,7 @@ def _found(model: nn.Module) -> tuple[NativeRouter, ...]:
                 seen[name] = _raw(result, ranking)
                 return result
 
-            stack.enter_context(_instead(module, None, None, see))
+            stack.enter_context(watched(module, None, None, see))
         _try(model, tokens)
     routers = []
     for name, raw in seen.items():
@@ -277,63 +276,6 @@ def _always_on(model: nn.Module, name: str) -> int:
     config = cast("Any", model).config.get_text_config()
     counts = (getattr(config, count, None) for count in _SHARED_COUNTS)
     return next((count for count in counts if isinstance(count, int) and count > 0), 1)
-
-
-@contextmanager
-def _instead(
-    module: nn.Module,
-    experts: int | None,
-    top_k: int | None,
-    after: Callable[[Any, Tensor | None], Any],
-    gone: tuple[int, ...] = (),
-) -> Iterator[None]:
-    """Run a router's forward under watch, and have ``after`` see or replace what it returns."""
-    inner = module.forward
-    own = "forward" in vars(module)
-
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        with _Ranking(experts, top_k, gone) as ranking:
-            result = inner(*args, **kwargs)
-        return after(result, ranking.scores)
-
-    module.forward = forward
-    try:
-        yield
-    finally:
-        if own:
-            module.forward = inner
-        else:
-            del module.forward
-
-
-class _Ranking(TorchFunctionMode):
-    """Keeps the scores of the last ``topk`` over all experts, and takes experts out of it.
-
-    Args:
-        experts: E; ``None``: any.
-        top_k: k; ``None``: any.
-        gone: Experts that must not be chosen.
-    """
-
-    def __init__(self, experts: int | None, top_k: int | None, gone: tuple[int, ...]) -> None:
-        super().__init__()
-        self._experts = experts
-        self._top_k = top_k
-        self._gone = list(gone)
-        self.scores: Tensor | None = None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        kwargs = kwargs or {}
-        if func not in (torch.topk, Tensor.topk):
-            return func(*args, **kwargs)
-        scores, *rest = args if args else (kwargs.pop("input"),)
-        k = rest[0] if rest else kwargs["k"]
-        if self._experts in (None, scores.shape[-1]) and self._top_k in (None, k):
-            if self._gone:
-                scores = scores.clone()
-                scores[..., self._gone] = float("-inf")
-            self.scores = scores
-        return func(scores, *rest, **kwargs)
 
 
 def _raw(result: Any, ranking: Tensor | None) -> _Raw:

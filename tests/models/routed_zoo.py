@@ -20,7 +20,7 @@ _LOCAL: dict[str, Any] = {"num_local_experts": 4, "num_experts_per_tok": 2}
 ROUTED: dict[str, tuple[str, dict[str, Any]]] = {
     **NATIVE,
     "mixtral top 1": ("mixtral", {"num_local_experts": 4, "num_experts_per_tok": 1}),
-    "olmoe normalised": ("olmoe", {**_FOUR, "norm_topk_prob": True}),
+    "olmoe normalized": ("olmoe", {**_FOUR, "norm_topk_prob": True}),
     "qwen2_moe middle dense": (
         "qwen2_moe",
         {

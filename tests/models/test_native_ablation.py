@@ -111,8 +111,8 @@ def test_experts_that_are_gone_are_never_chosen(name: str, ranks: tuple[int, ...
 
 
 @pytest.mark.parametrize("gone", range(4))
-@pytest.mark.parametrize(("name", "normalised"), [("mixtral", True), ("olmoe", False), ("gpt_oss", True)])
-def test_softmax_over_the_rest(name: str, normalised: bool, gone: int) -> None:
+@pytest.mark.parametrize(("name", "normalized"), [("mixtral", True), ("olmoe", False), ("gpt_oss", True)])
+def test_softmax_over_the_rest(name: str, normalized: bool, gone: int) -> None:
     model = routed_model(name)
     with ablated(model, Ablation("expert", (gone,))):
         seen = watch(model, _TEXT)[0]
@@ -120,7 +120,7 @@ def test_softmax_over_the_rest(name: str, normalised: bool, gone: int) -> None:
         rest = [expert for expert in range(4) if expert != gone]
         best = sorted(rest, key=lambda expert: -float(logits[expert]))[:2]
         assert sorted(choice.tolist()) == sorted(best)
-        scale = logits[best].exp().sum() if normalised else logits.exp().sum()
+        scale = logits[best].exp().sum() if normalized else logits.exp().sum()
         torch.testing.assert_close(weights, logits[choice].exp() / scale)
 
 

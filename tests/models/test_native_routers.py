@@ -107,6 +107,26 @@ def test_what_a_model_has(name: str) -> None:
     assert has_routers(model)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("name", ROUTED)
+def test_what_routers_make_of_logits_is_told_in_16_bit(name: str, dtype: torch.dtype) -> None:
+    wide = dict.fromkeys(("moe_intermediate_size", "shared_expert_intermediate_size"), 16)
+    model = routed_model(name, **wide, shared_intermediate_size=16)
+    exact = [(router.layer, router.scores, router.by_logits) for router in native_routers(model).routers]
+    narrow = routed_model(name, **wide, shared_intermediate_size=16).to(dtype)
+    found = native_routers(narrow).routers
+    assert [(router.layer, router.scores, router.by_logits) for router in found] == exact
+    assert exact
+
+
+def test_a_model_that_could_not_be_tried_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = routed_model("mixtral")
+    monkeypatch.setattr(model, "forward", lambda **_: 1 / 0)
+    assert "cannot be tried" in native_routers(model).why
+    monkeypatch.undo()
+    assert len(native_routers(model).routers) == 2
+
+
 def _sigmoid_margins(model: Any, tokens: list[int]) -> list[float]:
     """How far the last expert chosen lies above the next, in DeepSeek-V3, written out."""
     router = model.model.layers[1].mlp.gate
