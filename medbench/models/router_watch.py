@@ -21,12 +21,20 @@ def watched(
     after: Callable[[Any, Tensor | None], Any],
     gone: tuple[int, ...] = (),
 ) -> Iterator[None]:
-    """Run a router's forward under watch, and have ``after`` see or replace what it returns."""
+    """Run a router's forward under watch for as long as a block runs.
+
+    Args:
+        module: The router; as it was when the block ends.
+        experts: E; ``None``: any.
+        top_k: k; ``None``: any.
+        after: Sees what the router returns and the scores that it ranked by, and gives what is returned instead.
+        gone: Experts that must not be chosen.
+    """
     inner = module.forward
     own = "forward" in vars(module)
 
     def forward(*args: Any, **kwargs: Any) -> Any:
-        with Ranking(experts, top_k, gone) as ranking:
+        with _Ranking(experts, top_k, gone) as ranking:
             result = inner(*args, **kwargs)
         return after(result, ranking.scores)
 
@@ -40,7 +48,7 @@ def watched(
             del module.forward
 
 
-class Ranking(TorchFunctionMode):
+class _Ranking(TorchFunctionMode):
     """Keeps the scores of the last ``topk`` over all experts, and takes experts out of it.
 
     Args:
