@@ -27,7 +27,7 @@ def watched(
         module: The router; as it was when the block ends.
         experts: E; ``None``: any.
         top_k: k; ``None``: any.
-        after: Sees what the router returns and the scores that it ranked by, and gives what is returned instead.
+        after: Sees what the router returns and the scores that it ranked by; what it gives is returned.
         gone: Experts that must not be chosen.
     """
     inner = module.forward
