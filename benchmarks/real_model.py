@@ -1,14 +1,16 @@
 """Hold the engine against lm-eval's ``hf`` on a real model: ``python -m benchmarks.real_model MODEL``.
 
-Both answer the same requests, ``hf`` one at a time: letters and whole options by log-likelihood, and
-written answers, as the checkpoint says and with a repetition penalty of 1.1. Documents are
-real ones where ``--data-dir`` has them, else the bundled samples.
+Each loads the checkpoint by itself, and both answer the same requests, ``hf`` one at a time: letters and
+whole options by log-likelihood, and written answers, as the checkpoint says and with a repetition penalty
+of 1.1. Documents are real ones where ``--data-dir`` has them, else the bundled samples.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import math
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -19,7 +21,8 @@ from rich.console import Console
 from rich.table import Table
 
 from medbench.data import load
-from medbench.models import MedbenchLM, load_model, load_tokenizer
+from medbench.models import MedbenchLM
+from medbench.models.folder import resolve
 
 #: Dataset of each protocol.
 PROTOCOLS = {"letters": "medmcqa", "options": "mmlu_anatomy", "written": "medqa_us"}
@@ -34,6 +37,7 @@ class Agreement:
     Attributes:
         documents: How many were asked.
         same: Documents with the same choice, or the same text.
+        answers: The choices or texts of this engine.
         largest: Largest difference of two log-probabilities, of all tokens of an option; NaN for texts.
         per_token: The same of the mean over its tokens.
         seconds: Time of this engine and of ``hf``.
@@ -41,28 +45,42 @@ class Agreement:
 
     documents: int
     same: int
+    answers: tuple[Any, ...]
     largest: float
     per_token: float
     seconds: tuple[float, float]
 
 
-def compare(
-    model: Any, tokenizer: Any, protocol: str, documents: Sequence[Mapping[str, Any]], penalty: float | None
-) -> Agreement:
-    """Have both answer the documents in a protocol."""
+def engines(path: str | Path) -> tuple[Any, Any]:
+    """Load a checkpoint twice: with this engine, as it is named, and with ``hf``, from its folder."""
     from lm_eval.models.huggingface import HFLM
 
-    settings = cast("Any", model).generation_config
-    before = settings.repetition_penalty
-    if penalty is not None:
-        settings.repetition_penalty = penalty
-    try:
-        own = MedbenchLM(model=model, tokenizer=tokenizer, routing="off", add_bos_token=False)
-        theirs = cast("Any", HFLM)(pretrained=model, tokenizer=tokenizer, batch_size=1, add_bos_token=False)
-        kind, requests = _requests(protocol, documents, own)
-        (mine, first), (other, second) = (_timed(lm, kind, requests) for lm in (own, theirs))
-    finally:
-        settings.repetition_penalty = before
+    own = MedbenchLM(str(path), device="cpu", routing="off")
+    theirs = cast("Any", HFLM)(pretrained=str(resolve(path)), dtype="float32", device="cpu", batch_size=1)
+    return own, theirs
+
+
+def with_penalty(path: str | Path, penalty: float, folder: Path) -> Path:
+    """Make a folder of links to a checkpoint's files whose ``generation_config.json`` asks for a penalty."""
+    source = resolve(path)
+    folder.mkdir()
+    name = "generation_config.json"
+    for file in source.iterdir():
+        if file.name != name:
+            (folder / file.name).symlink_to(file.resolve())
+    said = json.loads((source / name).read_text(encoding="utf-8")) if (source / name).is_file() else {}
+    (folder / name).write_text(json.dumps(said | {"repetition_penalty": penalty}), encoding="utf-8")
+    return folder
+
+
+def compare(pair: tuple[Any, Any], protocol: str, documents: Sequence[Mapping[str, Any]]) -> Agreement:
+    """Have both answer the documents in a protocol.
+
+    Raises:
+        ValueError: They do not turn a chat into the same prompt.
+    """
+    kind, requests = _requests(protocol, documents, pair)
+    (mine, first), (other, second) = (_timed(lm, kind, requests) for lm in pair)
     if kind == "generate_until":
         chosen: list[list[Any]] = [[str(text) for text in mine], other]
         off = means = [math.nan]
@@ -70,13 +88,15 @@ def compare(
         chosen = [_choices(answers, requests) for answers in (mine, other)]
         off = [abs(one[0] - two[0]) for one, two in zip(mine, other, strict=True)]
         texts = [request.args[1] for request in requests]
-        tokens = [len(tokenizer(text, add_special_tokens=False).input_ids) for text in texts]
+        tokens = [len(pair[1].tokenizer(text, add_special_tokens=False).input_ids) for text in texts]
         means = [value / count for value, count in zip(off, tokens, strict=True)]
     same = sum(one == two for one, two in zip(*chosen, strict=True))
-    return Agreement(len(documents), same, max(off), max(means), (first, second))
+    return Agreement(len(documents), same, tuple(chosen[0]), max(off), max(means), (first, second))
 
 
-def _requests(protocol: str, documents: Sequence[Mapping[str, Any]], lm: MedbenchLM) -> tuple[str, list[Any]]:
+def _requests(
+    protocol: str, documents: Sequence[Mapping[str, Any]], pair: tuple[Any, Any]
+) -> tuple[str, list[Any]]:
     from lm_eval.api.instance import Instance
 
     kind = "generate_until" if protocol == "written" else "loglikelihood"
@@ -86,19 +106,18 @@ def _requests(protocol: str, documents: Sequence[Mapping[str, Any]], lm: Medbenc
             f"{letter}. {text}" for letter, text in zip(document["letters"], document["options"], strict=True)
         ]
         question = "\n".join([document["question"], *lines, "Answer:"])
-        prompt = lm.apply_chat_template([{"role": "user", "content": question}])
+        prompt, another = (lm.apply_chat_template([{"role": "user", "content": question}]) for lm in pair)
+        if prompt != another:
+            raise ValueError(f"the prompts differ: {prompt!r}, {another!r}")
         ends: list[Any]
         if protocol == "written":
             ends = [{"until": ["<|im_end|>"], "max_gen_toks": _NEW_TOKENS, "do_sample": False}]
         else:
             ends = list(document["letters"] if protocol == "letters" else document["options"])
         found += [
-            Instance(
-                request_type=kind, doc=dict(document), arguments=(prompt, end), idx=place, task_name=protocol,
-                doc_id=number, repeats=1,
-            )
+            Instance(kind, dict(document), (prompt, end), place, metadata=(protocol, number, 1))
             for place, end in enumerate(ends)
-        ]  # fmt: skip
+        ]
     return kind, found
 
 
@@ -123,27 +142,28 @@ def main() -> None:
     parser.add_argument("--data-dir", type=Path)
     parser.add_argument("--documents", type=int, default=100, help="of each protocol")
     options = parser.parse_args()
-    model, tokenizer = load_model(options.model), load_tokenizer(options.model)
-    table = Table(
-        "protocol", "penalty", "documents", "same", "largest difference", "seconds", "hf", title=options.model
-    )
-    for penalty in PENALTIES:
-        for protocol, dataset in PROTOCOLS.items():
-            if penalty is not None and protocol != "written":
-                continue  # it is in force where tokens are written
-            found: Any = load(dataset, options.data_dir)["test"]
-            documents = [dict(found[place]) for place in range(min(options.documents, len(found)))]
-            result = compare(model, tokenizer, protocol, documents, penalty)
-            table.add_row(
-                protocol,
-                "as shipped" if penalty is None else f"{penalty:g}",
-                str(result.documents),
-                str(result.same),
-                f"{result.largest:.1e}",
-                f"{result.per_token:.1e}",
-                *(f"{seconds:.1f}" for seconds in result.seconds),
-            )
-    Console(width=110).print(table)
+    columns = ("protocol", "penalty", "documents", "same", "largest", "per token", "seconds", "hf")
+    table = Table(*columns, title=Path(options.model).name)
+    with tempfile.TemporaryDirectory() as work:
+        for penalty in PENALTIES:
+            model = options.model
+            if penalty is not None:
+                model = with_penalty(model, penalty, Path(work) / f"penalty-{penalty:g}")
+            pair = engines(model)
+            for protocol, dataset in PROTOCOLS.items():
+                found: Any = load(dataset, options.data_dir)["test"]
+                documents = [dict(found[place]) for place in range(min(options.documents, len(found)))]
+                result = compare(pair, protocol, documents)
+                table.add_row(
+                    protocol,
+                    "as shipped" if penalty is None else f"{penalty:g}",
+                    str(result.documents),
+                    str(result.same),
+                    f"{result.largest:.1e}",
+                    f"{result.per_token:.1e}",
+                    *(f"{seconds:.1f}" for seconds in result.seconds),
+                )
+                Console(width=110).print(table)  # so far: it takes its time
 
 
 if __name__ == "__main__":

@@ -44,7 +44,8 @@ class Conditions:
         close_thinking: Whether reasoning that ran into its limit was closed, and the answer asked for.
         max_gen_toks: New tokens of a written answer, where not as the tasks say.
         dtype: Number format of the arithmetic.
-        quantization: Format of the base weights, or ``None`` for those of `dtype`.
+        quantization: Format of the base weights, also in the GGUF file that they come from, or ``None`` for
+            those of `dtype`.
         num_fewshot: Examples before each document; ``None`` where tasks have different numbers of their own.
         limit: Documents per task, from the first on (a share of them below 1); ``None`` for all.
         sources: Where documents came from, sorted: ``folder``, ``hub``, ``samples`` or ``task``.
@@ -81,13 +82,16 @@ class Conditions:
         tasks = scores[scores["kind"] == "task"]
         fewshot = _fewshot(settings.get("num_fewshot"), tasks)
         quantization = settings.get("quantization", definition.get("quantization"))
+        gguf = _mapping(_mapping(manifest.get("fingerprint")).get("gguf")).get("quantized")
+        formats = [] if quantization in (None, "", "none") else [str(quantization)]
+        formats += [f"GGUF {gguf}"] if gguf else []
         engine, thinking = settings.get("engine"), settings.get("thinking")
         return cls(
             # Older runs say here what was asked for, and beside it what was used.
             chat_template=_first(bool, manifest.get("chat_template"), settings.get("chat_template")),
             system_prompt=_first(str, manifest.get("system_prompt"), settings.get("system_prompt")),
             dtype=_dtype(settings.get("dtype", definition.get("dtype"))),
-            quantization=None if quantization in (None, "", "none") else str(quantization),
+            quantization=" of ".join(formats) or None,
             num_fewshot=fewshot,
             limit=_number(settings.get("limit")),
             sources=_sources(tasks),

@@ -19,6 +19,7 @@ from medbench.models.generation_config import (
     ConfiguredGeneration,
     read_generation_config,
 )
+from medbench.models.gguf import origin
 from medbench.models.layouts import Checkpoint, open_checkpoint
 from medbench.models.skeleton import build_skeleton
 from medbench.models.tensors import LazyTensor
@@ -34,7 +35,7 @@ class CheckReport:
     Attributes:
         path: What was checked.
         base: The base model given with it.
-        layout: ``adapter``, ``merged``, ``converted``, ``peft`` or ``plain``.
+        layout: ``adapter``, ``merged``, ``converted``, ``peft``, ``gguf`` or ``plain``.
         architecture: The base architecture, transformers' ``model_type``.
         layers: Decoder layers.
         hidden_size: Width of the residual stream.
@@ -131,7 +132,7 @@ def check(
         expert_parameters=_elements(experts) if experts else None,
         dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())),
         problems=tuple(_damaged(tensors, str(checkpoint.folder))) if read else (),
-        remarks=tuple(_remarks(facts)),
+        remarks=tuple(_remarks(checkpoint, facts)),
     )
 
 
@@ -180,7 +181,10 @@ def _damaged(tensors: Mapping[str, LazyTensor], where: str) -> Iterator[str]:
             yield f"{name} has values that are not finite\n  in: {where}"
 
 
-def _remarks(facts: Mapping[str, Any]) -> Iterator[str]:
+def _remarks(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> Iterator[str]:
+    if (gguf := origin(checkpoint.model_folder)) and gguf["quantized"]:
+        types = ", ".join(f"{count} tensors in {name}" for name, count in gguf["tensor_types"].items())
+        yield f"the GGUF file holds {types}: they are dequantized, and stay rounded as they were"
     if not facts["tokenizer"]:
         yield "no tokenizer beside the weights: text tasks cannot be evaluated"
     elif not facts["chat_template"]:

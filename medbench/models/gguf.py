@@ -20,7 +20,7 @@ from typing import Any, cast
 from medbench.common.files import reason, sha256_of, write_folder
 from medbench.errors import ModelError
 
-__all__ = ["MARKER", "SUFFIX", "find_gguf", "unpacked"]
+__all__ = ["MARKER", "SUFFIX", "find_gguf", "origin", "unpacked"]
 
 SUFFIX = ".gguf"
 #: Says of a folder that it was made of a GGUF file, and of which.
@@ -30,6 +30,8 @@ _LOG = logging.getLogger(__name__)
 _MAGIC = b"GGUF"
 # Architectures that transformers and GGUF call by different names.
 _NAMED_ALIKE = {"qwen2moe": "qwen2_moe", "qwen3moe": "qwen3_moe"}
+# Tensor types that hold values as they are; the others round them, in blocks.
+_PLAIN_TYPES = frozenset({"BF16", "F16", "F32", "F64"})
 _INSTEAD = "the answers would be another model's; give the checkpoint that it was made from"
 
 
@@ -80,6 +82,31 @@ def unpacked(file: Path) -> Path:
                 if not (folder / MARKER).is_file():  # else another process was faster
                     raise
     return folder
+
+
+def origin(folder: Path) -> dict[str, Any] | None:
+    """What a folder that was made of a GGUF file says of that file; ``None`` for any other folder.
+
+    Returns:
+        ``sha256`` of the file, ``tensor_types`` (type -> tensors), ``quantized`` (the types among them that
+            round values, the most frequent first; empty for none) and the version of ``transformers``.
+
+    Raises:
+        ModelError: What was written there cannot be read.
+    """
+    marker = folder / MARKER
+    if not marker.is_file():
+        return None
+    try:
+        said = json.loads(marker.read_text(encoding="utf-8"))
+        types = Counter({str(name): int(count) for name, count in said["tensor_types"].items()})
+        found = {"sha256": str(said["sha256"]), "transformers": str(said["transformers"])}
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            "what was kept of a GGUF file is damaged", where=str(marker), hint=f"delete {folder}"
+        ) from error
+    quantized = ", ".join(name for name, _ in types.most_common() if name not in _PLAIN_TYPES)
+    return found | {"tensor_types": dict(types), "quantized": quantized}
 
 
 def _kept() -> Path:

@@ -17,6 +17,7 @@ from medbench.models.generation_config import (
     ConfiguredGeneration,
     read_generation_config,
 )
+from medbench.models.gguf import origin
 from medbench.models.layouts import Checkpoint, open_checkpoint
 
 __all__ = ["fingerprint"]
@@ -48,7 +49,9 @@ def fingerprint(
         (name -> ``sha256`` and ``bytes``; those of an adapter's base begin with ``base/``), ``clock``
         (formats in which the chat template asks for the time), ``generation`` (the settings by which answers
         are written, :class:`~medbench.models.generation_config.ConfiguredGeneration`), ``revision`` and
-        ``base_revision`` (hub commits, ``None`` for folders that do not come from the hub's cache).
+        ``base_revision`` (hub commits, ``None`` for folders that do not come from the hub's cache), and
+        ``gguf`` (:func:`~medbench.models.gguf.origin`) where the weights, or an adapter's base, come from
+        such a file.
 
     Raises:
         ModelError: The checkpoint cannot be found or read, or a file differs from what the hub delivered.
@@ -69,6 +72,7 @@ def fingerprint(
         if template is None
         else hashlib.sha256(template.encode("utf-8", "surrogateescape")).hexdigest(),
     }
+    gguf = origin(checkpoint.model_folder)
     model = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
     return {
         "model": model,
@@ -78,6 +82,7 @@ def fingerprint(
         "files": files,
         "revision": _commit(checkpoint.folder),
         "base_revision": _commit(checkpoint.base_folder) if checkpoint.base_folder else None,
+        **({"gguf": gguf} if gguf else {}),
     }
 
 

@@ -156,6 +156,31 @@ def test_results_of_lm_eval_say_what_they_know(tmp_path: Path) -> None:
     assert Conditions.of(next(iter(load_runs(tmp_path)))) == Conditions()
 
 
+@pytest.mark.parametrize(
+    ("quantization", "gguf", "said"),
+    [
+        ("none", None, None),
+        ("none", {"quantized": ""}, None),
+        (None, {}, None),
+        ("none", {"quantized": "Q4_1"}, "GGUF Q4_1"),
+        (None, {"quantized": "Q4_1, Q8_0"}, "GGUF Q4_1, Q8_0"),
+        ("", {"quantized": "Q6_K"}, "GGUF Q6_K"),
+        ("int8", None, "int8"),
+        ("int8", {"quantized": ""}, "int8"),
+        ("int8", {"quantized": "Q5_1"}, "int8 of GGUF Q5_1"),
+        ("nf4", {"quantized": "Q4_0"}, "nf4 of GGUF Q4_0"),
+    ],
+)
+def test_the_line_says_in_what_format_a_gguf_file_holds_the_weights(
+    tmp_path: Path, quantization: str | None, gguf: dict[str, str] | None, said: str | None
+) -> None:
+    manifest = {"settings": NEW | {"quantization": quantization}, "fingerprint": {"model": "m", "gguf": gguf}}
+    found = _of(tmp_path, manifest)
+    assert found.quantization == said
+    assert (said is None) == ("GGUF" not in found.line() and "int8" not in found.line())
+    assert said is None or said in found.line().split(" · ")
+
+
 def test_the_line_says_how_a_model_reasons_where_it_was_said(tmp_path: Path) -> None:
     plain = _of(tmp_path / "plain", {"settings": NEW | {"thinking": "auto", "close_thinking": False}})
     assert "think" not in plain.line()

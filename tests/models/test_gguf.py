@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from collections.abc import Callable
@@ -16,12 +17,13 @@ from numpy.typing import NDArray
 from medbench.catalog import find_model
 from medbench.errors import ModelError
 from medbench.models import Engine, check, fingerprint, load_model, load_tokenizer
-from medbench.models.gguf import MARKER, find_gguf, unpacked
+from medbench.models.gguf import MARKER, find_gguf, origin, unpacked
 from medbench.models.layouts import detect_layout, open_checkpoint
 
 gguf: Any = pytest.importorskip("gguf")
 
-HIDDEN, HEADS, KV, LAYERS, INNER, VOCABULARY = 16, 4, 2, 2, 24, 100
+# Quantized types hold blocks of 32 values of a row.
+HIDDEN, HEADS, KV, LAYERS, INNER, VOCABULARY = 32, 4, 2, 2, 64, 100
 PROMPTS = [[3, 1, 4, 1, 5], [9, 2, 6], [5, 3, 5, 8]]
 Arrays = dict[str, NDArray[np.float32]]
 
@@ -95,8 +97,9 @@ def write(
     *,
     arrays: Arrays | None = None,
     architecture: str = "llama",
+    types: Callable[[str], str] = lambda name: "F32",
 ) -> Path:
-    """Write a tiny file; ``change`` gets the writer before the tensors."""
+    """Write a tiny file; ``change`` gets the writer before the tensors, ``types`` says how each is stored."""
     writer = gguf.GGUFWriter(str(path), architecture)
     writer.add_name("tiny")
     writer.add_context_length(128)
@@ -122,7 +125,8 @@ def write(
     if change is not None:
         change(writer)
     for name, value in (arrays if arrays is not None else tensors(original())).items():
-        writer.add_tensor(name, value)
+        stored = gguf.GGMLQuantizationType[types(name)]
+        writer.add_tensor(name, gguf.quants.quantize(value, stored), raw_dtype=stored)
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -191,6 +195,82 @@ def test_every_way_to_name_it(file: Path) -> None:
     assert (report.layout, report.ok, report.chat_template) == ("gguf", True, True)
     with pytest.raises(ModelError, match="asked for layout plain, but this is a plain model from a GGUF"):
         open_checkpoint(file, layout="plain")
+
+
+def _all(kind: str) -> Callable[[str], str]:
+    return lambda name: "F32" if "norm" in name else kind
+
+
+def _mixed(head: str, rest: str) -> Callable[[str], str]:
+    return lambda name: "F32" if "norm" in name else head if name == "output.weight" else rest
+
+
+@pytest.mark.parametrize(
+    ("types", "quantized"),
+    [
+        (_all("F32"), ""),
+        (_all("F16"), ""),
+        (_all("BF16"), ""),
+        (_all("Q4_0"), "Q4_0"),
+        (_all("Q4_1"), "Q4_1"),
+        (_all("Q5_0"), "Q5_0"),
+        (_all("Q5_1"), "Q5_1"),
+        (_all("Q8_0"), "Q8_0"),
+        (_mixed("Q8_0", "Q4_1"), "Q4_1, Q8_0"),
+        (_mixed("F16", "Q5_1"), "Q5_1"),
+        (_mixed("Q4_0", "F16"), "Q4_0"),
+        (_mixed("BF16", "F32"), ""),
+    ],
+    ids=range(12),
+)
+def test_quantized_tensors_are_dequantized_and_said_to_have_been(
+    tmp_path: Path, types: Callable[[str], str], quantized: str
+) -> None:
+    file = write(tmp_path / "x.gguf", types=types)
+    truth = original()
+    reader = gguf.GGUFReader(file)
+    stored = {tensor.name: tensor for tensor in reader.tensors}
+    with torch.no_grad():
+        for name, value in tensors(truth).items():
+            read = gguf.quants.dequantize(stored[name].data, stored[name].tensor_type)
+            assert np.abs(read - value).max() <= np.abs(value).max() / 7  # at 4 bits
+        for parameter_name, parameter in truth.named_parameters():
+            kind = gguf.GGMLQuantizationType[types(_gguf_name(parameter_name))]
+            rounded = gguf.quants.dequantize(gguf.quants.quantize(parameter.numpy(), kind), kind)
+            parameter.copy_(torch.from_numpy(rounded.reshape(parameter.shape)))
+        model = load_model(file)
+        for prompt in PROMPTS:
+            ids = torch.tensor([prompt])
+            assert torch.allclose(model(ids).logits, truth(ids).logits, atol=1e-5)
+    said = fingerprint(file)["gguf"]
+    assert said["quantized"] == quantized
+    assert said["sha256"] == hashlib.sha256(file.read_bytes()).hexdigest()
+    remarks = " ".join(check(file).remarks)
+    assert ("they are dequantized" in remarks) == bool(quantized)
+    assert all(kind in remarks for kind in quantized.split(", "))
+
+
+def _gguf_name(parameter: str) -> str:
+    """What decides the type of a parameter's tensor."""
+    return "output.weight" if parameter == "lm_head.weight" else parameter
+
+
+def test_only_folders_made_of_a_file_have_an_origin(file: Path, tmp_path: Path) -> None:
+    original().save_pretrained(tmp_path / "plain")
+    assert origin(tmp_path / "plain") is None
+    assert "gguf" not in fingerprint(tmp_path / "plain")
+    folder = unpacked(file)
+    assert fingerprint(file)["gguf"] == origin(folder)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", "3", "null", "{}", '{"sha256": "x"}', '{"tensor_types": 3}', "\x00"]
+)
+def test_a_damaged_note_of_the_file_is_told(file: Path, content: str) -> None:
+    folder = unpacked(file)
+    (folder / MARKER).write_text(content, encoding="utf-8")
+    with pytest.raises(ModelError, match=r"kept of a GGUF file is damaged[\s\S]*delete"):
+        origin(folder)
 
 
 def test_several_files_are_named(file: Path) -> None:
