@@ -181,19 +181,27 @@ def _option_faults(labels: Sequence[str], options: Sequence[str], shown: str) ->
 
 
 def _beside_another(marks: Sequence[str], options: Sequence[str], shown: str) -> Iterator[_Fault]:
-    """Whether options in order stand beside other letters as well, as in a second list in another order."""
-    for mark, own in zip(marks, options, strict=True):
-        for option in options:
-            if option == own or len(option) < _TELLING or option in own or own in option:
-                continue
-            if re.search(_pattern(mark, option, before=True), shown):
-                yield _Fault(
-                    "doc_to_text",
-                    "option-letter",
-                    f"the prompt shows the option {option[:40]!r} beside another's letter, {mark.upper()}",
-                    "write every option once, behind its own letter",
-                )
-                return
+    """Whether options in order stand beside other letters as well, as in a second list in another order.
+
+    One may by chance, as in ``A cobalt …`` of a question.
+    """
+    astray = [
+        (mark, option)
+        for mark, own in zip(marks, options, strict=True)
+        for option in options
+        if len(option) >= _TELLING
+        and option not in own
+        and own not in option
+        and re.search(_pattern(mark, option, before=True), shown)
+    ]
+    if len({mark for mark, _ in astray}) > 1 and len({option for _, option in astray}) > 1:
+        mark, option = astray[0]
+        yield _Fault(
+            "doc_to_text",
+            "option-letter",
+            f"the prompt shows the option {option[:40]!r} beside another's letter, {mark.upper()}",
+            "write every option once, behind its own letter",
+        )
 
 
 def _pattern(label: str, option: str, *, before: bool) -> str:

@@ -162,6 +162,15 @@ def test_a_question_that_announces_its_answer(question: str, told: bool, tasks: 
     assert ("answer-in-prompt" in codes) is told
 
 
+def test_a_question_may_name_an_option_behind_an_article(tasks: Path) -> None:
+    path = tasks / EXAM / "samples" / f"{EXAM}.jsonl"
+    documents = rows(path)
+    options = ["Iron", "Zinc", "Cobalt", "Copper"]
+    documents[1] |= {"question": "A cobalt implant fails. Which metal?", "options": options, "answer": "C"}
+    write_rows(path, documents)
+    assert check_tasks([tasks]).findings == ()
+
+
 SCORINGS = [
     ("{'acc': 1.0}", "wrong-answer-scores"),
     ("{'acc': float(bool(results[0]))}", "wrong-answer-scores"),
