@@ -61,6 +61,7 @@ class _Scripted:
 
     def __init__(self, tokenizer: PreTrainedTokenizerFast, script: Callable[[str], str]) -> None:
         self.model = SimpleNamespace(generation_config=None)
+        self.decoding = SimpleNamespace(left_to_tasks={})
         self.prompts: list[str] = []
         self._tokenizer = tokenizer
         self._script = script
