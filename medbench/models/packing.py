@@ -48,22 +48,25 @@ class KeyValues:
         self.capacity = capacity
         self._layers: dict[int, tuple[Tensor, Tensor]] = {}
 
-    def layer(self, index: int, like: Tensor) -> tuple[Tensor, Tensor]:
+    def layer(self, index: int, keys: Tensor, values: Tensor) -> tuple[Tensor, Tensor]:
         """Keys and values of a layer, [rows, heads, capacity, width] each.
 
         Args:
             index: The layer.
-            like: Keys [1, heads, tokens, width] that say what the layer's look like.
+            keys: [1, heads, tokens, width], which say what the layer's look like.
+            values: The same of values, whose width may be another.
         """
         held = self._layers.get(index)
         if held is None or held[0].shape[0] < self.rows or held[0].shape[2] < self.capacity:
-            shape = (self.rows, like.shape[1], self.capacity, like.shape[3])
-            grown = (_zeros(shape, like), _zeros(shape, like))
+            grown = (self._empty(keys), self._empty(values))
             if held is not None:
                 for new, old in zip(grown, held, strict=True):
                     new[: old.shape[0], :, : old.shape[2]] = old
             self._layers[index] = held = grown
         return held
+
+    def _empty(self, like: Tensor) -> Tensor:
+        return _zeros((self.rows, like.shape[1], self.capacity, like.shape[3]), like)
 
     def reserve(self, rows: int, capacity: int, *, most_rows: int, most_capacity: int) -> None:
         """Make room, and some more for what is to come; a layer grows when it is next used.
@@ -83,7 +86,7 @@ class KeyValues:
     def take(self, other: KeyValues, rows: int) -> None:
         """Copy the first rows of another store, as far as they fit."""
         for index, (keys, values) in other._layers.items():
-            own_keys, own_values = self.layer(index, keys[:1])
+            own_keys, own_values = self.layer(index, keys[:1], values[:1])
             length = min(self.capacity, other.capacity, keys.shape[2])
             own_keys[:rows, :, :length] = keys[:rows, :, :length]
             own_values[:rows, :, :length] = values[:rows, :, :length]
@@ -309,7 +312,7 @@ class Pack:
         rule: MaskRule | None,
     ) -> Tensor:
         rows, longest = block.rows, block.mask.shape[3]
-        keys, values = block.store.layer(layer, key)
+        keys, values = block.store.layer(layer, key, value)
         which = torch.arange(rows, device=query.device)
         keys[which, :, block.lengths] = key[0, :, :rows].transpose(0, 1)
         values[which, :, block.lengths] = value[0, :, :rows].transpose(0, 1)
@@ -342,10 +345,10 @@ def _append(segment: Segment, layer: int, key: Tensor, value: Tensor) -> tuple[T
     """Write a segment's keys behind its past; return past and own, [1, heads, past + tokens, width]."""
     assert segment.store is not None
     past, stop = segment.past, segment.past + key.shape[2]
-    keys, values = segment.store.layer(layer, key)
+    keys, values = segment.store.layer(layer, key, value)
     row = slice(segment.row, segment.row + 1)
     if segment.prefix is not None:
-        before_keys, before_values = segment.prefix.layer(layer, key)
+        before_keys, before_values = segment.prefix.layer(layer, key, value)
         keys[row, :, :past] = before_keys[:1, :, :past]
         values[row, :, :past] = before_values[:1, :, :past]
     keys[row, :, past:stop] = key

@@ -7,6 +7,7 @@ exactly (soft caps, state spaces, attention of a model's own) goes this way.
 from __future__ import annotations
 
 import inspect
+from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, cast
@@ -21,6 +22,7 @@ from medbench.models.generation_rows import (
     GenerationRequest,
     Row,
 )
+from medbench.models.lengths import affordable, rope_lengths, window_lengths
 from medbench.models.memory import is_out_of_memory
 from medbench.models.rope import RopeSwitches
 from medbench.models.text_config import max_length_of, usable_tokens, vocabulary_of
@@ -30,9 +32,12 @@ if TYPE_CHECKING:
 
 __all__ = ["NotFiniteError", "ReferenceModel", "Tape"]
 
+_NOT_CAUSAL = "what the model gives for a token depends on the tokens behind it: it is not causal"
+_CHANCE = "two runs of the model on the same tokens differ"
 _CHECKED = 12  # tokens of the sequence on which a model is tried
-_GENERATED = 4
-# Largest median difference of two computations of the same logits, relative to the largest.
+_GENERATED = 6
+_TEXTS = 4  # that are tried beyond a length
+# Largest difference of two computations of the same logits, relative to the largest logit.
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 6e-2}
 
 
@@ -74,7 +79,16 @@ class ReferenceModel:
         except ModelError:
             self._rope = None  # every step is computed anew
         self._check(where)
-        self._continues = self._generates_alike()
+        # What is wrong beyond each of them, as far as that was tried; empty where nothing is.
+        self._windows = window_lengths(model, self.max_length)
+        self._faults: list[str] = []
+        for length in self._windows:
+            if not affordable(model, length + 2 * _beyond(length), self.device):
+                break
+            self._faults.append(self._fault_beyond(length))
+        # Between which of them `generate` gives what the forward gives, as far as that was tried.
+        self._lengths = sorted({*self._windows, *rope_lengths(model, self.max_length)})
+        self._alike: list[bool] = []
         self.tokens = 0
 
     @property
@@ -93,7 +107,14 @@ class ReferenceModel:
 
         Returns:
             [N or last, vocabulary].
+
+        Raises:
+            ModelError: In so long a sequence, a token depends on those behind it, or on chance.
         """
+        self._require_sound(len(ids))
+        return self._logits(ids, last)
+
+    def _logits(self, ids: Sequence[int], last: int | None = None) -> Tensor:
         more = dict(self._more)
         if last is not None and self._keeps:
             more["logits_to_keep"] = last
@@ -113,7 +134,9 @@ class ReferenceModel:
         longest = row.size + row.request.max_new_tokens - 1
         rope = self._rope
         reason: FinishReason | None = None
-        if self._continues and rope is not None and rope.stretch(row.size) == rope.stretch(longest):
+        self._require_sound(longest)
+        steady = rope is not None and rope.stretch(row.size) == rope.stretch(longest)
+        if steady and self._continues_alike(longest):
             reason = self._generate(row)
         while reason is None:
             reason = _take(row, self.logits(row.tokens, 1)[0])
@@ -156,9 +179,9 @@ class ReferenceModel:
         """Try the model on token ids: alone, once more, and with tokens behind."""
         try:
             ids = self._some_tokens(min(_CHECKED, self.max_length or _CHECKED))
-            once = self.logits(ids)
-            again = self.logits(ids)
-            start = self.logits(ids[: len(ids) // 2])
+            once = self._logits(ids)
+            again = self._logits(ids)
+            start = self._logits(ids[: len(ids) // 2])
         except (RuntimeError, MemoryError) as error:
             if is_out_of_memory(error):
                 raise
@@ -178,10 +201,10 @@ class ReferenceModel:
                 hint="use a wider number format, such as float32",
             )
         if _differ(once, again, self.model.dtype):
-            raise ModelError("two runs of the model on the same tokens differ", where=where)
+            raise ModelError(_CHANCE, where=where)
         if _differ(once[: len(start)], start, self.model.dtype):
             raise ModelError(
-                "what the model gives for a token depends on the tokens behind it: it is not causal",
+                _NOT_CAUSAL,
                 where=where,
                 hint="an encoder's configuration needs is_decoder: true",
             )
@@ -190,21 +213,85 @@ class ReferenceModel:
         usable = usable_tokens(self.model, self.vocabulary)
         return [usable[5 * place % len(usable)] for place in range(count)]
 
-    def _generates_alike(self) -> bool:
-        """Whether ``generate``, with its store of keys or states, gives what the forward gives."""
-        room = (self.max_length or 64) - _GENERATED
+    def _drawn_tokens(self, count: int, seed: int) -> list[int]:
+        usable = usable_tokens(self.model, self.vocabulary)
+        draw = torch.Generator().manual_seed(seed)
+        return [usable[place] for place in torch.randint(len(usable), (count,), generator=draw).tolist()]
+
+    def _require_sound(self, size: int) -> None:
+        """Demand that sequences of so many tokens have been tried, and nothing found wrong with them.
+
+        Raises:
+            ModelError: Something is.
+        """
+        while len(self._faults) < bisect_left(self._windows, size):
+            self._faults.append(self._fault_beyond(self._windows[len(self._faults)]))
+        for length, fault in zip(self._windows, self._faults, strict=False):
+            if length < size and fault:
+                raise ModelError(
+                    f"in sequences of more than {length} tokens, {fault}",
+                    where=type(self.model).__name__,
+                    hint="ask with shorter prompts, such as with fewer examples",
+                )
+
+    @torch.inference_mode()
+    def _fault_beyond(self, length: int) -> str:
+        """What is wrong beyond a length that the configuration names; empty if nothing is found."""
+        more = _beyond(length)
+        if self.max_length is not None:
+            more = min(more, (self.max_length - length) // 2)
+        if more < 1:
+            return ""  # there is nothing behind
+        before = self.tokens
+        try:
+            for number in range(_TEXTS):
+                ids = self._drawn_tokens(length + 2 * more, number)
+                start = self._logits(ids[: length + more], more)
+                whole = self._logits(ids, 2 * more)[:more]
+                if not bool(torch.isfinite(start).all() and torch.isfinite(whole).all()):
+                    continue  # whoever asks is told
+                if _differ(start, whole, self.model.dtype):
+                    once_more = self._logits(ids[: length + more], more), self._logits(ids, 2 * more)[:more]
+                    chance = any(
+                        _differ(one, other, self.model.dtype)
+                        for one, other in zip((start, whole), once_more, strict=True)
+                    )
+                    return _CHANCE if chance else _NOT_CAUSAL
+        finally:
+            self.tokens = before
+        return ""
+
+    def _continues_alike(self, longest: int) -> bool:
+        """Whether ``generate`` gives what the forward gives, up to so many tokens; tried when needed."""
+        stretches = bisect_left(self._lengths, longest) + 1
+        while len(self._alike) < stretches:
+            crossed = self._lengths[len(self._alike) - 1] if self._alike else None
+            self._alike.append(self._generates_alike(crossed))
+        return all(self._alike[:stretches])
+
+    @torch.inference_mode()
+    def _generates_alike(self, crossed: int | None) -> bool:
+        """Whether ``generate``, with its store of keys or states, gives what the forward gives.
+
+        Args:
+            crossed: A length that the sequence grows beyond; ``None``: it is short.
+        """
+        room = (self.max_length or 2**20) - _GENERATED
         if self._rope is None or room < 1:
             return False
-        prompt = tuple(self._some_tokens(min(6, room)))
+        size = 6 if crossed is None else max(1, crossed - _GENERATED // 2)
+        prompt = tuple(self._drawn_tokens(min(size, room), 0))
         tape = Tape(self._some_tokens(_GENERATED))
         row = Row(0, GenerationRequest(prompt, _GENERATED, frozenset(), sampler=cast("Any", tape)))
+        before = self.tokens
         try:
             self._generate(row)
         except Exception as error:  # foreign code may raise anything; the forward is enough
             if is_out_of_memory(error):
                 raise
             return False
-        expected = self.logits([*prompt, *row.new[:-1]], _GENERATED)
+        expected = self._logits([*prompt, *row.new[:-1]], _GENERATED)
+        self.tokens = before
         seen = torch.stack(tape.logits)
         return len(seen) == len(expected) and not _differ(seen, expected, self.model.dtype)
 
@@ -234,8 +321,15 @@ def _take(row: Row, logits: Tensor) -> FinishReason | None:
 def _differ(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
     """Whether logits [N, V] differ by more than rounding."""
     scale = one.abs().max().clamp(min=1.0)
-    off = (one - other).abs().amax(1).median()
+    off = (one - other).abs().amax(1)
+    # In 16 bit a router that flips moves single tokens far.
+    off = off.max() if dtype.itemsize >= 4 else off.median()
     return not bool(off <= _TOLERANCE[dtype] * scale)
+
+
+def _beyond(length: int) -> int:
+    """How many tokens beyond a length are looked at."""
+    return max(_CHECKED, length // 32)
 
 
 def _does_not_run(error: Exception, where: str) -> ModelError:

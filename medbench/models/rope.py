@@ -26,13 +26,13 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["RopeSwitches", "named_lengths"]
+__all__ = ["LENGTH_KEYS", "RopeSwitches", "named_lengths"]
 
 _POSITIONS = 4  # whose angles are compared
-_LENGTH_KEYS = ("max_position", "n_positions", "max_seq", "original_max", "n_ctx")
+LENGTH_KEYS = ("max_position", "n_positions", "max_seq", "original_max", "n_ctx")
 
 
-def named_lengths(config: Mapping[str, Any], keys: tuple[str, ...] = _LENGTH_KEYS) -> list[int]:
+def named_lengths(config: Mapping[str, Any], keys: tuple[str, ...] = LENGTH_KEYS) -> list[int]:
     """The lengths that a configuration names, nested ones included, in tokens, ascending."""
     found: set[int] = set()
     for key, value in config.items():

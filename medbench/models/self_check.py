@@ -23,13 +23,13 @@ from medbench.errors import ModelError
 from medbench.models.forward import PackedModel
 from medbench.models.generation_pass import GenerationPass
 from medbench.models.generation_rows import GenerationRequest
+from medbench.models.lengths import affordable, rope_lengths, window_lengths
 from medbench.models.memory import free_memory, is_out_of_memory
 from medbench.models.molora import set_impl
 from medbench.models.recorder import Recorder
 from medbench.models.reference import ReferenceModel, Tape
-from medbench.models.rope import named_lengths
 from medbench.models.scoring_pass import ScoringPass
-from medbench.models.text_config import text_config, usable_tokens
+from medbench.models.text_config import usable_tokens
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -40,7 +40,6 @@ _LOG = logging.getLogger(__name__)
 
 Tokens = tuple[int, ...]
 
-_WINDOW_KEYS = ("window", "chunk_size")
 _PREFIX = 18  # tokens that several requests share, as many as are worth sharing
 _FAMILIES = 5
 _SAVING = 64  # tokens that sharing a prefix has to save
@@ -50,8 +49,6 @@ _BUDGET = 48  # tokens of a batch, so that there are several
 _WIDE_TOLERANCE = 2e-4
 # In 16 bit the median error may be so many times the model's own, and so large a part of the median logit.
 _TIMES, _PART = 3.0, 0.02
-# Multiplications that trying long sequences may take, on a CPU and on a GPU.
-_COST = {"cpu": 2e11, "cuda": 1e15}
 _COPY_SHARE = 0.3  # of the free memory that a wide copy may take
 _LARGEST_COPY_ON_CPU = 500_000_000  # parameters
 _SMALL = 50_000_000  # parameters of a model that is copied in float64
@@ -115,12 +112,11 @@ def _trial(packed: PackedModel) -> _Trial:
         forced = some(room)
         trial.requests += [(context, forced), (context, some(1 if place else room))]
         trial.prompts.append((context, forced))
-    lengths = named_lengths(cast("Any", packed.model.config).to_dict(), _WINDOW_KEYS)
-    for length in sorted({*lengths, *packed.rope.switches}):
+    for length in sorted({*window_lengths(packed.model), *packed.rope.switches}):
         far = min(length + max(4, length // 2), limit - 4)
         if far <= length:
             continue
-        if _cost(packed.model, far) > _COST.get(packed.device.type, _COST["cpu"]):
+        if not affordable(packed.model, far, packed.device):
             trial.untried.append(length)
             continue
         around = some(far + _STEPS)
@@ -135,14 +131,6 @@ def _trial(packed: PackedModel) -> _Trial:
     return trial
 
 
-def _cost(model: PreTrainedModel, tokens: int) -> float:
-    """Multiplications that trying sequences of so many tokens takes."""
-    config = text_config(model)
-    attention = 2.0 * tokens * config.hidden_size * config.num_hidden_layers
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    return float(12 * tokens * (weights + attention))
-
-
 class _Own:
     """Logits by the model's own forward; sequences that another begins with are read off that one's.
 
@@ -154,7 +142,7 @@ class _Own:
 
     def __init__(self, reference: ReferenceModel) -> None:
         self._reference = reference
-        self._named = named_lengths(cast("Any", reference.model.config).to_dict())
+        self._named = rope_lengths(reference.model)
         self._known: list[tuple[Tokens, Tensor]] = []
 
     def logits(self, ids: Tokens, last: int) -> Tensor:

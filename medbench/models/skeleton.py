@@ -114,7 +114,11 @@ def transformers_config(config: Mapping[str, Any], *, where: str) -> PretrainedC
     from transformers import CONFIG_MAPPING, AutoConfig
 
     _check_sizes(config, where)
-    known = {key: value for key, value in config.items() if key not in {"auto_map", "torch_dtype", "dtype"}}
+    known = {
+        key: _with_floats(value)
+        for key, value in config.items()
+        if key not in {"auto_map", "torch_dtype", "dtype"}
+    }
     model_type = known.pop("model_type", None)
     if not isinstance(model_type, str):
         raise ModelError("no model_type in the configuration", where=where)
@@ -142,6 +146,16 @@ def _unknown(model_type: str, config: Mapping[str, Any], where: str) -> ModelErr
         f"did you mean {close}? Else a newer transformers may know it" if close else "a newer one may know it"
     )
     return ModelError(what, where=where, hint=hint)
+
+
+def _with_floats(value: Any) -> Any:
+    """A value of a configuration, with infinities as transformers writes them read as numbers."""
+    if isinstance(value, Mapping):
+        tag = value.get("__float__")
+        if len(value) == 1 and tag in ("Infinity", "-Infinity", "NaN"):
+            return float(tag)
+        return {key: _with_floats(inner) for key, inner in value.items()}
+    return [_with_floats(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _building(model_type: str, where: str) -> AbstractContextManager[None]:

@@ -15,17 +15,17 @@ def test_a_store_grows_by_half_and_keeps_what_it_held() -> None:
     like = torch.ones(1, 2, 3, 4)
     store.reserve(4, 200, most_rows=64, most_capacity=2000)
     assert (store.rows, store.capacity) == (6, 384)  # 300, rounded up
-    keys, values = store.layer(0, like)
+    keys, values = store.layer(0, like, like)
     assert keys.shape == values.shape == (6, 2, 384, 4)
     assert not keys.any()
     keys[5, 1, 383] = 7
     store.reserve(7, 385, most_rows=64, most_capacity=2000)
-    grown, _ = store.layer(0, like)
+    grown, _ = store.layer(0, like, like)
     assert grown.shape == (10, 2, 640, 4)
     assert (grown[5, 1, 383] == 7).all()
     assert grown.sum() == 28
     store.reserve(7, 640, most_rows=64, most_capacity=2000)
-    assert store.layer(0, like)[0] is grown
+    assert store.layer(0, like, like)[0] is grown
 
 
 def test_a_store_takes_no_more_than_may_be_needed() -> None:
@@ -40,7 +40,7 @@ def test_a_store_that_finds_no_memory_says_so(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(mmap, "mmap", refuse)
     with pytest.raises(MemoryError, match="3072 bytes for keys and values"):
-        KeyValues(2, 128).layer(0, torch.ones(1, 1, 1, 3))
+        KeyValues(2, 128).layer(0, torch.ones(1, 1, 1, 3), torch.ones(1, 1, 1, 3))
 
 
 def test_rows_attend_with_their_neighbours_only_as_far_as_the_longest_reaches() -> None:
