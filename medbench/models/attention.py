@@ -21,7 +21,7 @@ from medbench.models.packing import MaskRule, Pack
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["packed_attention"]
+__all__ = ["MASK", "packed_attention"]
 
 _NAME = "medbench_packed"
 # What models pass to their attention beside queries and keys that changes nothing here: dropout (none outside
@@ -60,6 +60,9 @@ class _Rule(MaskRule):
         """See there."""
         seen: Tensor = self.function(0, 0, query[:, None], key[None, :])
         return ~seen
+
+
+MASK = _Rule.__name__  # what errors of foreign code call what stands for a mask here
 
 
 @contextmanager

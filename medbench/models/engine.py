@@ -64,6 +64,7 @@ class Engine:
         kind: ``packed`` or ``reference``.
         why_reference: Why the model cannot be packed; empty if it is.
         decoding: The generation settings of the model.
+        described: What a run records of how the model runs.
     """
 
     def __init__(
@@ -85,6 +86,8 @@ class Engine:
         path = choose_path(model)
         self.kind: EngineKind = path.kind
         self.why_reference = path.why
+        self.described = path.described()
+        self._untried = list(path.untried)
         if path.packed is None:
             _LOG.warning("answered one row at a time by transformers' own forward: %s", path.why)
         self._packed, self._reference, self._runs = path.packed, path.reference, path.runs
@@ -267,6 +270,12 @@ class Engine:
                 f"{total} tokens are more than the {self.max_length} the model takes",
                 where=where,
                 hint="shorten the prompt or the limit of new tokens",
+            )
+        for length in [length for length in self._untried if length < total]:
+            self._untried.remove(length)
+            _LOG.warning(
+                "some sequences have more than %d tokens, on which packing could not be tried beforehand",
+                length,
             )
 
 

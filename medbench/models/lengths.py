@@ -12,7 +12,7 @@ from medbench.models.text_config import text_config
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["affordable", "rope_lengths", "window_lengths"]
+__all__ = ["affordable", "names_length", "rope_lengths", "window_lengths"]
 
 # What architectures call how far a token sees, and how many of the tokens before it a token picks.
 _WINDOW_KEYS = (
@@ -32,6 +32,12 @@ def window_lengths(model: PreTrainedModel, limit: int | None = None) -> list[int
 def rope_lengths(model: PreTrainedModel, limit: int | None = None) -> list[int]:
     """Those that positions are counted by, ascending, below a limit."""
     return _named(model, LENGTH_KEYS, limit)
+
+
+def names_length(name: str) -> bool:
+    """Whether something of that name is one of those lengths."""
+    known = any(part in name for part in (*_WINDOW_KEYS, *LENGTH_KEYS))
+    return known and not any(part in name for part in _NOT_LENGTHS)
 
 
 def _named(model: PreTrainedModel, keys: tuple[str, ...], limit: int | None) -> list[int]:

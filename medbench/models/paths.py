@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from medbench.errors import ModelError
+from medbench.models.attention import MASK
 from medbench.models.forward import PackedModel
 from medbench.models.memory import is_out_of_memory
 from medbench.models.reference import ReferenceModel
@@ -27,11 +28,13 @@ class ModelPath:
         reference: The model's own forward.
         packed: The packed model, or ``None`` if the model goes the reference path.
         why: Why it cannot be packed; empty if it is.
+        untried: Lengths beyond which packing could not be tried.
     """
 
     reference: ReferenceModel
     packed: PackedModel | None
     why: str = ""
+    untried: tuple[int, ...] = ()
 
     @property
     def kind(self) -> EngineKind:
@@ -43,6 +46,15 @@ class ModelPath:
         """What runs it."""
         return self.reference if self.packed is None else self.packed
 
+    def described(self) -> dict[str, Any]:
+        """What a run records of it, whoever writes that down."""
+        found: dict[str, Any] = {"engine": "native" if self.packed is not None else "reference"}
+        if self.why:
+            found["engine_why"] = self.why
+        if self.untried:
+            found["engine_untried"] = list(self.untried)
+        return found
+
 
 def choose_path(model: PreTrainedModel) -> ModelPath:
     """Find out how a model runs, by trying.
@@ -53,12 +65,22 @@ def choose_path(model: PreTrainedModel) -> ModelPath:
     reference = ReferenceModel(model)
     try:
         packed = PackedModel(model)
-        check_packed(packed, reference)
+        untried = check_packed(packed, reference)
     except ModelError as error:
         return ModelPath(reference, None, error.what)
     except Exception as error:  # the packed engine reaches into foreign code, which may raise anything
         if is_out_of_memory(error):
             raise
-        lines = str(error).strip().splitlines()
-        return ModelPath(reference, None, f"it cannot be packed: {lines[0] if lines else repr(error)}")
-    return ModelPath(reference, packed)
+        return ModelPath(reference, None, _explained(error))
+    return ModelPath(reference, packed, untried=untried)
+
+
+def _explained(error: Exception) -> str:
+    """Why a model cannot be packed, where its own code did not get along with packing."""
+    lines = str(error).strip().splitlines()
+    said = lines[0] if lines else repr(error)
+    if MASK in said:
+        return "its attention reads the mask by itself"
+    if "num_attention_heads" in said:
+        return "it has no attention heads"
+    return f"it cannot be packed: {said}"

@@ -2,7 +2,7 @@
 
 Requests are scored and continued as in a run, by the same passes, with shared prefixes, branches, a store of
 keys and values and many rows; the model's own forward answers them one row at a time. Some are longer than
-every window and rope switch that the configuration names, as far as the machine affords it.
+every window and rope switch that the configuration names; those that take too long to reach are made short.
 
 A model in 16 bit is tried twice: a copy in a wide format has to agree to within rounding, which no fault of
 the architecture's outlives; in its own format the packed engine may err no more than the model itself does.
@@ -13,8 +13,10 @@ from __future__ import annotations
 import copy
 import logging
 from bisect import bisect_left
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -28,7 +30,9 @@ from medbench.models.memory import free_memory, is_out_of_memory
 from medbench.models.molora import set_impl
 from medbench.models.recorder import Recorder
 from medbench.models.reference import ReferenceModel, Tape
+from medbench.models.rope import RopeSwitches
 from medbench.models.scoring_pass import ScoringPass
+from medbench.models.shortening import shortened
 from medbench.models.text_config import usable_tokens
 
 if TYPE_CHECKING:
@@ -44,6 +48,7 @@ _PREFIX = 18  # tokens that several requests share, as many as are worth sharing
 _FAMILIES = 5
 _SAVING = 64  # tokens that sharing a prefix has to save
 _STEPS = 3  # tokens that are generated
+_SHORTEST, _STEP = 24, 8  # tokens that lengths are shortened to
 _BUDGET = 48  # tokens of a batch, so that there are several
 # Largest difference in a wide format, relative to the largest logit.
 _WIDE_TOLERANCE = 2e-4
@@ -61,40 +66,112 @@ class _Trial:
     Attributes:
         requests: Contexts and continuations to score.
         prompts: Prompts to continue, each with the tokens that it is made to take.
-        untried: Lengths that the configuration names and that would cost too much.
     """
 
     requests: list[tuple[Tokens, Tokens]] = field(default_factory=list)
     prompts: list[tuple[Tokens, Tokens]] = field(default_factory=list)
-    untried: list[int] = field(default_factory=list)
+
+
+class _Subjects(NamedTuple):
+    """A model that is tried, and its copy in a wide format.
+
+    Attributes:
+        packed: The packed model.
+        own: Its own forward.
+        wide: The copy, packed; the model itself if its format is wide, ``None`` if there is none.
+        exact: The copy's own forward.
+    """
+
+    packed: PackedModel
+    own: ReferenceModel
+    wide: PackedModel | None
+    exact: ReferenceModel | None
+
+    def models(self) -> list[PackedModel]:
+        """Those that there are."""
+        return [self.packed, *([self.wide] if self.wide is not None and self.wide is not self.packed else [])]
 
 
 @torch.inference_mode()
-def check_packed(packed: PackedModel, reference: ReferenceModel) -> None:
+def check_packed(packed: PackedModel, reference: ReferenceModel) -> tuple[int, ...]:
     """Compare a packed model with the model itself.
+
+    Windows and rope switches that take too long to reach are made short for a while, in both.
 
     Args:
         packed: The packed model.
         reference: The same model's own forward.
 
+    Returns:
+        Lengths that the configuration names beyond which the engine could not be tried.
+
     Raises:
         ModelError: They differ, or the packed model does not run.
     """
-    trial = _trial(packed)
-    if trial.untried:
-        named = ", ".join(map(str, trial.untried))
-        _LOG.info("the engine was not tried on sequences of more than %s tokens, which takes too long", named)
-    own = _Own(reference)
+    limit = packed.max_length or 2**20
+    lengths = [
+        length
+        for length in sorted({*window_lengths(packed.model), *packed.rope.switches})
+        if _far(length, limit) > length
+    ]
+    costly = [n for n in lengths if not affordable(packed.model, _far(n, limit), packed.device)]
     wide = packed if packed.dtype.itemsize >= 4 else _wide(packed.model)
-    if wide is not None:
-        exact = own if wide is packed else _Own(ReferenceModel(wide.model))
-        _compare_exactly(wide, exact, trial)
-    if wide is not packed:
-        _compare_roughly(packed, own, own if wide is None else exact, trial)
+    exact = reference if wide is packed else None if wide is None else ReferenceModel(wide.model)
+    subjects = _Subjects(packed, reference, wide, exact)
+    _compare(subjects, _trial(packed, [n for n in lengths if n not in costly]))
+    untried = _try_shortened(subjects, costly) if costly else ()
     packed.tokens = reference.tokens = 0  # those of the check do not count
+    return untried
 
 
-def _trial(packed: PackedModel) -> _Trial:
+def _compare(subjects: _Subjects, trial: _Trial) -> None:
+    packed, wide = subjects.packed, subjects.wide
+    own = _Own(subjects.own)
+    if wide is not None and subjects.exact is not None:
+        exact = own if wide is packed else _Own(subjects.exact)
+        _compare_exactly(wide, exact, trial)
+    else:
+        exact = own
+    if wide is not packed:
+        _compare_roughly(packed, own, exact, trial)
+
+
+def _try_shortened(subjects: _Subjects, costly: Sequence[int]) -> tuple[int, ...]:
+    """Try lengths that are too costly as short ones; return those that do not let themselves be shortened."""
+    ids = _tokens(subjects.packed, _SHORTEST + _STEP * (len(costly) + 2))
+    plain = subjects.own.logits(ids)
+    shorts = {length: _SHORTEST + _STEP * place for place, length in enumerate(costly)}
+    untried = []
+    for length, short in shorts.items():
+        with shortened(subjects.packed.model, {length: short}):
+            if torch.equal(subjects.own.logits(ids), plain):
+                untried.append(length)
+    for length in untried:
+        del shorts[length]
+    if not shorts:
+        return tuple(untried)
+    with ExitStack() as stack:
+        ropes = [(packed, packed.rope) for packed in subjects.models()]
+        for packed, rope in ropes:
+            stack.enter_context(shortened(packed.model, shorts))
+            stack.callback(setattr, packed, "rope", rope)
+            packed.rope = RopeSwitches(packed.model, packed.max_length)
+        _compare(subjects, _trial(subjects.packed, list(shorts.values())))
+    return tuple(untried)
+
+
+def _far(length: int, limit: int) -> int:
+    """Tokens of a sequence that is longer than a length, as far as the model takes them."""
+    return min(length + max(4, length // 2), limit - 4)
+
+
+def _tokens(packed: PackedModel, count: int) -> Tokens:
+    usable = usable_tokens(packed.model, packed.vocabulary)
+    drawn = torch.randint(len(usable), (count,), generator=torch.Generator().manual_seed(1)).tolist()
+    return tuple(usable[place] for place in drawn)
+
+
+def _trial(packed: PackedModel, lengths: Sequence[int]) -> _Trial:
     limit = packed.max_length or 2**20
     draw = torch.Generator().manual_seed(0)
     usable = usable_tokens(packed.model, packed.vocabulary)
@@ -112,13 +189,8 @@ def _trial(packed: PackedModel) -> _Trial:
         forced = some(room)
         trial.requests += [(context, forced), (context, some(1 if place else room))]
         trial.prompts.append((context, forced))
-    for length in sorted({*window_lengths(packed.model), *packed.rope.switches}):
-        far = min(length + max(4, length // 2), limit - 4)
-        if far <= length:
-            continue
-        if not affordable(packed.model, far, packed.device):
-            trial.untried.append(length)
-            continue
+    for length in lengths:
+        far = _far(length, limit)
         around = some(far + _STEPS)
         # Beyond it, sequences that share a prefix which ends before it.
         shared = around[: max(1, length - 1)]
