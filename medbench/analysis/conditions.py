@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from medbench.analysis.runs import Run
+from medbench.runs.settings import ENGINE_DETAILS, recorded_engine
 
 __all__ = ["ASKED", "COMPUTED", "Conditions"]
 
@@ -25,7 +26,15 @@ COMPUTED = (
 )
 
 # Settings that say where and how fast a run was made and what it recorded, not what came out.
-_ELSEWHERE = ("data_dir", "data_source", "routing", "max_batch_tokens", "device", "deterministic")
+_ELSEWHERE = (
+    "data_dir",
+    "data_source",
+    "routing",
+    "max_batch_tokens",
+    "device",
+    "deterministic",
+    *ENGINE_DETAILS,
+)
 
 _T = TypeVar("_T")
 
@@ -85,7 +94,7 @@ class Conditions:
         gguf = _mapping(_mapping(manifest.get("fingerprint")).get("gguf")).get("quantized")
         formats = [] if quantization in (None, "", "none") else [str(quantization)]
         formats += [f"GGUF {gguf}"] if gguf else []
-        engine, thinking = settings.get("engine"), settings.get("thinking")
+        engine, thinking = recorded_engine(manifest).get("engine"), settings.get("thinking")
         return cls(
             # Older runs say here what was asked for, and beside it what was used.
             chat_template=_first(bool, manifest.get("chat_template"), settings.get("chat_template")),

@@ -134,7 +134,7 @@ def ablate(
             seconds[name] = round(time.monotonic() - started, 3)
             table = _append(table, rows)
             _write(file, table)
-            _describe(folder, plan, seconds, scorer.failures)
+            _describe(folder, plan, scorer.engine, seconds, scorer.failures)
     sampled = any(source.kind == "samples" for source in plan.sources.values())
     return AblationOutcome(folder, file, scorer.failures, seconds, sampled)
 
@@ -146,6 +146,7 @@ class _Scorer:
         self._plan = plan
         self._model = model
         self._tokenizer = model_source(plan.model).tokenizer()
+        self.engine: dict[str, Any] = {}  # what was recorded of it, as settings of a run
         runnable = [task for task in plan.tasks if task.name not in plan.failures]
         self.failures = {name: reason(error) for name, error in plan.failures.items()}
         self._tasks, broken = load_tasks(runnable, plan.settings)
@@ -187,7 +188,7 @@ class _Scorer:
     def _lm(self) -> MedbenchLM:
         from medbench.models import MedbenchLM, MemoryStore
 
-        return MedbenchLM(
+        lm = MedbenchLM(
             model=self._model,
             tokenizer=self._tokenizer,
             max_batch_tokens=token_budget(self._plan),
@@ -197,6 +198,12 @@ class _Scorer:
             thinking=self._plan.protocol.reasoning(),
             add_bos_token=self._plan.settings.add_bos_token,
         )
+        found = dict(lm.engine.described)
+        names = dict.fromkeys(
+            [*str(self.engine.get("engine", found["engine"])).split(" and "), found["engine"]]
+        )
+        self.engine |= found | {"engine": " and ".join(names)}
+        return lm
 
 
 def _rows(variant: str, task: Any, logged: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -253,7 +260,13 @@ def _done(folder: Path) -> pa.Table | None:
         ) from error
 
 
-def _describe(folder: Path, plan: RunPlan, seconds: Mapping[str, float], failures: Mapping[str, str]) -> None:
+def _describe(
+    folder: Path,
+    plan: RunPlan,
+    engine: Mapping[str, Any],
+    seconds: Mapping[str, float],
+    failures: Mapping[str, str],
+) -> None:
     file = folder / "ablation.json"
     earlier = read_json(file).get("seconds", {}) if file.exists() else {}
     write_json(
@@ -262,7 +275,7 @@ def _describe(folder: Path, plan: RunPlan, seconds: Mapping[str, float], failure
             "model": plan.model.model,
             "answer_identity": plan.answer_identity,
             "plan_hash": plan.plan_hash,
-            "settings": settings_used(plan),
+            "settings": settings_used(plan) | engine,
             "tasks": {task.name: {"version": task.version, "digest": task.digest} for task in plan.tasks},
             "data_sources": sorted({source.kind for source in plan.sources.values()}),
             "seconds": {**earlier, **seconds},

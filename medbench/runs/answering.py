@@ -57,12 +57,15 @@ def answer_alone(
     tasks: Mapping[str, Any],
     listener: ProgressListener,
     stop: GracefulStop,
+    *,
+    note_engine: Callable[[Mapping[str, Any]], None],
 ) -> MedbenchLM:
     """Load the model and have it answer the requests of all tasks; what fails is met again by its task."""
     _look_for_routers(plan, listener)
     from medbench.models.answers import request_keys
 
     lm = _open_model(plan, store, listener, stop)
+    note_engine(lm.get_model_info())
     requests = _requests(plan, lm, tasks)
     listener.begin(sum(_documents(instances) for instances in requests.values()))
     for kind, instances in requests.items():
@@ -89,6 +92,7 @@ def answer_with_workers(
     *,
     workers: WorkerOptions,
     note: Callable[[dict[str, Any]], None],
+    note_engine: Callable[[Mapping[str, Any]], None],
 ) -> AnsweredLM:
     """Have workers answer the requests of all tasks, and send them home.
 
@@ -100,6 +104,7 @@ def answer_with_workers(
         stop: Asked whether to stop.
         workers: Who they are.
         note: Told what to record of them.
+        note_engine: Told what each says of its model.
 
     Returns:
         A model that answers from the store, and knows why it cannot.
@@ -141,7 +146,13 @@ def answer_with_workers(
             answered += sum(key in result.answers for key in batch.keys)
             listener.advance(answered / max(1, total), result.tokens)
 
-        dispatcher = Dispatcher(pool, commit, check=stop.check, warn=_LOG.warning)
+        dispatcher = Dispatcher(
+            pool,
+            commit,
+            check=stop.check,
+            warn=_LOG.warning,
+            ready=lambda loaded: note_engine(loaded.info),
+        )
         try:
             dispatcher.run(batches)
         finally:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime
@@ -16,6 +16,7 @@ from medbench.errors import MedbenchError, RunError
 from medbench.models.chat import clock_at
 from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
 from medbench.runs.directory import RunDirectory, new_run, read_json, write_json
+from medbench.runs.engines import EngineNotes
 from medbench.runs.extras import extra, reason
 from medbench.runs.harness import TaskResult, evaluate_task, quiet_harness, write_harness_files
 from medbench.runs.interruption import GracefulStop
@@ -31,6 +32,7 @@ from medbench.runs.rescoring import asked_alike, copy_answers, find_answered, mo
 from medbench.runs.resuming import find_begun
 from medbench.runs.routing import stored_routing
 from medbench.runs.scores import group_rows, score_task
+from medbench.runs.settings import recorded_engine
 from medbench.runs.store import ResponseStore, StoreError
 from medbench.runs.tables import ScoreRow, TaskSamples, write_tables
 from medbench.runs.traces import traced_vocabulary
@@ -117,6 +119,7 @@ def execute(
         source, earlier = answered
         listener.message(f"scoring the answers of {source.path}")
         fields["rescored_from"] = source.run_id
+        fields["settings"] |= recorded_engine(earlier)
     with directory.lock(), clock_at(plan.moment), GracefulStop(listener.message) as stop:
         if directory.status() == "complete":  # by another process, between the look and the lock
             return _reused(directory)
@@ -144,7 +147,7 @@ def execute(
                     stop,
                     stored=answered is not None,
                     workers=workers,
-                    note=manifest.note_attempt,
+                    manifest=manifest,
                 )
             except KeyboardInterrupt:
                 _close(manifest, "interrupted", {})
@@ -184,7 +187,7 @@ def _evaluate(
     *,
     stored: bool,
     workers: WorkerOptions | None,
-    note: Callable[[dict[str, Any]], None],
+    manifest: Manifest,
 ) -> tuple[dict[str, str], dict[str, Any]]:
     """Evaluate all tasks and write the tables; return why tasks failed, and what to record of the run."""
     started = time.monotonic()
@@ -209,12 +212,22 @@ def _evaluate(
             raise _why_none(broken)
         failures |= {name: reason(error) for name, error in broken.items()}
         lm: MedbenchLM | StoredLM
+        note_engine = EngineNotes(manifest, answered=len(store) > 0)
         if stored:
             lm = open_stored(plan, store)
         elif workers is None:
-            lm = answer_alone(plan, store, tasks, listener, stop)
+            lm = answer_alone(plan, store, tasks, listener, stop, note_engine=note_engine)
         else:
-            lm = answer_with_workers(plan, store, tasks, listener, stop, workers=workers, note=note)
+            lm = answer_with_workers(
+                plan,
+                store,
+                tasks,
+                listener,
+                stop,
+                workers=workers,
+                note=manifest.note_attempt,
+                note_engine=note_engine,
+            )
         for name, task in tasks.items():
             stop.check()
             try:

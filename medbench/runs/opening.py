@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medbench.runs.plan import RunPlan
 
-__all__ = ["ENGINE", "settings_used", "token_budget"]
-
-ENGINE = "native"  # what computes the answers
+__all__ = ["settings_used", "token_budget"]
 
 
 def token_budget(plan: RunPlan) -> int | str:
@@ -37,5 +35,5 @@ def settings_used(plan: RunPlan) -> dict[str, Any]:
         "quantization": plan.model.quantization,
         "deterministic": plan.model.deterministic,
         "max_batch_tokens": token_budget(plan),
-        "engine": ENGINE,
+        "engine": None,  # known once the model is loaded (:mod:`medbench.runs.engines`)
     }

@@ -12,7 +12,7 @@ from medbench.common.files import read_only_address
 from medbench.errors import RunError
 from medbench.runs.directory import RunDirectory, read_json, replacing, safe_name
 from medbench.runs.opening import settings_used
-from medbench.runs.settings import recorded_settings
+from medbench.runs.settings import ENGINE_DETAILS, recorded_settings
 
 if TYPE_CHECKING:
     from medbench.runs.plan import RunPlan
@@ -23,7 +23,10 @@ __all__ = ["asked_alike", "copy_answers", "find_answered", "more_answered"]
 _LOG = logging.getLogger(__name__)
 _FINISHED = ("complete", "partial")
 # Settings that change neither the prompts nor what is recorded of the answers.
-_OF_COMPUTATION = ("device", "dtype", "quantization", "deterministic", "max_batch_tokens", "engine")
+_OF_COMPUTATION = (
+    *("device", "dtype", "quantization", "deterministic", "max_batch_tokens"),
+    *("engine", *ENGINE_DETAILS),
+)
 # Settings that decide which documents are asked of and what is kept of the routers, and not how is asked.
 _OF_EXTENT = ("limit", "data_source", "routing")
 

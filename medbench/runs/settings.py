@@ -12,8 +12,19 @@ from medbench.common.choices import DATA_SOURCES, DTYPES, QUANTIZATIONS, ROUTING
 from medbench.common.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either
 from medbench.errors import RunError
 
-__all__ = ["RunSettings", "Setting", "canonical_hash", "known_settings", "recorded_settings"]
+__all__ = [
+    "ENGINE_DETAILS",
+    "RunSettings",
+    "Setting",
+    "canonical_hash",
+    "known_settings",
+    "recorded_engine",
+    "recorded_settings",
+]
 
+ENGINE_DETAILS = ("engine_why", "engine_untried")  # what is recorded beside the engine's name
+_ENGINE_FIELDS = ("engine", *ENGINE_DETAILS)
+_ENGINE_NAMES = {"packed": "native"}  # as earlier versions called it
 _WHOLE = Kind("a whole number", lambda value: type(value) is int)
 _T = TypeVar("_T")
 
@@ -165,6 +176,28 @@ def recorded_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """
     beside = {name: manifest[name] for name in ("chat_template", "system_prompt") if name in manifest}
     return {**(manifest.get("settings") or {}), **beside}
+
+
+def recorded_engine(manifest: Mapping[str, Any]) -> dict[str, Any]:
+    """What a ``run.json`` of whatever age says of the engine, by the names of its settings.
+
+    Earlier versions wrote ``native`` whatever ran, and beside it what the model said of itself.
+    """
+    settings, info = (_mapping(manifest.get(name)) for name in ("settings", "model_info"))
+    return {
+        name: _ENGINE_NAMES.get(str(value), value)
+        for name in _ENGINE_FIELDS
+        if (value := info.get(name) if _more_said(settings, info) else settings.get(name)) is not None
+    }
+
+
+def _more_said(settings: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
+    """Whether what the model says of itself is more than the settings say."""
+    return info.get("engine") == "reference" and settings.get("engine") == "native"
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 def canonical_hash(value: Mapping[str, Any]) -> str:

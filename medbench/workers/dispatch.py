@@ -89,6 +89,7 @@ class Dispatcher:
         commit: Stores the result of a batch; called once per batch that has answers.
         check: Cancellation check, called several times a second; may raise ``KeyboardInterrupt``.
         warn: Warning callback.
+        ready: Called with what each worker says once it has loaded the model.
         clock: Time in seconds.
 
     Attributes:
@@ -104,6 +105,7 @@ class Dispatcher:
         *,
         check: Callable[[], None] = lambda: None,
         warn: Callable[[str], None] = lambda text: None,
+        ready: Callable[[Loaded], None] = lambda loaded: None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.loaded: Loaded | None = None
@@ -113,6 +115,7 @@ class Dispatcher:
         self._commit = commit
         self._check = check
         self._warn = warn
+        self._tell_ready = ready
         self._clock = clock
         self._queue: list[tuple[int, int, Batch]] = []
         self._numbers = 0
@@ -188,6 +191,7 @@ class Dispatcher:
     def _ready(self, worker: int, loaded: Loaded) -> None:
         if loaded.failure is None:
             self.loaded = self.loaded or loaded
+            self._tell_ready(loaded)
             self._idle.add(worker)
             return
         self._workers.discard(worker)

@@ -328,7 +328,7 @@ def test_settings_say_what_is_used() -> None:
         "device": "cpu",
         "quantization": "none",
         "deterministic": False,
-        "engine": "native",
+        "engine": None,
     }
 
 
