@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from medbench.cli.options import AsJson, Format, Output
 from medbench.cli.output import print_json, say
-from medbench.common.choices import Dtype
+from medbench.common.choices import Dtype, Quantization
+
+if TYPE_CHECKING:
+    from medbench.models import CheckReport
 
 __all__ = ["app"]
 
@@ -52,33 +55,63 @@ def show_command(model: Model, base: Base = None, form: Format = "text", as_json
 def check_command(
     model: Model,
     base: Base = None,
+    dtype: Annotated[Dtype | None, typer.Option(help="Number format, in place of the definition's.")] = None,
+    device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
+    quantization: Annotated[
+        Quantization | None,
+        typer.Option(help="Base weights in fewer bits (needs the extra `quantization`)."),
+    ] = None,
     read: Annotated[
-        bool, typer.Option("--read/--no-read", help="Read every tensor, or only names and shapes.")
+        bool,
+        typer.Option("--read/--no-read", help="Load the model and try it, or compare names and shapes only."),
     ] = True,
     as_json: AsJson = False,
 ) -> None:
-    """Check names, shapes and values of a checkpoint. Exit status 1 if it would not load."""
+    """Say what a run would do with a checkpoint: what it is, which engine runs it and why, or what is wrong.
+
+    Exit status 1 if it would not run.
+    """
     from medbench.catalog import find_model
     from medbench.cli.tables import show_facts
     from medbench.models import check
+    from medbench.models.rehearsal import rehearse
+    from medbench.runs.plan import on_this_machine
+    from medbench.runs.protocol import model_source
 
-    found = find_model(model, base=base)
+    found = on_this_machine(
+        find_model(model, base=base, dtype=dtype, device=device, quantization=quantization)
+    )
+    source = model_source(found)
     report = check(
-        found.path,
-        found.base,
-        found.layout,
-        revision=found.revision,
-        base_revision=found.base_revision,
+        source.path,
+        source.base,
+        source.layout,
+        revision=source.revision,
+        base_revision=source.base_revision,
         read=read,
     )
+    if read:
+        report = rehearse(report, source)
     if as_json:
         print_json(report.as_dict())
     else:
         facts = {key: value for key, value in asdict(report).items() if value not in (None, (), {})}
         show_facts({key.replace("_", " "): value for key, value in facts.items()}, "fact")
-        say("The checkpoint would load." if report.ok else "The checkpoint would not load.")
+        say(_verdict(report))
     if not report.ok:
         raise typer.Exit(1)
+
+
+def _verdict(report: CheckReport) -> str:
+    if not report.ok:
+        return "The checkpoint would not run." if report.tried else "The checkpoint would not load."
+    if not report.tried:
+        return "Names and shapes fit; whether it would run was not tried."
+    if report.engine == "reference":
+        return (
+            f"The checkpoint would run one row at a time, by transformers' own forward: {report.engine_why}."
+        )
+    return "The checkpoint would run."
 
 
 @app.command("convert")

@@ -1,4 +1,4 @@
-"""A look at a checkpoint without running it: what it is, and whether it would load."""
+"""A look at a checkpoint without building the model: what it is, and whether its files fit together."""
 
 from __future__ import annotations
 
@@ -55,7 +55,12 @@ class CheckReport:
         chat_template: Whether it has a chat template.
         generation: The settings by which answers are written
             (:class:`~medbench.models.generation_config.ConfiguredGeneration`).
-        problems: Why the checkpoint would not load, one entry each.
+        tried: Whether the model was opened as a run does (:func:`~medbench.models.rehearsal.rehearse`), which
+            the next three are known from.
+        engine: What would answer: ``native`` or ``reference``.
+        engine_why: Why it is not ``native``.
+        engine_untried: Lengths beyond which it could not be tried.
+        problems: Why the checkpoint would not load or run, one entry each.
         remarks: What may surprise, one entry each.
     """
 
@@ -80,12 +85,16 @@ class CheckReport:
     tokenizer: bool | None = None
     chat_template: bool | None = None
     generation: Mapping[str, Any] | None = None
+    tried: bool = False
+    engine: str | None = None
+    engine_why: str | None = None
+    engine_untried: tuple[int, ...] | None = None
     problems: tuple[str, ...] = ()
     remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
-        """Whether the checkpoint would load."""
+        """Whether nothing speaks against the checkpoint, as far as it was looked at."""
         return not self.problems
 
     def as_dict(self) -> dict[str, Any]:

@@ -51,6 +51,7 @@ def router_choices(
     """
     routers = need_routers(model, traced=True)
     path = choose_path(model)
+    path.tell()
     batch: list[Sequence[int]] = []
     for text in texts:
         if batch and not _goes_with(path, text, batch, max_batch_tokens):

@@ -88,8 +88,7 @@ class Engine:
         self.why_reference = path.why
         self.described = path.described()
         self._untried = list(path.untried)
-        if path.packed is None:
-            _LOG.warning("answered one row at a time by transformers' own forward: %s", path.why)
+        path.tell()
         self._packed, self._reference, self._runs = path.packed, path.reference, path.runs
         self.max_batch_tokens = batch_tokens(max_batch_tokens, self._packed)
         device = self._runs.device

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +17,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 __all__ = ["EngineKind", "ModelPath", "choose_path"]
+
+_LOG = logging.getLogger(__name__)
 
 EngineKind = Literal["packed", "reference"]
 
@@ -45,6 +48,11 @@ class ModelPath:
     def runs(self) -> PackedModel | ReferenceModel:
         """What runs it."""
         return self.reference if self.packed is None else self.packed
+
+    def tell(self) -> None:
+        """Warn of a model that is slow because it goes the reference path."""
+        if self.packed is None:
+            _LOG.warning("answered one row at a time by transformers' own forward: %s", self.why)
 
     def described(self) -> dict[str, Any]:
         """What a run records of it, whoever writes that down."""

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from medbench.data import DatasetEntry, Source
     from medbench.runs.scores import Group
 
-__all__ = ["RunPlan", "make_plan"]
+__all__ = ["RunPlan", "make_plan", "on_this_machine"]
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def make_plan(
         forget_changed(task.modules)
     fingerprint = model_source(model).fingerprint()
     return RunPlan(
-        model=_on_this_machine(model),
+        model=on_this_machine(model),
         protocol=settle_protocol(model, settings),
         fingerprint=fingerprint,
         tasks=tuple(selection.tasks),
@@ -178,7 +178,7 @@ def _reading(entry: DatasetEntry) -> dict[str, Any]:
     }
 
 
-def _on_this_machine(model: ModelDefinition) -> ModelDefinition:
+def on_this_machine(model: ModelDefinition) -> ModelDefinition:
     """Settle ``auto``: a GPU where there is one; on it the checkpoint's 16-bit format, float32 on the CPU."""
     import torch
 
