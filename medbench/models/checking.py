@@ -13,7 +13,7 @@ import torch
 
 from medbench.errors import ModelError
 from medbench.models.chat import has_chat_template
-from medbench.models.folder import TOKENIZER_FILES
+from medbench.models.folder import has_tokenizer
 from medbench.models.generation_config import (
     GENERATION_FILE,
     ConfiguredGeneration,
@@ -147,7 +147,7 @@ def check(
 
 def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
     config, molora = checkpoint.config, checkpoint.molora
-    tokenizer = any((checkpoint.model_folder / name).is_file() for name in TOKENIZER_FILES)
+    tokenizer = has_tokenizer(checkpoint.model_folder)
     facts: dict[str, Any] = {
         "layout": checkpoint.layout,
         "architecture": config.get("model_type"),

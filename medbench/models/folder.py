@@ -11,7 +11,7 @@ from medbench.common.files import load_json
 from medbench.errors import ModelError
 from medbench.models.gguf import SUFFIX, find_gguf, unpacked
 
-__all__ = ["TOKENIZER_FILES", "read_json", "resolve"]
+__all__ = ["TOKENIZER_FILES", "has_tokenizer", "read_json", "resolve"]
 
 # Everything that decides how text becomes tokens. Whoever copies or fingerprints a tokenizer means these.
 TOKENIZER_FILES = (
@@ -28,6 +28,11 @@ TOKENIZER_FILES = (
     "vocab.json",
     "vocab.txt",
 )
+
+# Those that make a tokenizer; the others only add to one. Some, of bytes, have no vocabulary of their own.
+_MAKES_TOKENIZER = frozenset(TOKENIZER_FILES) - {
+    *("added_tokens.json", "chat_template.jinja", "chat_template.json", "special_tokens_map.json")
+}
 
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 _HUB_PATTERNS = ["*.json", "*.safetensors", "*.bin", "*.model", "*.txt", "*.jinja"]
@@ -86,6 +91,11 @@ def read_json(path: Path) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ModelError("expected a JSON object", where=str(path))
     return value
+
+
+def has_tokenizer(folder: Path) -> bool:
+    """Whether a folder holds a tokenizer, and not just what belongs to one."""
+    return any((folder / name).is_file() for name in _MAKES_TOKENIZER)
 
 
 @lru_cache

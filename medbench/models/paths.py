@@ -59,6 +59,8 @@ class ModelPath:
         found: dict[str, Any] = {"engine": "native" if self.packed is not None else "reference"}
         if self.why:
             found["engine_why"] = self.why
+            if self.reference.limits:
+                found["engine_refuses"] = self.reference.limits
         if self.untried:
             found["engine_untried"] = list(self.untried)
         return found

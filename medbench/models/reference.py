@@ -92,6 +92,12 @@ class ReferenceModel:
         self.tokens = 0
 
     @property
+    def limits(self) -> list[str]:
+        """What is wrong with long sequences, as far as that was tried; such requests are refused."""
+        pairs = zip(self._windows, self._faults, strict=False)
+        return [f"in sequences of more than {length} tokens, {fault}" for length, fault in pairs if fault]
+
+    @property
     def device(self) -> torch.device:
         """Where token ids go."""
         device: torch.device = cast("Any", self.model).get_input_embeddings().weight.device

@@ -37,4 +37,5 @@ def rehearse(report: CheckReport, source: ModelSource) -> CheckReport:
         engine=described["engine"],
         engine_why=described.get("engine_why"),
         engine_untried=tuple(described.get("engine_untried", ())) or None,
+        remarks=(*report.remarks, *(f"{limit}: refused" for limit in described.get("engine_refuses", ()))),
     )

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from medbench.errors import ModelError
-from medbench.models.folder import TOKENIZER_FILES, read_json, resolve
+from medbench.models.folder import has_tokenizer, read_json, resolve
 from medbench.models.layouts import base_of, detect_layout
 from medbench.models.layouts.adapter import EXPERTS_FILE
 from medbench.models.skeleton import foreign_failures
@@ -44,7 +44,7 @@ def load_tokenizer(
     folder = resolve(path, revision)
     if (folder / "adapter_config.json").is_file() or (folder / EXPERTS_FILE).is_file():
         folder = base_of(folder, detect_layout(folder), base, base_revision)
-    if not any((folder / name).is_file() for name in TOKENIZER_FILES):
+    if not has_tokenizer(folder):
         raise ModelError(
             "no tokenizer in the checkpoint",
             where=str(folder),
@@ -65,4 +65,12 @@ def load_tokenizer(
     loader: Any = PreTrainedTokenizerFast if whole else AutoTokenizer
     with foreign_failures("the tokenizer cannot be read", str(folder)):
         tokenizer = loader.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        # transformers makes an empty one where only its settings are there.
+        empty = not whole and set(tokenizer("medicine")["input_ids"]) <= set(tokenizer.all_special_ids)
+    if empty:
+        raise ModelError(
+            "the tokenizer has no vocabulary",
+            where=str(folder),
+            hint="copy tokenizer.json, or the file of its vocabulary, of the model it was trained from there",
+        )
     return cast("PreTrainedTokenizerBase", tokenizer)

@@ -275,7 +275,7 @@ def _describe(
             "model": plan.model.model,
             "answer_identity": plan.answer_identity,
             "plan_hash": plan.plan_hash,
-            "settings": settings_used(plan) | engine,
+            "settings": {**settings_used(plan), **engine},
             "tasks": {task.name: {"version": task.version, "digest": task.digest} for task in plan.tasks},
             "data_sources": sorted({source.kind for source in plan.sources.values()}),
             "seconds": {**earlier, **seconds},

@@ -22,7 +22,8 @@ __all__ = [
     "recorded_settings",
 ]
 
-ENGINE_DETAILS = ("engine_why", "engine_untried")  # what is recorded beside the engine's name
+# What is recorded beside the engine's name.
+ENGINE_DETAILS = ("engine_why", "engine_refuses", "engine_untried")
 _ENGINE_FIELDS = ("engine", *ENGINE_DETAILS)
 _ENGINE_NAMES = {"packed": "native"}  # as earlier versions called it
 _WHOLE = Kind("a whole number", lambda value: type(value) is int)

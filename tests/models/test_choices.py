@@ -74,7 +74,7 @@ def test_choices_are_the_models_own_whatever_its_architecture(
     with torch.random.fork_rng():
         torch.manual_seed(1)
         for module in add_molora(model, MIXTURE):
-            for parameter in (module.lora_a, module.lora_b, module.router_weight):
+            for parameter in module.parameters(recurse=False):
                 nn.init.normal_(parameter, std=0.4)
     if name == "a fault of packing":
         monkeypatch.setattr(Pack, "attend", lambda *_: 1 / 0)

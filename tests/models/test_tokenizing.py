@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -111,3 +112,45 @@ def test_a_tokenizer_alone_can_be_named(tmp_path: Path) -> None:
     write_tokenizer(tmp_path / "only")
     tokenizer: Any = load_tokenizer(tmp_path / "only")
     assert tokenizer.eos_token_id == 2
+
+
+@pytest.mark.parametrize(
+    ("model_type", "kind"),
+    [
+        ("llama", "LlamaTokenizer"),
+        ("llama", "LlamaTokenizerFast"),
+        ("qwen2", "Qwen2Tokenizer"),
+        ("qwen2", None),
+        ("gpt2", "GPT2Tokenizer"),
+        ("gpt2", None),
+        ("mamba", None),
+        ("gpt_neox", "GPTNeoXTokenizerFast"),
+        ("bloom", "BloomTokenizer"),
+        ("gemma", "GemmaTokenizer"),
+        ("cohere", None),
+        ("bert", "BertTokenizer"),
+    ],
+)
+def test_settings_without_a_vocabulary_make_no_tokenizer(
+    tmp_path: Path, model_type: str, kind: str | None
+) -> None:
+    (tmp_path / "config.json").write_text(json.dumps({"model_type": model_type}), encoding="utf-8")
+    settings = {} if kind is None else {"tokenizer_class": kind}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(settings), encoding="utf-8")
+    with pytest.raises(ModelError, match="tokenizer"):
+        load_tokenizer(tmp_path)
+
+
+@pytest.mark.parametrize("file", ["chat_template.jinja", "special_tokens_map.json", "added_tokens.json"])
+def test_what_belongs_to_a_tokenizer_is_none(tmp_path: Path, file: str) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "mamba"}', encoding="utf-8")
+    (tmp_path / file).write_text("{}", encoding="utf-8")
+    with pytest.raises(ModelError, match="no tokenizer in the checkpoint"):
+        load_tokenizer(tmp_path)
+
+
+def test_bytes_need_no_vocabulary(tmp_path: Path) -> None:
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}', encoding="utf-8")
+    (tmp_path / "tokenizer_config.json").write_text('{"tokenizer_class": "ByT5Tokenizer"}', encoding="utf-8")
+    tokenizer = load_tokenizer(tmp_path)
+    assert tokenizer.decode(tokenizer("medicine", add_special_tokens=False)["input_ids"]) == "medicine"

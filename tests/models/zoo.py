@@ -82,24 +82,23 @@ def architectures() -> list[str]:
     return list(MODEL_FOR_CAUSAL_LM_MAPPING_NAMES)
 
 
-def tiny_config(architecture: str) -> PreTrainedConfig:
+def tiny_config(architecture: str, **changes: Any) -> PreTrainedConfig:
     """The configuration of a tiny model."""
     from transformers import CONFIG_MAPPING
 
     kind: Any = CONFIG_MAPPING[architecture]
-    changes = CHANGES.get(architecture, {})
     values = _shrunk(kind(**NEEDED.get(architecture, {})).to_dict(), LAYERS.get(architecture))
-    values = _merged(values, changes)
+    values = _merged(_merged(values, CHANGES.get(architecture, {})), changes)
     values.pop("model_type", None)
     config: PreTrainedConfig = kind(**values)
     return config
 
 
-def tiny_model(architecture: str) -> PreTrainedModel:
+def tiny_model(architecture: str, **changes: Any) -> PreTrainedModel:
     """A tiny model with random weights, buffers of the checkpoint included."""
     from transformers import AutoModelForCausalLM
 
-    model = cast("Any", AutoModelForCausalLM).from_config(tiny_config(architecture))
+    model = cast("Any", AutoModelForCausalLM).from_config(tiny_config(architecture, **changes))
     draw = torch.Generator().manual_seed(3)
     weights = {id(value) for value in model.parameters()}
     with torch.no_grad():
