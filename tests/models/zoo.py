@@ -34,7 +34,7 @@ _FIELDS: tuple[tuple[str, int], ...] = (
     (r"sliding_window(_size)?|attention_window_size|window_size|local_attention", WINDOW),
     (r"(attention_)?chunk_size|mamba_chunk_size|block_size|keep_window_size", WINDOW),
     (
-        r"hidden_size(_global)?|d_model|n_embd|emb_dim|embedding_dim|embedding_size|word_embed_proj_dim|adapter_in_dim",
+        r"hidden_size(_global)?|d_model|n_embd|emb_dim|embedding_dim|embedding_size|word_embed_proj_dim|adapter_in_dim|adapter_input_size",
         32,
     ),
     (r"(input|output)_embedding_size|lru_width|attention_hidden_size", 32),

@@ -66,7 +66,13 @@ CHANGES: dict[str, dict[str, Any]] = {
         "activation_sparsity_pattern": [0.95, 0.0, 0.0, 0.0],
         "num_kv_shared_layers": 2,
     },
-    "gemma4_assistant": {"text_config": {"vocab_size_per_layer_input": 0, "num_kv_shared_layers": 2}},
+    "gemma4_assistant": {
+        "text_config": {
+            "vocab_size_per_layer_input": 0,
+            "hidden_size_per_layer_input": 0,
+            "num_kv_shared_layers": 2,
+        }
+    },
     "gemma4_unified_assistant": {"text_config": {"num_kv_shared_layers": 2}},
     "gptj": {"rotary_dim": 4},
     "granitemoehybrid": {**_MAMBA2, "layer_types": ["linear_attention", "full_attention"]},

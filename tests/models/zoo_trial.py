@@ -33,7 +33,8 @@ class Trial:
     Attributes:
         architecture: Its model type.
         verdict: ``packed`` or ``reference``, ``refused``; ``wrong`` where an answer differs from the model's
-            own; ``not built`` where transformers itself cannot make, save, load or run a tiny model.
+            own; ``not built`` where transformers itself cannot make, save, load or run a tiny model, or
+            gives two answers to one question.
         why: Why it is not packed, is refused, or could not be built.
         off: Largest difference of a log-probability.
         texts: Whether all generated texts are the model's own.
@@ -65,7 +66,7 @@ def try_architecture(architecture: str, folder: Path) -> Trial:
     except ModelError as error:
         return Trial(architecture, "refused", error.what)
     if first != again:
-        return Trial(architecture, "wrong", "transformers itself gives two answers to one question")
+        return Trial(architecture, "not built", "transformers itself gives two answers to one question")
     kind, why = engines[0].kind, engines[0].why_reference
     if not (off <= TOLERANCE and texts):
         return Trial(architecture, "wrong", f"{kind}: {off:.2g} off, texts {texts}", off, texts)
