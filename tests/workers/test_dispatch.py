@@ -50,9 +50,9 @@ def everything(batches: list[Batch]) -> Counter[str]:
 
 @pytest.mark.parametrize("workers", [1, 2, 64])
 def test_each_worker_is_heard_that_has_loaded_the_model(workers: int) -> None:
-    crew = ScriptedCrew(workers, diligent)
+    pool = ScriptedPool(workers, diligent)
     heard: list[str] = []
-    dispatcher = Dispatcher(crew, Record(), ready=lambda loaded: heard.append(loaded.info["model"]))
+    dispatcher = Dispatcher(pool, Record(), ready=lambda loaded: heard.append(loaded.info["model"]))
     dispatcher.run(some_batches())
     assert heard == ["scripted"] * workers
 
