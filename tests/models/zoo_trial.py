@@ -137,7 +137,10 @@ class _Truth:
         ids = list(prompt)
         for _ in range(STEPS):
             ids.append(int(self.logits(ids)[-1].argmax()))
-        return ids[len(prompt) :]
+        new = ids[len(prompt) :]
+        # Bart and its relatives say that a text of the longest length ends with this token.
+        forced = self._model.generation_config.forced_eos_token_id
+        return new if forced is None else [*new[:-1], forced if isinstance(forced, int) else forced[0]]
 
 
 def _line(error: Exception) -> str:
