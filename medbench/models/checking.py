@@ -198,6 +198,11 @@ def _remarks(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> Iterator[str]:
         yield "no tokenizer beside the weights: text tasks cannot be evaluated"
     elif not facts["chat_template"]:
         yield "the tokenizer has no chat template: prompts would be sent as plain text"
+    if facts["tokenizer"] and isinstance(known := facts["vocab_size"], int):
+        vocabulary = load_tokenizer(checkpoint.folder, checkpoint.base_folder).get_vocab()
+        largest = max(vocabulary.values(), default=0)
+        if largest >= known:
+            yield f"the tokenizer has tokens up to {largest}, the model {known}: texts that need others fail"
     if refused := facts["generation"].get("refused"):
         yield f"{GENERATION_FILE} asks for what is not carried out, so that no answer can be written: " + (
             ", ".join(f"{key} {value!r}" for key, value in refused.items())

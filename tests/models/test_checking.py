@@ -36,6 +36,17 @@ def test_a_report_is_json(merged: Source) -> None:
     assert values["dtypes"] == {"float32": values["tensors"]}
 
 
+def test_a_tokenizer_with_more_tokens_than_the_model_is_remarked_on(merged: Source) -> None:
+    write_tokenizer(merged.path)
+    words = {f"word{place}": place for place in range(7, 60)}
+    path = merged.path / "tokenizer.json"
+    content = cp.read_json(path)
+    content["model"]["vocab"] |= words
+    cp.write_json(path, content)
+    [remark] = [text for text in check(merged.path).remarks if "tokens up to" in text]
+    assert "up to 59, the model 40" in remark
+
+
 def test_remarks_on_the_tokenizer(merged: Source) -> None:
     assert "no tokenizer" in check(merged.path).remarks[0]
     write_tokenizer(merged.path)
