@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 
@@ -24,6 +24,9 @@ from medbench.models.layouts import Checkpoint, open_checkpoint
 from medbench.models.skeleton import build_skeleton
 from medbench.models.tensors import LazyTensor
 from medbench.models.tokenizing import load_tokenizer
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
 
 __all__ = ["CheckReport", "check"]
 
@@ -125,7 +128,10 @@ def check(
     named: dict[str, Any] = {"path": str(path), "base": None if base is None else str(base)}
     try:
         checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
-        facts = _facts(checkpoint)
+        tokenizer = None
+        if has_tokenizer(checkpoint.model_folder):
+            tokenizer = load_tokenizer(checkpoint.folder, checkpoint.base_folder)
+        facts = _facts(checkpoint, tokenizer)
     except ModelError as error:
         return CheckReport(**named, problems=(str(error),))
     try:
@@ -141,13 +147,12 @@ def check(
         expert_parameters=_elements(experts) if experts else None,
         dtypes=dict(Counter(str(tensor.dtype).removeprefix("torch.") for tensor in tensors.values())),
         problems=tuple(_damaged(tensors, str(checkpoint.folder))) if read else (),
-        remarks=tuple(_remarks(checkpoint, facts)),
+        remarks=tuple(_remarks(checkpoint, facts, tokenizer)),
     )
 
 
-def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
+def _facts(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase | None) -> dict[str, Any]:
     config, molora = checkpoint.config, checkpoint.molora
-    tokenizer = has_tokenizer(checkpoint.model_folder)
     facts: dict[str, Any] = {
         "layout": checkpoint.layout,
         "architecture": config.get("model_type"),
@@ -156,9 +161,8 @@ def _facts(checkpoint: Checkpoint) -> dict[str, Any]:
         "intermediate_size": config.get("intermediate_size"),
         "vocab_size": config.get("vocab_size"),
         "bytes": sum(file.stat().st_size for file in checkpoint.files),
-        "tokenizer": tokenizer,
-        "chat_template": tokenizer
-        and has_chat_template(load_tokenizer(checkpoint.folder, checkpoint.base_folder)),
+        "tokenizer": tokenizer is not None,
+        "chat_template": tokenizer is not None and has_chat_template(tokenizer),
     }
     said = read_generation_config(checkpoint.model_folder)
     facts["generation"] = ConfiguredGeneration.of(said).as_dict()
@@ -190,17 +194,18 @@ def _damaged(tensors: Mapping[str, LazyTensor], where: str) -> Iterator[str]:
             yield f"{name} has values that are not finite\n  in: {where}"
 
 
-def _remarks(checkpoint: Checkpoint, facts: Mapping[str, Any]) -> Iterator[str]:
+def _remarks(
+    checkpoint: Checkpoint, facts: Mapping[str, Any], tokenizer: PreTrainedTokenizerBase | None
+) -> Iterator[str]:
     if (gguf := origin(checkpoint.model_folder)) and gguf["quantized"]:
         types = ", ".join(f"{count} tensors in {name}" for name, count in gguf["tensor_types"].items())
         yield f"the GGUF file holds {types}: they are dequantized, and stay rounded as they were"
-    if not facts["tokenizer"]:
+    if tokenizer is None:
         yield "no tokenizer beside the weights: text tasks cannot be evaluated"
     elif not facts["chat_template"]:
         yield "the tokenizer has no chat template: prompts would be sent as plain text"
-    if facts["tokenizer"] and isinstance(known := facts["vocab_size"], int):
-        vocabulary = load_tokenizer(checkpoint.folder, checkpoint.base_folder).get_vocab()
-        largest = max(vocabulary.values(), default=0)
+    if tokenizer is not None and isinstance(known := facts["vocab_size"], int):
+        largest = max(tokenizer.get_vocab().values(), default=0)
         if largest >= known:
             yield f"the tokenizer has tokens up to {largest}, the model {known}: texts that need others fail"
     if refused := facts["generation"].get("refused"):
