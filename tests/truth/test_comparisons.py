@@ -17,7 +17,7 @@ from tests.truth.scores import expected_scores
 
 def flat(text: str) -> list[str]:
     """Sentences that a terminal breaks into lines, as lines again."""
-    return re.sub(r" *\n(?=[a-z0-9])(?!\S+ beside )", " ", text).splitlines()
+    return re.sub(r" *\n(?=[a-z0-9(])(?!\S+ beside )", " ", text).splitlines()
 
 
 def check_leaderboard(results: Path, rows: list[dict[str, Any]], *words: object) -> None:
