@@ -21,7 +21,7 @@ from lm_eval.api.registry import model_registry
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from medbench.errors import ModelError
-from medbench.models.answers import Answer, AnswerStore, MemoryStore, request_keys
+from medbench.models.answers import Answer, AnswerStore, MemoryStore, as_given, given_answers, request_keys
 from medbench.models.chat import render_chat, switches_thinking
 from medbench.models.encoding import Encoder
 from medbench.models.engine import Engine
@@ -31,7 +31,7 @@ from medbench.models.loading import load_model
 from medbench.models.molora import molora_linears
 from medbench.models.router_finding import describe_routers, routers_of
 from medbench.models.routing_counts import RoutingCounts, RoutingLabel
-from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
+from medbench.models.chat import AS_TEMPLATE_SAYS, Thinking
 from medbench.models.tokenizing import load_tokenizer
 
 if TYPE_CHECKING:
@@ -256,7 +256,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             answers.update(named)
             for index, answer in batch.items():
                 request = missing[names[index]]
-                given = self._thinking.given(kind, request, answer)
+                given = as_given(kind, request, answer, self._thinking.tags)
                 self.cache_hook.add_partial(kind, request.args, given)
             self._tell(len(answers) / len(set(keys)))
 
@@ -276,7 +276,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
 
     def _answers(self, kind: str, requests: Sequence[Instance]) -> list[Any]:
         answers = self.answer(kind, requests, request_keys(kind, requests, self._seed))
-        return self._thinking.respond(kind, requests, answers, self.tokenizer)
+        return given_answers(kind, requests, answers, self.tokenizer, self._thinking.tags)
 
     def _score(self, missing: Sequence[Instance], _keys: Sequence[str], ready: Ready) -> None:
         for request in missing:

@@ -17,8 +17,18 @@ from medbench.scoring.reasoning import TagPair, is_open
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
+    from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Answer", "AnswerStore", "MemoryStore", "first_pass_key", "request_key", "request_keys"]
+__all__ = [
+    "Answer",
+    "AnswerStore",
+    "MemoryStore",
+    "as_given",
+    "first_pass_key",
+    "given_answers",
+    "request_key",
+    "request_keys",
+]
 
 
 @dataclass(frozen=True)
@@ -182,3 +192,43 @@ def request_keys(kind: str, requests: Sequence[Instance], seed: int) -> list[str
 def first_pass_key(key: str) -> str:
     """Under which the first pass of a request is kept until its second has been answered."""
     return f"{key}/first"
+
+
+def as_given(kind: str, request: Instance, answer: Answer, tags: Sequence[TagPair] = ()) -> Any:
+    """An answer as lm-eval is given it.
+
+    Args:
+        kind: The kind of the request.
+        request: What was asked.
+        answer: The answer to it.
+        tags: Marks of the model's own around reasoning.
+    """
+    # One of a few letters is an answer, also where the prompt ends inside a reasoning block.
+    free = kind == "generate_until" and not request.args[1].get("constrain")
+    return answer.as_lm_eval(kind, request.args[0] if free else "", tags)
+
+
+def given_answers(
+    kind: str,
+    requests: Sequence[Instance],
+    answers: Sequence[Answer],
+    tokenizer: PreTrainedTokenizerBase,
+    tags: Sequence[TagPair] = (),
+) -> list[Any]:
+    """Answers as lm-eval is given them, the tokens of their reasoning counted.
+
+    Args:
+        kind: The kind of the requests.
+        requests: What was asked.
+        answers: The answer to each.
+        tokenizer: The model's.
+        tags: Marks of the model's own around reasoning.
+    """
+    given = [as_given(kind, request, answer, tags) for request, answer in zip(requests, answers, strict=True)]
+    responses = [response for response in given if isinstance(response, Response)]
+    reasoned = [response for response in responses if response.parts.thinking]
+    texts = [str(response.parts.thinking) for response in reasoned]
+    encoded = tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else []
+    for response, tokens in zip(reasoned, encoded, strict=True):
+        response.thinking_tokens = len(tokens)
+    return given

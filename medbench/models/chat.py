@@ -1,21 +1,24 @@
-"""Chats as the prompts that a model was trained on."""
+"""Chats as the prompts that a model was trained on, and whether it is to reason before it answers."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from datetime import datetime, tzinfo
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import ModelError
-from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking, switches
+from medbench.scoring.reasoning import TagPair
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 __all__ = [
+    "AS_TEMPLATE_SAYS",
     "AUTHORS_SYSTEM_PROMPT",
+    "Thinking",
     "clock_at",
     "clock_formats",
     "has_chat_template",
@@ -27,6 +30,47 @@ __all__ = [
 AUTHORS_SYSTEM_PROMPT = "You are a helpful assistant."
 _CLOCK = "strftime_now"  # the only clock that transformers gives to templates
 _FORMATS = re.compile(_CLOCK + r"""\s*\(\s*(["'])(.*?)\1\s*\)""")
+
+# Variables of chat templates that switch reasoning, with the values for on and off; None leaves one alone.
+_SWITCHES: dict[str, tuple[bool | None, bool | int]] = {
+    "enable_thinking": (True, False),  # Qwen3, GLM, SmolLM3, Hunyuan, ERNIE
+    "thinking": (True, False),  # DeepSeek-V3.1, Granite
+    "reasoning": (True, False),  # Command A Reasoning
+    "thinking_budget": (None, 0),  # Seed-OSS, which reasons by itself
+}
+_CODE = re.compile(r"\{[%{](.*?)[%}]\}", re.DOTALL)
+_TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
+
+
+@dataclass(frozen=True)
+class Thinking:
+    """How a model reasons.
+
+    Attributes:
+        mode: ``on``, ``off``, or ``auto`` for what its chat template does by itself.
+        tags: Marks of its own around reasoning, beside those that are known of all models.
+    """
+
+    mode: str = "auto"
+    tags: tuple[TagPair, ...] = ()
+
+    def template_arguments(self, template: str) -> dict[str, Any]:
+        """What to tell a chat template about reasoning; nothing for ``auto``."""
+        if self.mode == "auto":
+            return {}
+        place = 0 if self.mode == "on" else 1
+        values = {name: _SWITCHES[name][place] for name in switches(template)}
+        return {name: value for name, value in values.items() if value is not None}
+
+
+AS_TEMPLATE_SAYS = Thinking()
+"""What a chat template does by itself, and the marks that are known of all models."""
+
+
+def switches(template: str) -> tuple[str, ...]:
+    """The variables of a chat template that switch reasoning."""
+    code = " ".join(_TEXT.sub(" ", part) for part in _CODE.findall(template))
+    return tuple(name for name in _SWITCHES if re.search(rf"(?<![\w.]){name}\b", code))
 
 
 def has_chat_template(tokenizer: PreTrainedTokenizerBase) -> bool:

@@ -14,7 +14,7 @@ from medbench.models.decode_graphs import Capture, CudaCapture
 from medbench.models.decoding import Decoding
 from medbench.models.generation_pass import GenerationPass
 from medbench.models.generation_rows import Generation, GenerationCallback, GenerationRequest
-from medbench.models.memory import batch_tokens
+from medbench.models.budget import batch_tokens
 from medbench.models.paths import EngineKind, choose_path
 from medbench.models.recorder import Recorder
 from medbench.models.reference_passes import ReferenceGeneration, ReferenceScoring

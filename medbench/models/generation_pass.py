@@ -19,7 +19,8 @@ from medbench.models.decode_graphs import Capture, DecodeGraphs
 from medbench.models.failures import FailedRequest, failure
 from medbench.models.forward import PackedModel
 from medbench.models.generation_rows import Generation, GenerationCallback, GenerationRequest, Prefix, Row
-from medbench.models.memory import is_out_of_memory, key_value_tokens, release_memory
+from medbench.models.budget import key_value_tokens
+from medbench.models.memory import is_out_of_memory, release_memory
 from medbench.models.packing import DecodeBlock, KeyValues, Pack, Segment, decode_spans, tree_mask
 from medbench.models.prefixes import find_prefixes
 from medbench.models.recorder import Owned, Recorder

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from medbench.errors import ModelError
-from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
+from medbench.models.chat import AS_TEMPLATE_SAYS, Thinking
 from medbench.scoring.reasoning import is_mark
 
 __all__ = ["HFArguments", "device_for", "dtype_name"]

@@ -12,9 +12,9 @@ from lm_eval.api.instance import Instance
 from lm_eval.api.model import TemplateLM
 
 from medbench.errors import ModelError
-from medbench.models.answers import AnswerStore, request_keys
+from medbench.models.answers import AnswerStore, given_answers, request_keys
 from medbench.models.chat import render_chat
-from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
+from medbench.models.chat import AS_TEMPLATE_SAYS, Thinking
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -100,7 +100,8 @@ class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         for key, request in zip(keys, requests, strict=True):
             if key not in known:
                 raise self._refusal(key, request, sum(key not in known for key in keys), len(keys))
-        return self._thinking.respond(kind, requests, [known[key] for key in keys], self.tokenizer)
+        answers = [known[key] for key in keys]
+        return given_answers(kind, requests, answers, self.tokenizer, self._thinking.tags)
 
     def _refusal(self, key: str, request: Instance, missing: int, asked: int) -> ModelError:
         """Why a request has no answer."""

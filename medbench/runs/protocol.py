@@ -10,7 +10,7 @@ from medbench.errors import RunError
 if TYPE_CHECKING:
     from medbench.catalog.models import ModelDefinition
     from medbench.models.source import ModelSource
-    from medbench.models.thinking import Thinking
+    from medbench.models.chat import Thinking
     from medbench.runs.settings import RunSettings
     from medbench.scoring.reasoning import TagPair
 
@@ -36,7 +36,7 @@ class Protocol:
 
     def reasoning(self) -> Thinking:
         """What the model's adapter needs to know of its reasoning."""
-        from medbench.models.thinking import Thinking
+        from medbench.models.chat import Thinking
 
         return Thinking(self.thinking, self.thinking_tags)
 

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from medbench.errors import MedbenchError, ModelError
 from medbench.models.answers import Answer, MemoryStore
 from medbench.models.source import ModelSource
-from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
+from medbench.models.chat import AS_TEMPLATE_SAYS, Thinking
 from medbench.models.token_traces import Traces
 from medbench.version import __version__
 from medbench.workers.notices import Notice, collected

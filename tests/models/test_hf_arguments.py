@@ -15,7 +15,7 @@ from tokenizers.processors import TemplateProcessing
 from medbench.errors import ModelError
 from medbench.models import MedbenchLM
 from medbench.models.hf_arguments import HFArguments, device_for, dtype_name
-from medbench.models.thinking import AS_TEMPLATE_SAYS, Thinking
+from medbench.models.chat import AS_TEMPLATE_SAYS, Thinking
 from tests.models import checkpoints as cp
 from tests.models.checkpoints import BASES
 from tests.models.engines import tiny_model, tiny_tokenizer

@@ -25,7 +25,7 @@ from medbench.models.generation_rows import Generation, GenerationRequest, Row
 from medbench.models.generation_settings import GenerationSettings
 from medbench.models.stopping import StopStrings
 from medbench.models.stored import StoredLM
-from medbench.models.thinking import Thinking, switches
+from medbench.models.chat import Thinking, switches
 from tests.models.engines import tiny_tokenizer
 
 _CHAT = [{"role": "user", "content": "?"}]
