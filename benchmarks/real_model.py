@@ -22,7 +22,7 @@ from rich.table import Table
 
 from medbench.data import load
 from medbench.models import MedbenchLM
-from medbench.models.folder import resolve
+from medbench.models.checkpoints.folder import resolve
 
 #: Dataset of each protocol.
 PROTOCOLS = {"letters": "medmcqa", "options": "mmlu_anatomy", "written": "medqa_us"}

@@ -14,7 +14,7 @@ import torch
 
 from benchmarks.faults.damage import damage
 from benchmarks.faults.isolated import Outcome, try_all
-from tests.models.checkpoints import BASES, write_adapter, write_merged
+from tests.models.made_checkpoints import BASES, write_adapter, write_merged
 from tests.models.tokenizers import write_tokenizer
 
 __all__ = ["damaged_checkpoints"]

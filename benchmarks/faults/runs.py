@@ -36,7 +36,7 @@ _PRELOADED = [
     "lm_eval.tasks",
     "medbench.analysis",
     "medbench.cli.main",
-    "medbench.models.adapter",
+    "medbench.models.harness.adapter",
     "medbench.runs.execution",
     "pyarrow.parquet",
     "transformers.models.qwen2.modeling_qwen2",

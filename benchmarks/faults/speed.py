@@ -15,8 +15,8 @@ import torch
 
 from benchmarks.faults.runs import run_folder, write_tasks
 from medbench.api import evaluate_with_outcome
-from medbench.models.engine import Engine
-from medbench.models.scoring_pass import Score
+from medbench.models.engines.engine import Engine
+from medbench.models.engines.native.scoring_pass import Score
 from medbench.runs.store import ResponseStore
 
 _DOCUMENTS = 5000  # of four options: 20,000 requests

@@ -14,7 +14,7 @@ from lm_eval.api.instance import Instance
 
 from benchmarks.scaling.stubs import Clock, StubPool, stub_answers
 from benchmarks.scaling.warm import WarmPool
-from medbench.models.answers import request_keys
+from medbench.models.harness.answers import request_keys
 from medbench.models.source import ModelSource
 from medbench.runs.store import ResponseStore
 from medbench.workers.batches import Batch, cut_batches

@@ -14,9 +14,9 @@ import medbench.demo
 from benchmarks.scaling.warm import WarmPool
 from medbench.catalog import resolve_tasks
 from medbench.models import load_tokenizer
-from medbench.models.answers import Answer, MemoryStore, request_keys
+from medbench.models.harness.answers import Answer, MemoryStore, request_keys
+from medbench.models.harness.stored import StoredLM
 from medbench.models.source import ModelSource
-from medbench.models.stored import StoredLM
 from medbench.runs.harness import gather_requests, quiet_harness
 from medbench.runs.loading import load_tasks
 from medbench.runs.settings import RunSettings

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import lm_eval.models  # noqa: F401 - before anything is registered
 from lm_eval.api.instance import Instance
 
-from medbench.models.answers import Answer
+from medbench.models.harness.answers import Answer
 from medbench.workers.batches import Batch
 from medbench.workers.dispatch import Answered, Ready, Report
 from medbench.workers.replica import BatchResult, Loaded

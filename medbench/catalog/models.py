@@ -79,7 +79,8 @@ class ModelDefinition:
             authors, as they run it, else bfloat16.
         device: Where to compute; ``auto`` takes a GPU where there is one.
         quantization: How the base weights are stored in memory: ``none``, ``int8`` or ``nf4``.
-        deterministic: Whether arithmetic is to be reproducible (:mod:`medbench.models.determinism`).
+        deterministic: Whether arithmetic is to be reproducible
+            (:mod:`medbench.models.architecture.determinism`).
         chat_template: Whether prompts use the tokenizer's chat template; ``None``: if it has one.
         system_prompt: First message of the chat, empty for none; ``None``: the authors' in a chat
             with a checkpoint in their layout, else none.

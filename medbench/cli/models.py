@@ -74,7 +74,7 @@ def check_command(
     from medbench.catalog import find_model
     from medbench.cli.tables import show_facts
     from medbench.models import check
-    from medbench.models.rehearsal import rehearse
+    from medbench.models.harness.rehearsal import rehearse
     from medbench.runs.plan import on_this_machine
     from medbench.runs.protocol import model_source
 
@@ -127,7 +127,7 @@ def convert_command(
     """Write a MoLoRA checkpoint in medbench's own layout: one folder, safetensors, no pickles."""
     from medbench.catalog import find_model
     from medbench.models import convert
-    from medbench.models.loading import DTYPES
+    from medbench.models.checkpoints.loading import DTYPES
 
     found = find_model(model, base=base)
     written = convert(found.path, destination, found.base, dtype=DTYPES[dtype] if dtype else None)

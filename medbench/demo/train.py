@@ -25,8 +25,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from medbench.demo.corpus import CHAT_TEMPLATE, Example, read_examples, train_tokenizer
-from medbench.models.config import MoLoRAConfig
-from medbench.models.molora import MoLoRALinear, add_molora, molora_linears
+from medbench.models.architecture.config import MoLoRAConfig
+from medbench.models.architecture.molora import MoLoRALinear, add_molora, molora_linears
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -153,7 +153,7 @@ def deal_answers(sequences: Sequence[Encoded], shuffler: random.Random) -> list[
 
 def save(model: Any, tokenizer: PreTrainedTokenizerFast, folder: Path) -> None:
     """Write the checkpoint in the converted layout, weights in float16."""
-    from medbench.models.converting import save_converted
+    from medbench.models.checkpoints.converting import save_converted
 
     linears = molora_linears(model)
     observers = [module.observer for module in linears]

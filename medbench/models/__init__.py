@@ -9,24 +9,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from medbench.models.ablation import Ablation, ablated, parse_ablation, sweep
-    from medbench.models.adapter import MedbenchLM, register_models
-    from medbench.models.answers import Answer, AnswerStore, MemoryStore
-    from medbench.models.checking import CheckReport, check
-    from medbench.models.config import MoLoRAConfig
-    from medbench.models.converting import convert, save_converted
-    from medbench.models.engine import Engine
-    from medbench.models.generation_rows import Generation
-    from medbench.models.identity import fingerprint
-    from medbench.models.loading import load_model
-    from medbench.models.molora import MoLoRALinear, add_molora, molora_linears, set_impl
-    from medbench.models.recorder import Recorder
-    from medbench.models.responses import Response
-    from medbench.models.routing_counts import RoutingCounts
-    from medbench.models.sampling import Sampling
-    from medbench.models.scoring_pass import Score
-    from medbench.models.stored import StoredLM
-    from medbench.models.tokenizing import load_tokenizer
+    from medbench.models.architecture.config import MoLoRAConfig
+    from medbench.models.architecture.molora import MoLoRALinear, add_molora, molora_linears, set_impl
+    from medbench.models.checkpoints.checking import CheckReport, check
+    from medbench.models.checkpoints.converting import convert, save_converted
+    from medbench.models.checkpoints.identity import fingerprint
+    from medbench.models.checkpoints.loading import load_model
+    from medbench.models.checkpoints.tokenizer import load_tokenizer
+    from medbench.models.engines.engine import Engine
+    from medbench.models.engines.native.generation_rows import Generation
+    from medbench.models.engines.native.sampling import Sampling
+    from medbench.models.engines.native.scoring_pass import Score
+    from medbench.models.harness.adapter import MedbenchLM, register_models
+    from medbench.models.harness.answers import Answer, AnswerStore, MemoryStore
+    from medbench.models.harness.responses import Response
+    from medbench.models.harness.stored import StoredLM
+    from medbench.models.routing.ablation import Ablation, ablated, parse_ablation, sweep
+    from medbench.models.routing.counts import RoutingCounts
+    from medbench.models.routing.recorder import Recorder
 
 __all__ = [
     "Ablation",
@@ -62,35 +62,35 @@ __all__ = [
 
 # Public name -> module of this package that defines it.
 _HOMES = {
-    "Ablation": "ablation",
-    "Answer": "answers",
-    "AnswerStore": "answers",
-    "CheckReport": "checking",
-    "Engine": "engine",
-    "Generation": "generation_rows",
-    "MedbenchLM": "adapter",
-    "MemoryStore": "answers",
-    "MoLoRAConfig": "config",
-    "MoLoRALinear": "molora",
-    "Recorder": "recorder",
-    "Response": "responses",
-    "RoutingCounts": "routing_counts",
-    "Sampling": "sampling",
-    "Score": "scoring_pass",
-    "StoredLM": "stored",
-    "ablated": "ablation",
-    "add_molora": "molora",
-    "check": "checking",
-    "convert": "converting",
-    "fingerprint": "identity",
-    "load_model": "loading",
-    "load_tokenizer": "tokenizing",
-    "molora_linears": "molora",
-    "parse_ablation": "ablation",
-    "register_models": "adapter",
-    "save_converted": "converting",
-    "set_impl": "molora",
-    "sweep": "ablation",
+    "Ablation": "routing.ablation",
+    "Answer": "harness.answers",
+    "AnswerStore": "harness.answers",
+    "CheckReport": "checkpoints.checking",
+    "Engine": "engines.engine",
+    "Generation": "engines.native.generation_rows",
+    "MedbenchLM": "harness.adapter",
+    "MemoryStore": "harness.answers",
+    "MoLoRAConfig": "architecture.config",
+    "MoLoRALinear": "architecture.molora",
+    "Recorder": "routing.recorder",
+    "Response": "harness.responses",
+    "RoutingCounts": "routing.counts",
+    "Sampling": "engines.native.sampling",
+    "Score": "engines.native.scoring_pass",
+    "StoredLM": "harness.stored",
+    "ablated": "routing.ablation",
+    "add_molora": "architecture.molora",
+    "check": "checkpoints.checking",
+    "convert": "checkpoints.converting",
+    "fingerprint": "checkpoints.identity",
+    "load_model": "checkpoints.loading",
+    "load_tokenizer": "checkpoints.tokenizer",
+    "molora_linears": "architecture.molora",
+    "parse_ablation": "routing.ablation",
+    "register_models": "harness.adapter",
+    "save_converted": "checkpoints.converting",
+    "set_impl": "architecture.molora",
+    "sweep": "routing.ablation",
 }
 
 

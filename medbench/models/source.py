@@ -38,8 +38,8 @@ class ModelSource:
     deterministic: bool = False
 
     def model(self, *, mapped: bool = False, spread: bool = False) -> PreTrainedModel:
-        """Load the model (:func:`~medbench.models.loading.load_model`)."""
-        from medbench.models.loading import load_model
+        """Load the model (:func:`~medbench.models.checkpoints.loading.load_model`)."""
+        from medbench.models.checkpoints.loading import load_model
 
         return load_model(
             self.path,
@@ -56,14 +56,14 @@ class ModelSource:
         )
 
     def tokenizer(self) -> PreTrainedTokenizerBase:
-        """Load the tokenizer (:func:`~medbench.models.tokenizing.load_tokenizer`)."""
-        from medbench.models.tokenizing import load_tokenizer
+        """Load the tokenizer (:func:`~medbench.models.checkpoints.tokenizer.load_tokenizer`)."""
+        from medbench.models.checkpoints.tokenizer import load_tokenizer
 
         return load_tokenizer(self.path, self.base, revision=self.revision, base_revision=self.base_revision)
 
     def system_prompt(self) -> str:
         """The system prompt that a chat with the checkpoint begins with by default; empty for none."""
-        from medbench.models.chat import AUTHORS_SYSTEM_PROMPT
+        from medbench.models.checkpoints.chat import AUTHORS_SYSTEM_PROMPT
 
         return AUTHORS_SYSTEM_PROMPT if self._of_authors() else ""
 
@@ -72,14 +72,14 @@ class ModelSource:
         return "float16" if self._of_authors() else "bfloat16"
 
     def fingerprint(self) -> dict[str, Any]:
-        """Identify the checkpoint by its content (:func:`~medbench.models.identity.fingerprint`)."""
-        from medbench.models.identity import fingerprint
+        """Identify the checkpoint by its content, see :func:`medbench.models.fingerprint`."""
+        from medbench.models.checkpoints.identity import fingerprint
 
         return fingerprint(self.path, self.base, revision=self.revision, base_revision=self.base_revision)
 
     def _of_authors(self) -> bool:
         """Whether the files are in a layout of MING-MOE's authors, wherever they lie."""
-        from medbench.models.folder import resolve
-        from medbench.models.layouts import is_of_authors
+        from medbench.models.checkpoints.folder import resolve
+        from medbench.models.checkpoints.layouts import is_of_authors
 
         return is_of_authors(resolve(self.path, self.revision))

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from medbench.errors import MedbenchError, RunError
-from medbench.models.chat import clock_at
+from medbench.models.checkpoints.chat import clock_at
 from medbench.runs.directory import RunDirectory, read_json, replacing, safe_name, write_json
 from medbench.runs.extras import reason
 from medbench.runs.harness import evaluate_task, gather_requests, quiet_harness

@@ -62,7 +62,7 @@ def answer_alone(
 ) -> MedbenchLM:
     """Load the model and have it answer the requests of all tasks; what fails is met again by its task."""
     _look_for_routers(plan, listener)
-    from medbench.models.answers import request_keys
+    from medbench.models.harness.answers import request_keys
 
     lm = _open_model(plan, store, listener, stop)
     note_engine(lm.get_model_info())
@@ -113,7 +113,7 @@ def answer_with_workers(
         WorkersError: Workers cannot be started, or none is left.
         ModelError: No worker could load the model.
     """
-    from medbench.models.answers import request_keys
+    from medbench.models.harness.answers import request_keys
     from medbench.workers.answered import AnsweredLM
     from medbench.workers.batches import cut_batches
     from medbench.workers.dispatch import Dispatcher
@@ -200,7 +200,7 @@ def _say_unanswered(listener: ProgressListener, why: str) -> None:
 
 def _missing(batches: Sequence[Batch], store: ResponseStore) -> list[Batch]:
     """What the store lacks of each batch, with the first passes it has."""
-    from medbench.models.answers import first_pass_key
+    from medbench.models.harness.answers import first_pass_key
 
     if not len(store):
         return list(batches)

@@ -31,7 +31,7 @@ class EngineNotes:
                 self._earlier += [name for name in attempt.get("engines", ()) if name not in self._earlier]
 
     def __call__(self, info: Mapping[str, Any]) -> None:
-        """Note what a model says of itself (:meth:`~medbench.models.adapter.MedbenchLM.get_model_info`)."""
+        """Note what a model says of itself (:meth:`medbench.models.MedbenchLM.get_model_info`)."""
         name = info.get("engine")
         if name is None:
             return

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import MedbenchError, RunError
-from medbench.models.chat import clock_at
+from medbench.models.checkpoints.chat import clock_at
 from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
 from medbench.runs.directory import RunDirectory, new_run, read_json, write_json
 from medbench.runs.engines import EngineNotes
@@ -91,7 +91,7 @@ def execute(
         WorkersError: Workers cannot be started, or none is left.
         KeyboardInterrupt: Passed on after the run folder was left resumable.
     """
-    from medbench.models.devices import open_device
+    from medbench.models.checkpoints.devices import open_device
 
     listener = progress or SilentProgress()
     if fresh and rescore:

@@ -17,7 +17,7 @@ from medbench.catalog.index import build_index
 from medbench.catalog.reading import Function
 from medbench.catalog.tasks import TaskDefinition
 from medbench.errors import RunError
-from medbench.models.generation_settings import TOKEN_LIMITS
+from medbench.models.harness.generation_settings import TOKEN_LIMITS
 from medbench.runs.askable import asking_several, refuse_first_golds, settle_documents
 from medbench.runs.settings import RunSettings
 

@@ -9,8 +9,8 @@ from medbench.errors import RunError
 
 if TYPE_CHECKING:
     from medbench.catalog.models import ModelDefinition
+    from medbench.models.checkpoints.chat import Thinking
     from medbench.models.source import ModelSource
-    from medbench.models.chat import Thinking
     from medbench.runs.settings import RunSettings
     from medbench.scoring.reasoning import TagPair
 
@@ -36,7 +36,7 @@ class Protocol:
 
     def reasoning(self) -> Thinking:
         """What the model's adapter needs to know of its reasoning."""
-        from medbench.models.chat import Thinking
+        from medbench.models.checkpoints.chat import Thinking
 
         return Thinking(self.thinking, self.thinking_tags)
 
@@ -71,7 +71,7 @@ def settle_protocol(model: ModelDefinition, settings: RunSettings) -> Protocol:
             and the template, or a run without it, has no switch.
         ModelError: There is no checkpoint or tokenizer, or its template cannot be applied.
     """
-    from medbench.models.chat import has_chat_template, render_chat, switches_thinking
+    from medbench.models.checkpoints.chat import has_chat_template, render_chat, switches_thinking
 
     source = model_source(model)
     tokenizer = source.tokenizer()

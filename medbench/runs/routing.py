@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
 from medbench.errors import ModelError
-from medbench.models.routing_invariants import RouterSums, find_violation
+from medbench.models.routing.invariants import RouterSums, find_violation
 
 if TYPE_CHECKING:
     from medbench.models import RoutingCounts
@@ -62,9 +62,9 @@ def need_router_modules(source: ModelSource) -> None:
 def _has_router_modules(source: ModelSource) -> bool:
     import torch
 
-    from medbench.models.layouts import open_checkpoint
-    from medbench.models.router_finding import has_routers
-    from medbench.models.skeleton import build_skeleton
+    from medbench.models.architecture.skeleton import build_skeleton
+    from medbench.models.checkpoints.layouts import open_checkpoint
+    from medbench.models.routing.router_finding import has_routers
 
     checkpoint = open_checkpoint(
         source.path, source.base, source.layout, revision=source.revision, base_revision=source.base_revision

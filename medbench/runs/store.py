@@ -1,8 +1,8 @@
 """The durable response store: every answered request, committed as its batch ends.
 
 One SQLite file in WAL mode per run. A row of ``answers`` is keyed by the request (task, document, arguments,
-seed; see :mod:`medbench.models.answers`), and the file as a whole belongs to one model fingerprint, so that
-no model is ever given another's answers. The router counts and traces of a batch are appended in the
+seed; see :mod:`medbench.models.harness.answers`), and the file as a whole belongs to one model fingerprint,
+so that no model is ever given another's answers. The router counts and traces of a batch are appended in the
 transaction of its answers: whatever moment the process dies at, all are there or none is.
 """
 
@@ -20,9 +20,9 @@ from typing import TYPE_CHECKING, Any
 from medbench.errors import RunError
 
 if TYPE_CHECKING:
-    from medbench.models.answers import Answer
-    from medbench.models.routing_counts import RoutingCounts
-    from medbench.models.token_traces import Traces
+    from medbench.models.harness.answers import Answer
+    from medbench.models.routing.counts import RoutingCounts
+    from medbench.models.routing.traces import Traces
 
 __all__ = ["ResponseStore", "StoreError"]
 
@@ -89,7 +89,7 @@ class ResponseStore:
 
     def get(self, keys: Sequence[str]) -> dict[str, Answer]:
         """Return the answers already stored, by key; keys without an answer are absent."""
-        from medbench.models.answers import Answer
+        from medbench.models.harness.answers import Answer
 
         rows = self._rows("key, answer", keys)
         return {key: Answer.from_json(json.loads(text)) for key, text in rows}
@@ -142,14 +142,14 @@ class ResponseStore:
 
         Their order does not depend on when they were committed: sums are the same to the last bit.
         """
-        from medbench.models.routing_counts import RoutingCounts
+        from medbench.models.routing.counts import RoutingCounts
 
         for (blob,) in self._connection.execute("SELECT counts FROM routing ORDER BY checksum, batch"):
             yield RoutingCounts.from_bytes(blob)
 
     def traces(self) -> Iterable[Traces]:
         """Yield the traces of every committed batch."""
-        from medbench.models.token_traces import Traces
+        from medbench.models.routing.traces import Traces
 
         for (blob,) in self._connection.execute("SELECT trace FROM traces ORDER BY batch"):
             yield Traces.from_bytes(blob)

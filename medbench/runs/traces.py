@@ -17,8 +17,8 @@ import numpy as np
 
 from medbench.common.files import read_only_address
 from medbench.errors import ModelError, RunError
-from medbench.models.routing_counts import PHASES
-from medbench.models.token_traces import Traces
+from medbench.models.routing.counts import PHASES
+from medbench.models.routing.traces import Traces
 from medbench.runs.directory import RunDirectory, read_json, replacing
 from medbench.runs.plan import RunPlan
 from medbench.runs.routing import need_router_modules
@@ -131,8 +131,8 @@ def trace(plan: RunPlan, *, message: Callable[[str], None] = lambda _: None) -> 
         RunError: No task could be loaded.
     """
     from medbench.models import MedbenchLM
-    from medbench.models.choices import router_choices
-    from medbench.models.router_finding import need_routers
+    from medbench.models.engines.choices import router_choices
+    from medbench.models.routing.router_finding import need_routers
     from medbench.runs.extras import reason
     from medbench.runs.harness import gather_requests, quiet_harness
     from medbench.runs.loading import load_tasks

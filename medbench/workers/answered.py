@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import ModelError
-from medbench.models.stored import StoredLM
+from medbench.models.harness.stored import StoredLM
 
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance

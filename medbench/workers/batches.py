@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
 
-    from medbench.models.answers import Answer
+    from medbench.models.harness.answers import Answer
 
 __all__ = ["Batch", "cut_batches", "document_cost"]
 

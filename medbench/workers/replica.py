@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medbench.errors import MedbenchError, ModelError
-from medbench.models.answers import Answer, MemoryStore
+from medbench.models.checkpoints.chat import AS_TEMPLATE_SAYS, Thinking
+from medbench.models.harness.answers import Answer, MemoryStore
+from medbench.models.routing.traces import Traces
 from medbench.models.source import ModelSource
-from medbench.models.chat import AS_TEMPLATE_SAYS, Thinking
-from medbench.models.token_traces import Traces
 from medbench.version import __version__
 from medbench.workers.notices import Notice, collected
 
 if TYPE_CHECKING:
     from medbench.models import MedbenchLM
-    from medbench.models.routing_counts import RoutingCounts
+    from medbench.models.routing.counts import RoutingCounts
     from medbench.workers.batches import Batch
 
 __all__ = ["BatchResult", "Failure", "Loaded", "Replica", "ReplicaSpec"]
@@ -97,7 +97,7 @@ class Loaded:
     """Outcome of loading the model.
 
     Attributes:
-        info: The model and engine (:meth:`~medbench.models.adapter.MedbenchLM.get_model_info`).
+        info: The model and engine (:meth:`~medbench.models.harness.adapter.MedbenchLM.get_model_info`).
         seconds: Duration of loading.
         failure: Why the model cannot be loaded, if it cannot.
     """
@@ -258,7 +258,7 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
     import torch
 
     from medbench.models import MedbenchLM
-    from medbench.models.memory import share_memory
+    from medbench.models.architecture.memory import share_memory
 
     if spec.threads is not None:
         torch.set_num_threads(spec.threads)

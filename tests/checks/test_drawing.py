@@ -11,7 +11,7 @@ import yaml
 
 from medbench.checks import check_tasks
 from medbench.checks.keys import GENERATION_KEYS
-from medbench.models.generation_settings import TOKEN_LIMITS, GenerationSettings
+from medbench.models.harness.generation_settings import TOKEN_LIMITS, GenerationSettings
 from tests.checks.planting import NER
 
 CONTRADICTIONS: list[tuple[dict[str, Any], dict[str, Any], str]] = [

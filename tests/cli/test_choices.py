@@ -14,8 +14,8 @@ from medbench.cli.main import main
 from medbench.cli.options import TableFormat
 from medbench.common import choices
 from medbench.common.choices import DATA_SOURCES, DTYPES, QUANTIZATIONS, ROUTING_LEVELS, SWEEPS, THINKING
-from medbench.models.ablation import SWEEPS as SWEEPS_DONE
-from medbench.models.loading import DTYPES as DTYPES_LOADED
+from medbench.models.checkpoints.loading import DTYPES as DTYPES_LOADED
+from medbench.models.routing.ablation import SWEEPS as SWEEPS_DONE
 from medbench.reports.renderers import FORMATS
 
 FORMS = ("text", "markdown", "csv", "latex", "html")

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from medbench.cli.main import main
-from tests.models import checkpoints as cp
+from tests.models import made_checkpoints as cp
 from tests.models.tokenizers import write_tokenizer
 from tests.models.zoo import tiny_model
 

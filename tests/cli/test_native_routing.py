@@ -147,7 +147,7 @@ def test_a_model_without_routers_is_refused_before_it_is_loaded(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, words: list[str]
 ) -> None:
     from medbench.models.source import ModelSource
-    from tests.models.engines import tiny_model
+    from tests.models.made_engines import tiny_model
 
     tiny_model(molora=None).save_pretrained(tmp_path / "plain")
     _copy_tokenizer(tmp_path / "plain")

@@ -15,7 +15,7 @@ import pytest
 import medbench.demo
 from medbench.cli.main import main
 from medbench.runs import loading
-from tests.models import checkpoints as cp
+from tests.models import made_checkpoints as cp
 from tests.models.tokenizers import write_tokenizer
 
 DEMO = Path(medbench.demo.__file__).parent / "checkpoint"

@@ -7,7 +7,7 @@ from pathlib import Path
 from benchmarks.faults.checkpoints import damaged_checkpoints
 from benchmarks.faults.definitions import mutated_definitions
 from medbench.models import load_model
-from tests.models.checkpoints import BASES, edit_json, write_merged
+from tests.models.made_checkpoints import BASES, edit_json, write_merged
 
 
 def test_damaged_checkpoints(tmp_path: Path) -> None:

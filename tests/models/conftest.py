@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.models import checkpoints as cp
-from tests.models.checkpoints import BASES, Source
+from tests.models import made_checkpoints as cp
+from tests.models.made_checkpoints import BASES, Source
 
 
 @pytest.fixture

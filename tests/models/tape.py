@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from medbench.models.decode_graphs import Step
+from medbench.models.engines.native.decode_graphs import Step
 
 # What needs the host to know a value on the device; a CUDA graph cannot be recorded over it.
 _SYNCHRONISING = ("_local_scalar_dense", "nonzero", "is_nonzero", "masked_select", "equal", "unique")
@@ -59,7 +59,7 @@ def _tensors(tree: Any) -> list[Tensor]:
 
 
 def capture_on_tape(step: Callable[[], Step]) -> tuple[Step, Callable[[], None]]:
-    """Record a step as :class:`medbench.models.decode_graphs.CudaCapture` does."""
+    """Record a step as :class:`medbench.models.engines.native.decode_graphs.CudaCapture` does."""
     step()
     tape = Tape()
     with tape:

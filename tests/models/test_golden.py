@@ -12,9 +12,9 @@ import torch
 from torch import Tensor
 
 from medbench.models import MoLoRALinear, convert, load_model, molora_linears, set_impl
-from medbench.models.molora import Impl
-from tests.models.checkpoints import GOLDEN_CASES, Source, expected, golden
-from tests.models.engines import less_exact
+from medbench.models.architecture.molora import Impl
+from tests.models.made_checkpoints import GOLDEN_CASES, Source, expected, golden
+from tests.models.made_engines import less_exact
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

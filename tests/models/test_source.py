@@ -10,7 +10,7 @@ import torch
 import medbench.demo
 from medbench.models import fingerprint, load_model, load_tokenizer
 from medbench.models.source import ModelSource
-from tests.models.checkpoints import Source
+from tests.models.made_checkpoints import Source
 
 
 def test_it_opens_what_it_names(adapter: Source) -> None:

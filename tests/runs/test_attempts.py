@@ -14,8 +14,8 @@ from benchmarks.faults.runs import write_tasks
 from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.catalog.models import find_model
 from medbench.errors import RunError
-from medbench.models.adapter import MedbenchLM
-from medbench.models.engine import Engine
+from medbench.models.engines.engine import Engine
+from medbench.models.harness.adapter import MedbenchLM
 from medbench.runs.execution import RunOutcome, execute
 from medbench.runs.harness import TaskResult
 from medbench.runs.plan import make_plan

@@ -14,8 +14,8 @@ from medbench.analysis import load_runs
 from medbench.analysis.conditions import Conditions
 from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.errors import ModelError
-from medbench.models import paths
-from medbench.models.adapter import MedbenchLM
+from medbench.models.engines import paths
+from medbench.models.harness.adapter import MedbenchLM
 from medbench.runs.directory import RunDirectory
 from medbench.runs.engines import EngineNotes
 from medbench.runs.manifest import Manifest

@@ -14,7 +14,7 @@ import medbench.demo
 from benchmarks.faults.runs import compare, write_tasks
 from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.errors import MedbenchError, RunError
-from medbench.models.engine import Engine
+from medbench.models.engines.engine import Engine
 
 CHECKPOINT = Path(medbench.demo.__file__).parent / "checkpoint"
 

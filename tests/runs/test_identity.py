@@ -19,7 +19,7 @@ import medbench.demo
 from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.catalog.models import ModelDefinition
 from medbench.common.files import sha256_of
-from medbench.models import chat
+from medbench.models.checkpoints import chat
 from medbench.runs import own_code, plan
 from medbench.runs.own_code import code_digest, scoring_sources
 from medbench.runs.plan import RunPlan, make_plan

@@ -48,7 +48,7 @@ def attempt(
 
 
 def cut(count: int, task: str = "cmb") -> tuple[str, str, tuple[object, ...]]:
-    return "medbench.models.adapter", CUT, (task, count, 512)
+    return "medbench.models.harness.adapter", CUT, (task, count, 512)
 
 
 def said(count: int, task: str = "cmb") -> str:
@@ -58,7 +58,7 @@ def said(count: int, task: str = "cmb") -> str:
 def test_what_an_attempt_says_is_gone_with_it_unless_it_is_about_answers() -> None:
     others = [
         ("medbench.runs.execution", "%s failed", ("cmb",)),
-        ("medbench.models.impl_choice", "impl fused cannot be compiled here: %s", ("x",)),
+        ("medbench.models.architecture.impl_choice", "impl fused cannot be compiled here: %s", ("x",)),
         ("medbench.data", "%s: %d rows set aside", ("cmb", 3)),
         ("medbench.runs.askable", "%s: %d examples with several right answers left out", ("cmb", 2)),
     ]
@@ -103,7 +103,7 @@ def test_counts_of_requests_are_right_whoever_answered_them(
 
 def test_counts_of_tasks_and_kinds_are_kept_apart() -> None:
     short = (
-        "medbench.models.generating",
+        "medbench.models.harness.generating",
         "%s: %d answers have less room than the task allows them",
         ("cmb", 2),
     )

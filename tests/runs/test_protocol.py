@@ -18,7 +18,7 @@ from medbench.runs.opening import settings_used
 from medbench.runs.plan import RunPlan, make_plan
 from medbench.runs.protocol import Protocol, settle_protocol
 from medbench.runs.settings import RunSettings
-from tests.models import checkpoints as cp
+from tests.models import made_checkpoints as cp
 from tests.models.tokenizers import CHAT_TEMPLATE, write_tokenizer
 
 AUTHORS = "You are a helpful assistant."

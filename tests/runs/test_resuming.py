@@ -14,7 +14,7 @@ import pytest
 
 import medbench.demo
 from medbench.api import Evaluation, evaluate_with_outcome
-from medbench.models.answers import Answer
+from medbench.models.harness.answers import Answer
 from medbench.runs import plan
 from medbench.runs.store import ResponseStore
 

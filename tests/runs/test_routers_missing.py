@@ -14,7 +14,7 @@ from medbench.cli import main
 from medbench.models.source import ModelSource
 from medbench.runs.routing import warn_without_routers
 from medbench.runs.settings import RunSettings
-from tests.models.checkpoints import write_base
+from tests.models.made_checkpoints import write_base
 
 DEMO = Path(medbench.demo.__file__).parent / "checkpoint"
 TASK = "pubmedqa"

@@ -16,8 +16,8 @@ from medbench.analysis import Runs, load_runs
 from medbench.analysis.routing import coactivation, expert_load, router_summary, task_similarity
 from medbench.analysis.specialisation import regroup, specialisation, task_groups
 from medbench.api import evaluate_with_outcome
-from medbench.models.answers import Answer
-from medbench.models.routing_counts import RoutingCounts
+from medbench.models.harness.answers import Answer
+from medbench.models.routing.counts import RoutingCounts
 from medbench.runs.store import ResponseStore
 
 TASKS = ["ceval_medical_basic_medicine", "cmb_exam", "pubmedqa", "promptcblue_cmeee_v2"]

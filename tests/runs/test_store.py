@@ -9,7 +9,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medbench.models.answers import Answer
+from medbench.models.harness.answers import Answer
 from medbench.runs.store import ResponseStore, StoreError
 
 ANSWERS = {

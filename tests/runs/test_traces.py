@@ -14,7 +14,7 @@ from medbench.analysis.token_classes import class_specialisation
 from medbench.api import evaluate_with_outcome, trace
 from medbench.cli import main
 from medbench.errors import RunError
-from medbench.models.answers import Answer
+from medbench.models.harness.answers import Answer
 from medbench.runs.store import ResponseStore
 from medbench.runs.traces import Traces, read_traces, run_traces, save_traces
 

@@ -8,7 +8,7 @@ from typing import Any
 import lm_eval.models  # noqa: F401 - before anything is registered
 from lm_eval.api.instance import Instance
 
-from medbench.models.answers import Answer, request_keys
+from medbench.models.harness.answers import Answer, request_keys
 from medbench.workers.batches import Batch
 from medbench.workers.dispatch import Answered, Died, Ready, Report
 from medbench.workers.replica import BatchResult, Loaded, Replica, ReplicaSpec

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 
 from medbench.errors import ModelError, WorkersError
-from medbench.models.answers import Answer, first_pass_key
+from medbench.models.harness.answers import Answer, first_pass_key
 from medbench.workers.batches import Batch, cut_batches
 from medbench.workers.dispatch import Answered, Died, Dispatcher, Report
 from medbench.workers.replica import BatchResult, Failure, Loaded

@@ -107,7 +107,7 @@ def test_a_task_that_cannot_be_answered_fails_alone_and_says_why(tmp_path: Path,
 def test_a_prompt_that_is_cut_is_warned_of_as_in_one_process(
     tmp_path: Path, tasks: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("medbench.models.engine.Engine.max_length", 60)
+    monkeypatch.setattr("medbench.models.engines.engine.Engine.max_length", 60)
     alone, together = (
         # The two passes of an answer warn in the same words: once in one process, as a sum from workers.
         {

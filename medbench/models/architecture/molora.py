@@ -1,0 +1,291 @@
+"""The mixture of LoRA experts in front of one linear layer (MING-MOE, arXiv 2404.09027).
+
+For a token x and the experts i = 1..E::
+
+    logits = x S^T + b                                 S: [E, in], b: [E]
+    K      = indices of the k largest logits
+    w      = softmax(logits[K])
+    y      = base(x) + sum_{i in K} w_i * scaling * B_i A_i x
+
+The gate w_i * scaling commutes with B_i. With the rows of all A_i stacked to A: [E*r, in], the columns of all
+B_i to B: [out, E*r], and the gates scattered to g: [E], the sum is one product, whatever the batch::
+
+    y = base(x) + ((A x) * repeat_interleave(g, r)) B^T
+
+       x ──┬── base ──────────────────────────────────┐
+           │                  ┌─ A x ──────┐          │
+           └── [A;S] x + [0;b]┤            × ── B ──── + ── y
+                              └─ top-k, softmax, g ┘
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Literal, get_args
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from medbench.errors import ModelError
+from medbench.models.architecture.config import MoLoRAConfig
+from medbench.models.architecture.fused import expand_, require_fused
+from medbench.models.architecture.skeleton import Projection, find_mlp_linears
+
+__all__ = [
+    "Impl",
+    "MoLoRALinear",
+    "Observer",
+    "Routing",
+    "Rule",
+    "add_molora",
+    "molora_linears",
+    "set_impl",
+]
+
+Impl = Literal["stacked", "fused", "loop"]
+Routing = Literal["topk", "first"]
+
+# (module, logits [N, E], choice [N, k], weights [N, k]) for the N tokens of the forward, in their order.
+Observer = Callable[["MoLoRALinear", Tensor, Tensor, Tensor], None]
+# logits [N, E] -> choice [N, k'], best first, and weights [N, k'], in float32 at least
+Rule = Callable[[Tensor], tuple[Tensor, Tensor]]
+
+
+class MoLoRALinear(nn.Module):
+    """A linear layer with a mixture of LoRA experts added to its output.
+
+    It holds the base layer instead of being an ``nn.Linear``: engines rewrite subclasses of that, and a
+    quantised base layer works unchanged.
+
+    Args:
+        base: The layer whose output the experts correct; weight [out, in].
+        config: Number, rank and scaling of the experts.
+        layer: Index of the decoder layer.
+        projection: Which of the three MLP projections this is.
+        impl: ``stacked`` (see the module's description); ``fused``: the same with one CUDA kernel after the
+            two products; or ``loop``: the published arithmetic, expert by expert, the oracle of the tests.
+
+    Attributes:
+        observer: Called with the routing of every forward; ``None`` costs nothing. Not called with one
+            expert, where there is nothing to choose.
+        router: Chooses in place of the published rule (see :mod:`medbench.models.routing.ablation`);
+            ``None``, the rule itself, costs nothing.
+        routing: ``topk`` as published; ``first`` takes the lowest index among equal logits on every device
+            (``torch.topk`` leaves that open), as ``fused`` always does.
+        molora_in: [E*r + E, in], the rows of A, then those of the router (E*r rows with one expert).
+        molora_in_bias: [E*r + E], zeros for A, then the router's bias. The bias belongs in the product: added
+            afterwards in 16 bit it flips one top-2 set in a thousand.
+        molora_b: [out, E*r], the columns of all B_i.
+    """
+
+    observer: Observer | None
+    router: Rule | None
+
+    def __init__(
+        self,
+        base: nn.Linear,
+        config: MoLoRAConfig,
+        *,
+        layer: int,
+        projection: Projection,
+        impl: Impl = "stacked",
+    ) -> None:
+        super().__init__()
+        self.base = base
+        self.layer = layer
+        self.projection: Projection = projection
+        self.num_experts = config.num_experts
+        self.top_k = config.top_k
+        self.rank = config.rank
+        self.scaling = config.scaling
+        self.config = config
+        self.impl: Impl = impl
+        self.routing: Routing = "topk"
+        self.observer = None
+        self.router = None
+        like = base.weight
+        rows = self.num_experts * self.rank
+        routers = self.num_experts if config.has_router else 0
+        self.molora_in = nn.Parameter(like.new_empty(rows + routers, base.in_features))
+        self.molora_in_bias = nn.Parameter(like.new_empty(rows + routers)) if routers else None
+        self.molora_b = nn.Parameter(like.new_empty(base.out_features, rows))
+        self.reset_parameters()
+
+    def reset_parameters(self) -> None:
+        """Start as LoRA does: random A and router, zero B, so that the output is the base layer's."""
+        nn.init.kaiming_uniform_(self.molora_in, a=5**0.5)
+        nn.init.zeros_(self.molora_b)
+        if self.molora_in_bias is not None:
+            nn.init.zeros_(self.molora_in_bias)
+
+    def fill(self, a: Tensor, b: Tensor, router: Tensor | None = None, bias: Tensor | None = None) -> None:
+        """Take over weights; they are frozen.
+
+        Args:
+            a: [E*r, in], the rows of expert 0 first.
+            b: [out, E*r], the columns of expert 0 first.
+            router: [E, in], ``None`` with one expert.
+            bias: [E], ``None`` with one expert.
+        """
+        self.molora_b = nn.Parameter(b, requires_grad=False)
+        if router is None or bias is None:
+            self.molora_in = nn.Parameter(a, requires_grad=False)
+            return
+        self.molora_in = nn.Parameter(torch.cat([a, router]), requires_grad=False)
+        self.molora_in_bias = nn.Parameter(torch.cat([a.new_zeros(len(a)), bias]), requires_grad=False)
+
+    @property
+    def lora_a(self) -> Tensor:
+        """The rows of all A_i, [E*r, in] (a view)."""
+        return self.molora_in[: self.num_experts * self.rank]
+
+    @property
+    def lora_b(self) -> Tensor:
+        """The columns of all B_i, [out, E*r]."""
+        return self.molora_b
+
+    @property
+    def router_weight(self) -> Tensor | None:
+        """The router S, [E, in] (a view); ``None`` with one expert."""
+        return None if self.molora_in_bias is None else self.molora_in[self.num_experts * self.rank :]
+
+    @property
+    def router_bias(self) -> Tensor | None:
+        """The router's bias, [E] (a view); ``None`` with one expert."""
+        return None if self.molora_in_bias is None else self.molora_in_bias[self.num_experts * self.rank :]
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Map x [..., in] to [..., out]."""
+        tokens = x.reshape(-1, x.shape[-1])
+        y = {"stacked": self._stacked, "fused": self._fused, "loop": self._loop}[self.impl](tokens)
+        return y.view(*x.shape[:-1], y.shape[-1])
+
+    def _stacked(self, x: Tensor) -> Tensor:
+        rows = self.num_experts * self.rank
+        bias: Tensor | None = self.molora_in_bias
+        y: Tensor = self.base(x)
+        if bias is None:
+            return y.addmm_(F.linear(x, self.molora_in), self.molora_b.t(), alpha=self.scaling)
+        if bias.requires_grad:
+            # Training must not move the zeros that stand before the router's bias.
+            bias = F.pad(bias[rows:], (rows, 0))
+        h = F.linear(x, self.molora_in, bias)
+        choice, weights = self._route(h[:, rows:])
+        gates = weights.new_zeros(len(x), self.num_experts).scatter_(1, choice, weights * self.scaling)
+        u = (h[:, :rows].view(len(x), self.num_experts, self.rank) * gates.unsqueeze(2)).to(h.dtype)
+        return y.addmm_(u.view(len(x), rows), self.molora_b.t())
+
+    def _fused(self, x: Tensor) -> Tensor:
+        if self.molora_in_bias is None or self.router is not None:
+            return self._stacked(x)  # the kernel knows no other rule than the published one
+        h = F.linear(x, self.molora_in, self.molora_in_bias)
+        if self.observer is not None:
+            self._route(h[:, self.num_experts * self.rank :])
+        return expand_(
+            self.base(x),
+            h,
+            self.molora_b,
+            num_experts=self.num_experts,
+            top_k=self.top_k,
+            scaling=self.scaling,
+        )
+
+    def _loop(self, x: Tensor) -> Tensor:
+        a = self.lora_a.view(self.num_experts, self.rank, -1)
+        b = self.lora_b.view(-1, self.num_experts, self.rank)
+        y: Tensor = self.base(x)
+        if self.router_weight is None:
+            return y + F.linear(F.linear(x, a[0]), b[:, 0]) * self.scaling
+        choice, weights = self._route(F.linear(x, self.router_weight, self.router_bias))
+        total = x.new_zeros(len(x), len(b))
+        for expert in range(self.num_experts):
+            token, place = torch.where(choice == expert)
+            output = F.linear(F.linear(x[token], a[expert]), b[:, expert]) * self.scaling
+            total[token] += weights[token, place, None].to(x.dtype) * output
+        return y + total
+
+    def _route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
+        """Choose experts: indices [N, k], best first, and their weights [N, k], in float32 at least."""
+        if self.router is not None:
+            choice, weights = self.router(logits)
+        else:
+            if self.routing == "first" or self.impl == "fused":
+                choice = _first_k(logits, self.top_k)
+                best = logits.gather(1, choice)
+            else:
+                best, choice = torch.topk(logits, self.top_k, dim=1)
+            wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
+            weights = F.softmax(best, dim=1, dtype=wide)
+        if self.observer is not None:
+            self.observer(self, logits, choice, weights)
+        return choice, weights
+
+    def extra_repr(self) -> str:
+        """Describe the experts in the model's printout."""
+        return (
+            f"layer={self.layer}, projection={self.projection}, num_experts={self.num_experts}, "
+            f"top_k={self.top_k}, rank={self.rank}, scaling={self.scaling:g}, impl={self.impl}"
+        )
+
+
+def _first_k(logits: Tensor, k: int) -> Tensor:
+    """Return the indices [N, k] of the k largest logits [N, E], the lowest index first among equals."""
+    rest = logits
+    chosen = []
+    for _ in range(k):
+        best = rest.argmax(dim=1, keepdim=True)
+        chosen.append(best)
+        rest = rest.scatter(1, best, float("-inf"))
+    return torch.cat(chosen, dim=1)
+
+
+def add_molora(model: nn.Module, config: MoLoRAConfig, impl: Impl = "stacked") -> list[MoLoRALinear]:
+    """Put a mixture of experts in front of every MLP projection of a causal language model.
+
+    Args:
+        model: A transformers model whose MLPs have ``gate_proj``, ``up_proj`` and ``down_proj``; changed in
+            place.
+        config: Shape of the mixtures.
+        impl: Form of the arithmetic.
+
+    Returns:
+        The new modules, by layer, then gate, up, down.
+
+    Raises:
+        ModelError: The model has no such MLPs, or the form is unknown.
+    """
+    _known_impl(impl)
+    added = []
+    for place in find_mlp_linears(model):
+        module = MoLoRALinear(place.linear, config, layer=place.layer, projection=place.projection, impl=impl)
+        setattr(place.parent, f"{place.projection}_proj", module)
+        added.append(module)
+    return added
+
+
+def molora_linears(model: nn.Module) -> list[MoLoRALinear]:
+    """Return the mixtures of a model, by layer, then gate, up, down; empty for a plain model."""
+    order: tuple[Projection, ...] = get_args(Projection)
+    found = [module for module in model.modules() if isinstance(module, MoLoRALinear)]
+    return sorted(found, key=lambda module: (module.layer, order.index(module.projection)))
+
+
+def set_impl(model: nn.Module, impl: Impl) -> None:
+    """Switch every mixture of a model to another form of the same arithmetic.
+
+    Raises:
+        ModelError: The form is unknown, or cannot run here; then nothing changes.
+    """
+    _known_impl(impl)
+    linears = molora_linears(model)
+    if impl == "fused":
+        for module in linears:
+            require_fused(module.molora_b.device, module.molora_b.dtype, module.num_experts)
+    for module in linears:
+        module.impl = impl
+
+
+def _known_impl(impl: str) -> None:
+    if impl not in get_args(Impl):
+        raise ModelError(f"unknown impl {impl!r}", hint=f"one of {', '.join(get_args(Impl))}")

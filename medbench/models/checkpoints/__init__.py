@@ -1,0 +1,1 @@
+"""Checkpoints: reading, checking, converting, and loading them with their tokenizers."""

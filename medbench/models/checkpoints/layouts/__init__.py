@@ -1,0 +1,160 @@
+"""The layouts in which checkpoints lie on disk, a module each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import get_args
+
+from medbench.errors import ModelError
+from medbench.models.architecture.config import AUTHORS_KEYS
+from medbench.models.checkpoints.folder import read_json, resolve
+from medbench.models.checkpoints.gguf import MARKER
+from medbench.models.checkpoints.layouts import authors
+from medbench.models.checkpoints.layouts.adapter import EXPERTS_FILE, read_adapter
+from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, LayoutName, Linears
+from medbench.models.checkpoints.layouts.converted import MODEL_TYPE, names_authors, read_converted
+from medbench.models.checkpoints.layouts.merged import read_merged
+from medbench.models.checkpoints.layouts.peft import read_peft
+from medbench.models.checkpoints.layouts.plain import read_plain
+from medbench.models.checkpoints.tensors import open_tensors, stem_files
+
+__all__ = [
+    "Checkpoint",
+    "LayoutName",
+    "Linears",
+    "base_of",
+    "detect_layout",
+    "is_of_authors",
+    "open_checkpoint",
+]
+
+_EXPLAINED: dict[LayoutName, str] = {
+    "adapter": "an adapter, which needs its base model",
+    "merged": "a merged MoLoRA checkpoint; read as a plain model it would lose its experts without a word",
+    "converted": "a converted MoLoRA checkpoint",
+    "peft": "an adapter of PEFT without experts, which needs its base model",
+    "gguf": "a plain model from a GGUF file",
+    "plain": "a plain model without experts",
+}
+
+# Any of these in the config.json beside an adapter tells the authors' from PEFT's. The one left out is in the
+# configurations of transformers' own mixtures too.
+_OF_AUTHORS = AUTHORS_KEYS - {"num_experts"}
+
+
+def detect_layout(folder: Path) -> LayoutName:
+    """Tell the layout of a checkpoint from its files.
+
+    Raises:
+        ModelError: The folder holds no checkpoint, or a file that decides is damaged.
+    """
+    if (folder / EXPERTS_FILE).is_file():
+        return "adapter"
+    if (folder / "adapter_config.json").is_file():
+        # One whose configuration speaks of experts has lost their file: `adapter` says so.
+        own = folder / "config.json"
+        return "adapter" if own.is_file() and _OF_AUTHORS & read_json(own).keys() else "peft"
+    if (folder / MARKER).is_file():
+        return "gguf"
+    config = read_json(folder / "config.json")
+    if config.get("model_type") == MODEL_TYPE:
+        return "converted"
+    # A folder whose configuration speaks of experts but whose files have none lost them: `merged` says so.
+    return "merged" if authors.speaks_of_experts(config) or _has_experts(folder) else "plain"
+
+
+def _has_experts(folder: Path) -> bool:
+    tensors = open_tensors(stem_files(folder, "model"), verify=False).tensors
+    return any(authors.is_expert_name(name) for name in tensors)
+
+
+def is_of_authors(folder: Path) -> bool:
+    """Whether a checkpoint is in a layout of MING-MOE's authors, or was converted from one.
+
+    Raises:
+        ModelError: The folder holds no checkpoint, or a file that decides is damaged.
+    """
+    layout = detect_layout(folder)
+    if layout == "adapter":
+        return (folder / EXPERTS_FILE).is_file()
+    return layout == "merged" or (layout == "converted" and names_authors(read_json(folder / "config.json")))
+
+
+def open_checkpoint(
+    path: str | Path,
+    base: str | Path | None = None,
+    layout: str = "auto",
+    *,
+    revision: str | None = None,
+    base_revision: str | None = None,
+) -> Checkpoint:
+    """Open a checkpoint without reading its tensors.
+
+    Args:
+        path: Folder or hub id.
+        base: Folder or hub id of the base model, for an adapter only.
+        layout: ``auto``, or the layout that it must have.
+        revision: Revision of ``path`` on the hub.
+        base_revision: Revision of ``base`` on the hub.
+
+    Raises:
+        ModelError: The checkpoint cannot be found, is not what ``layout`` says, lacks its base, or is
+            damaged.
+    """
+    if layout not in ("auto", *get_args(LayoutName)):
+        raise ModelError(f"unknown layout {layout!r}", hint=f"auto, {', '.join(get_args(LayoutName))}")
+    folder = resolve(path, revision)
+    found = detect_layout(folder)
+    if (found, layout) == ("merged", "plain") and not _has_experts(folder):
+        found = "plain"  # whoever asks for it knows that the experts were lost
+    if layout not in ("auto", found):
+        raise ModelError(
+            f"asked for layout {layout}, but this is {_EXPLAINED[found]}",
+            where=str(path),
+            hint=f"use layout {found} or auto",
+        )
+    if found in ("adapter", "peft"):
+        base_folder = base_of(folder, found, base, base_revision)
+        return (read_adapter if found == "adapter" else read_peft)(folder, base_folder)
+    if base is not None:
+        raise ModelError(
+            f"a base model was given, but this is {_EXPLAINED[found]}",
+            where=str(path),
+            hint="leave the base out",
+        )
+    if found == "gguf":
+        return replace(read_plain(folder), layout="gguf")
+    readers = {"merged": read_merged, "converted": read_converted, "plain": read_plain}
+    return readers[found](folder)
+
+
+def base_of(
+    folder: Path, layout: LayoutName, base: str | Path | None, base_revision: str | None = None
+) -> Path:
+    """Find the folder of an adapter's base model.
+
+    Args:
+        folder: The adapter.
+        layout: ``adapter`` or ``peft``; one of PEFT may name a folder for its base itself.
+        base: Folder or hub id.
+        base_revision: Its revision on the hub.
+
+    Raises:
+        ModelError: It is not given, cannot be found, or is no plain model.
+    """
+    named = read_json(folder / "adapter_config.json").get("base_model_name_or_path") if base is None else None
+    if layout == "peft" and isinstance(named, str) and Path(named).is_dir():
+        base = named
+    if base is None:
+        raise ModelError(
+            "an adapter needs its base model",
+            where=str(folder),
+            hint=f"give it as base; the adapter was trained on {named!r}" if named else "give it as base",
+        )
+    base_folder = resolve(base, base_revision)
+    if (found := detect_layout(base_folder)) not in ("plain", "gguf"):
+        raise ModelError(
+            f"the base must be a plain model, but this is {_EXPLAINED[found]}", where=str(base_folder)
+        )
+    return base_folder

@@ -1,0 +1,209 @@
+"""Decoding steps as CUDA graphs: a step of few tokens takes its launches' time, a graph launches once.
+
+A graph runs one forward of R tokens, token i going on with row i of a key-value store, over the first C
+tokens of every row. R and C are rounded up to a few sizes; rows that are not at work take part and are left
+out. The routers' outputs go to a buffer of the graph's own, from where the recorder takes them, so that what
+is recorded does not depend on whether a graph ran. A graph is made when its sizes come up for the second time
+in a row of steps, is held against the plain forward once, and is only used if the two agree.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from medbench.models.architecture.memory import is_out_of_memory
+from medbench.models.engines.native.forward import PackedModel
+from medbench.models.engines.native.packing import DecodeBlock, KeyValues, Pack
+from medbench.models.routing.buffer import RouterOutputs
+from medbench.models.routing.recorder import Owned, Recorder
+
+__all__ = ["Capture", "CudaCapture", "DecodeGraphs", "Step"]
+
+_LOG = logging.getLogger(__name__)
+_REACH = 256  # tokens to a multiple of which C is rounded up
+# Largest difference from the plain forward, relative to the largest state: the padding changes the order of
+# sums, in 16 bit by a few roundings in every layer.
+_TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
+
+# A step's last hidden states [R, hidden], and what its routers put out.
+Step = tuple[Tensor, RouterOutputs | None]
+# Run a step and record it: the outputs, and what runs it again, on the same inputs into the same outputs.
+Capture = Callable[[Callable[[], Step]], tuple[Step, Callable[[], None]]]
+
+
+@dataclass(frozen=True)
+class _Graph:
+    """A recorded step.
+
+    Attributes:
+        ids: [R] tokens, to be filled before it runs.
+        lengths: [R] tokens that the rows hold, likewise.
+        outputs: What it leaves.
+        replay: Runs it.
+    """
+
+    ids: Tensor
+    lengths: Tensor
+    outputs: Step
+    replay: Callable[[], None]
+
+    def run(self, ids: Sequence[int], lengths: Sequence[int]) -> None:
+        _fill(self.ids, ids)
+        _fill(self.lengths, lengths)
+        self.replay()
+
+
+class DecodeGraphs:
+    """The graphs of one generation.
+
+    Args:
+        model: The model, on one device.
+        recorder: Counts router choices.
+        capture: Records a step, such as :class:`CudaCapture`.
+    """
+
+    def __init__(self, model: PackedModel, recorder: Recorder, capture: Capture) -> None:
+        self._model = model
+        self._recorder = recorder
+        self._capture: Capture | None = capture
+        self._store = KeyValues(0, 0)
+        self._room = (0, 0)
+        self._graphs: dict[tuple[int, int, int], _Graph | None] = {}
+
+    def run(
+        self,
+        store: KeyValues,
+        ids: Sequence[int],
+        lengths: Sequence[int],
+        owned: Iterable[Owned],
+        stretch: int = 0,
+    ) -> Tensor | None:
+        """Decode one token of each of the first rows of a store by a graph, if there is one.
+
+        Args:
+            store: The rows.
+            ids: Their last tokens.
+            lengths: Tokens they hold, which are the positions of those tokens.
+            owned: Who counts their router choices.
+            stretch: The stretch of lengths that the rows belong to.
+
+        Returns:
+            Last hidden states, [rows, hidden], valid until the next call; ``None`` where the step has to be
+            made without a graph, and nothing was done.
+        """
+        if self._capture is None:
+            return None
+        if store is not self._store or (store.rows, store.capacity) != self._room:
+            # Graphs hold on to the memory that they were recorded with.
+            self._graphs.clear()
+            self._store, self._room = store, (store.rows, store.capacity)
+        size = (*_size(len(ids), max(lengths) + 1, store), stretch)
+        if size not in self._graphs:
+            self._graphs[size] = None
+            return None
+        graph = self._graphs[size]
+        if graph is None:
+            graph = self._record(self._capture, store, size, ids, lengths)
+            if graph is None:
+                self._capture = None
+                self._graphs.clear()
+                return None
+            self._graphs[size] = graph
+        graph.run(ids, lengths)
+        self._model.tokens += len(ids)
+        states, routed = graph.outputs
+        self._recorder.add(routed, owned, ids, lengths)
+        return states[: len(ids)]
+
+    def clear(self) -> None:
+        """Let go of all graphs and their memory."""
+        self._graphs.clear()
+        self._store, self._room = KeyValues(0, 0), (0, 0)
+
+    def _record(
+        self,
+        capture: Capture,
+        store: KeyValues,
+        size: tuple[int, int, int],
+        ids: Sequence[int],
+        lengths: Sequence[int],
+    ) -> _Graph | None:
+        """Make a graph and hold it against the plain forward; ``None`` where it cannot be had."""
+        rows, reach, stretch = size
+        device = self._model.device
+        tokens, held = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(2))
+
+        def step() -> Step:
+            block = DecodeBlock.of(store, held, [(0, rows, reach)], dtype=self._model.dtype)
+            pack = Pack([], block, stretch)
+            return self._recorder.apart(lambda: self._model.hidden(tokens, held, pack), rows)
+
+        counted = self._model.tokens
+        try:
+            _fill(tokens, ids)
+            _fill(held, lengths)
+            # The step writes the same keys to the same places however often it runs.
+            expected, _ = step()
+            outputs, replay = capture(step)
+            graph = _Graph(tokens, held, outputs, replay)
+            graph.run(ids, lengths)
+            scale = expected.abs().max().clamp(min=1e-30)
+            off = float((outputs[0] - expected).abs().max() / scale)
+        except (RuntimeError, MemoryError) as error:
+            if is_out_of_memory(error):
+                _LOG.info("no memory for a graph of %d rows, decoding goes on without graphs", rows)
+            else:
+                _LOG.warning("decoding cannot be recorded as a graph and goes on without: %s", error)
+            return None
+        finally:
+            self._model.tokens = counted
+        if not off <= _TOLERANCE[self._model.dtype]:
+            _LOG.warning("a recorded decoding step differs by %.1e, decoding goes on without graphs", off)
+            return None
+        return graph
+
+
+def _fill(held: Tensor, values: Sequence[int]) -> None:
+    """Put values into a graph's input; zeros behind them, for rows that are not at work."""
+    held[: len(values)] = torch.tensor(values, device=held.device)
+    held[len(values) :] = 0
+
+
+def _size(rows: int, reach: int, store: KeyValues) -> tuple[int, int]:
+    """R and C for a step of so many rows that reach so far."""
+    if rows <= 8:
+        padded = 1 << (rows - 1).bit_length()
+    else:
+        step = 8 if rows <= 64 else 32
+        padded = -(-rows // step) * step
+    return min(padded, store.rows), min(-(-reach // _REACH) * _REACH, store.capacity)
+
+
+class CudaCapture:
+    """Records steps as CUDA graphs, which share their memory because they run one after the other.
+
+    Args:
+        device: The device of the model.
+    """
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._pool = torch.cuda.graph_pool_handle()
+
+    def __call__(self, step: Callable[[], Step]) -> tuple[Step, Callable[[], None]]:
+        """Record a step."""
+        with torch.cuda.device(self._device):
+            stream: torch.cuda.Stream = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+            stream.wait_stream(torch.cuda.current_stream())
+            with torch.cuda.stream(stream):
+                step()  # libraries set themselves up, kernels are compiled
+            torch.cuda.current_stream().wait_stream(stream)
+            graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(graph, pool=self._pool):
+                outputs = step()
+        return outputs, graph.replay

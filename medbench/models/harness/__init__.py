@@ -1,0 +1,1 @@
+"""The lm-eval model: requests, answers, two passes, and the settings of generation."""

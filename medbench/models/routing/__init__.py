@@ -1,0 +1,1 @@
+"""What routers chose: recording, counts, traces, and the invariants that hold for them."""

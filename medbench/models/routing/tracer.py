@@ -1,0 +1,140 @@
+"""Keeps what routers chose for every token, in the order of the text, until its request is answered."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from medbench.models.routing.counts import PHASES, RoutingLabel
+from medbench.models.routing.traces import Traces
+
+__all__ = ["Owned", "Tracer"]
+
+Bytes = NDArray[np.uint8]
+
+
+class Owned(NamedTuple):
+    """Tokens of a forward that count for one owner and phase.
+
+    Attributes:
+        owner: Key that their counts are credited to.
+        phase: 0 for the prompt, 1 for generated tokens.
+        start: First token in the pack.
+        stop: One past the last.
+        times: How often each counts.
+        prefix: Key of the tokens that they follow, if those were computed once for several owners.
+        grows: Whether they follow the tokens that the owner already has in this phase.
+    """
+
+    owner: Hashable
+    phase: int
+    start: int
+    stop: int
+    times: int = 1
+    prefix: Hashable = None
+    grows: bool = False
+
+
+class _Part(NamedTuple):
+    """Neighboring tokens: their ids, and choices and gate weights as [n, M, k]."""
+
+    ids: NDArray[np.int32]
+    choice: Bytes
+    gate: Bytes
+
+
+class _Piece(NamedTuple):
+    """Parts that follow each other, the first at place ``start`` of its text."""
+
+    start: int
+    parts: list[_Part]
+
+
+class Tracer:
+    """Choices by owner, and then by label, as the recorder keeps its sums.
+
+    Args:
+        routers: (layer, projection) of the M routers.
+        num_experts: E, 256 at most.
+    """
+
+    def __init__(self, routers: Sequence[tuple[int, str]], num_experts: int) -> None:
+        self._routers = tuple(routers)
+        self._experts = num_experts
+        self._held: dict[tuple[Hashable, int], list[_Piece]] = {}
+        self._done: list[tuple[RoutingLabel, int, _Piece]] = []
+
+    def keep(
+        self,
+        choice: Tensor,
+        weights: Tensor,
+        owned: Iterable[Owned],
+        ids: Sequence[int],
+        positions: Sequence[int],
+    ) -> None:
+        """Take over the choices of a forward.
+
+        Args:
+            choice: [M, N, k].
+            weights: [M, N, k].
+            owned: Which tokens count for whom.
+            ids: The N tokens.
+            positions: Their places in their texts.
+        """
+        chosen = choice.to(torch.uint8).transpose(0, 1).cpu().numpy()
+        gates = (weights.float() * 255).round().to(torch.uint8).transpose(0, 1).cpu().numpy()
+        for owner, phase, start, stop, times, prefix, grows in owned:
+            pieces = self._held.setdefault((owner, phase), [])
+            # Copies: a view would keep the whole forward in memory for as long as its slowest row takes.
+            part = _Part(
+                np.array(ids[start:stop], np.int32), chosen[start:stop].copy(), gates[start:stop].copy()
+            )
+            if grows and pieces:
+                pieces[-1].parts.append(part)
+                continue
+            first, before = positions[start], list[_Part]()
+            if prefix is not None:
+                ((first, before),) = self._held[prefix, 0]
+            pieces += [_Piece(first, [*before, part]) for _ in range(times)]
+
+    def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
+        """Count what these owners have gathered under their labels; the owners are forgotten."""
+        for owner, label in owners.items():
+            for phase in range(len(PHASES)):
+                for piece in self._held.pop((owner, phase), ()):
+                    self._done.append((label, phase, piece))
+
+    def discard(self, owners: Iterable[Hashable]) -> None:
+        """Forget what these owners have gathered."""
+        for owner in owners:
+            for phase in range(len(PHASES)):
+                self._held.pop((owner, phase), None)
+
+    def clear(self) -> None:
+        """Forget what was not released."""
+        self._held = {}
+
+    def drain(self) -> Traces | None:
+        """Return what was released since the last call, ``None`` if that is nothing."""
+        done, self._done = self._done, []
+        if not done:
+            return None
+        parts = [part for _, _, piece in done for part in piece.parts]
+        lengths = [sum(len(part.ids) for part in piece.parts) for _, _, piece in done]
+        return Traces(
+            model="",
+            routers=self._routers,
+            num_experts=self._experts,
+            documents=tuple(label for label, _, _ in done),
+            phases=np.array([phase for _, phase, _ in done], np.uint8),
+            starts=np.array([piece.start for _, _, piece in done], np.int32),
+            offsets=np.cumsum([0, *lengths], dtype=np.int64),
+            tokens=np.concatenate([part.ids for part in parts]),
+            choice=np.concatenate([part.choice for part in parts]).swapaxes(0, 1),
+            gate=np.concatenate([part.gate for part in parts]).swapaxes(0, 1),
+        )

@@ -1,0 +1,97 @@
+"""Stop strings, and which prefixes are shared."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from medbench.models import Engine
+from medbench.models.engines.native.prefixes import find_prefixes
+from medbench.models.engines.native.stopping import StopStrings, cut_at
+from tests.models.made_engines import tiny_model, tiny_tokenizer
+
+_TOKENIZER = tiny_tokenizer()
+
+
+def _first_stop(tokens: list[int], stops: list[str]) -> int | None:
+    """The number of tokens after which a stop string is in the text, by decoding everything each time."""
+    for count in range(1, len(tokens) + 1):
+        text = str(_TOKENIZER.decode(tokens[:count], skip_special_tokens=False))
+        if not text.endswith("\ufffd") and any(stop in text for stop in stops):
+            return count
+    return None
+
+
+@settings(max_examples=200, deadline=None, derandomize=True)
+@given(
+    st.text(alphabet="aA答案为 \n高.,is", max_size=30),
+    st.lists(st.text(alphabet="aA答案为 \n高.,is", min_size=1, max_size=4), min_size=1, max_size=3),
+)
+def test_found_as_soon_as_it_is_in_the_text(text: str, stops: list[str]) -> None:
+    tokens = _TOKENIZER.encode(text)
+    watch = StopStrings(_TOKENIZER, stops)
+    found = next((count for count, token in enumerate(tokens, 1) if watch.add(token)), None)
+    assert found == _first_stop(tokens, stops)
+
+
+def test_special_tokens_and_borders() -> None:
+    watch = StopStrings(_TOKENIZER, ["<|im_end|>"])
+    assert [watch.add(token) for token in _TOKENIZER.encode("ab<|im_end|>")][-1]
+    watch = StopStrings(_TOKENIZER, ["", "b\n\nc"])
+    assert [watch.add(token) for token in _TOKENIZER.encode("ab\n\ncd")].count(True) >= 1
+    assert not any(StopStrings(_TOKENIZER, [""]).add(token) for token in (5, 6))
+
+
+@pytest.mark.parametrize(
+    ("text", "stops", "kept"),
+    [("a stop b", ["stop"], "a "), ("abc", ["c", "b"], "a"), ("abc", ["x", ""], "abc"), ("abc", [], "abc")],
+)
+def test_cut(text: str, stops: list[str], kept: str) -> None:
+    assert cut_at(text, stops) == kept
+
+
+def test_rows_stop_by_themselves() -> None:
+    model = tiny_model(vocabulary=len(_TOKENIZER))
+    prompts = [_TOKENIZER.encode(text) for text in ("Question", "which drug", "A", "答案")]
+    free = Engine(model, _TOKENIZER).generate(prompts, 30)
+    texts = [str(_TOKENIZER.decode(generation.token_ids)) for generation in free]
+    # Each row's own stop string: two characters out of the middle of what it says.
+    stops = [[text[len(text) // 2 : len(text) // 2 + 2]] for text in texts]
+    stopped = Engine(model, _TOKENIZER, max_rows=2).generate(prompts, 30, stop=stops)
+    for generation, whole, stop in zip(stopped, free, stops, strict=True):
+        if "\ufffd" in stop[0]:
+            continue
+        count = _first_stop(whole.token_ids, stop)
+        assert generation.finish_reason == "stop"
+        assert generation.token_ids == whole.token_ids[:count]
+
+
+def test_the_prefix_that_saves_most_is_shared() -> None:
+    system, exam_a, exam_b = list(range(20)), list(range(100, 160)), list(range(200, 260))
+    sequences = [system + exam_a + [i] for i in range(5)] + [system + exam_b + [i, i] for i in range(4)]
+    found = {prefix.members: prefix.length for prefix in find_prefixes(sequences)}
+    assert found == {(0, 1, 2, 3, 4): 80, (5, 6, 7, 8): 80}
+    loose = [system * 3 + [300 + i] for i in range(6)]
+    assert find_prefixes(loose) == [(60, tuple(range(6)))]
+    assert find_prefixes([[1], [1], [1, 2]]) == []
+    assert find_prefixes([list(range(200))] * 3) == [(199, (0, 1, 2))]
+    assert find_prefixes([]) == []
+
+
+@settings(max_examples=100, deadline=None, derandomize=True)
+@given(
+    st.lists(
+        st.builds(lambda a, b, c: [1] * a + [2] * b + [3] * c, *[st.integers(0, 60)] * 3).filter(bool),
+        max_size=8,
+    )
+)
+def test_shared_prefixes_are_prefixes(sequences: list[list[int]]) -> None:
+    seen: set[int] = set()
+    for length, members in find_prefixes(sequences):
+        assert len(members) >= 2
+        assert not seen & set(members)
+        seen |= set(members)
+        start = sequences[members[0]][:length]
+        assert all(sequences[member][:length] == start for member in members)
+        assert all(len(sequences[member]) > length for member in members)
