@@ -41,7 +41,7 @@ def _dear(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sequence of a thousand tokens is worth its time."""
     for module in ("self_check", "reference"):
         monkeypatch.setattr(
-            f"medbench.models.{module}.affordable", lambda _model, tokens, _device: tokens < 1000
+            f"medbench.models.engines.{module}.affordable", lambda _model, tokens, _device: tokens < 1000
         )
 
 
