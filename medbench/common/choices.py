@@ -11,14 +11,17 @@ __all__ = [
     "DATA_SOURCES",
     "DTYPES",
     "LAYOUTS",
+    "MLP_PROJECTIONS",
     "PROJECTIONS",
     "QUANTIZATIONS",
+    "ROUTED",
     "ROUTING_LEVELS",
     "SWEEPS",
     "THINKING",
     "DataSource",
     "Dtype",
     "Layout",
+    "LayoutName",
     "Projection",
     "Quantization",
     "RoutingLevel",
@@ -30,8 +33,12 @@ __all__ = [
 Dtype = Literal["float32", "bfloat16", "float16"]
 #: How linear layers are stored in memory: as they are, or in 8 or 4 bits.
 Quantization = Literal["none", "int8", "nf4"]
-#: Layouts of checkpoints; ``auto`` recognizes the layout by its files.
-Layout = Literal["auto", "adapter", "merged", "converted", "peft", "gguf", "plain"]
+#: Layouts of checkpoints.
+LayoutName = Literal[
+    "adapter", "merged", "converted", "loramoe", "hydralora", "mola", "peft", "gguf", "plain"
+]
+#: How a checkpoint is to be read; ``auto`` recognizes the layout by its files.
+Layout = Literal["auto", LayoutName]
 #: Where documents come from; ``folder-or-samples`` takes the bundled samples for what a folder lacks.
 DataSource = Literal["auto", "folder", "folder-or-samples", "hub", "samples"]
 #: For which units router statistics are recorded.
@@ -40,8 +47,8 @@ RoutingLevel = Literal["off", "tasks", "documents", "tokens"]
 Thinking = Literal["auto", "on", "off"]
 #: Where a sweep disables experts: in all layers at once, in each layer, or in each linear layer.
 Sweep = Literal["everywhere", "layers", "linears"]
-#: The linear layers of an MLP, in the order in which they are shown and stored.
-Projection = Literal["gate", "up", "down"]
+#: The linears of a decoder layer that may carry experts, in the order in which they are shown and stored.
+Projection = Literal["q", "k", "v", "o", "gate", "up", "down"]
 
 DTYPES: tuple[Dtype, ...] = get_args(Dtype)
 QUANTIZATIONS: tuple[Quantization, ...] = get_args(Quantization)
@@ -51,3 +58,7 @@ ROUTING_LEVELS: tuple[RoutingLevel, ...] = get_args(RoutingLevel)
 THINKING: tuple[Thinking, ...] = get_args(Thinking)
 SWEEPS: tuple[Sweep, ...] = get_args(Sweep)
 PROJECTIONS: tuple[Projection, ...] = get_args(Projection)
+#: Those of an MLP.
+MLP_PROJECTIONS: tuple[Projection, ...] = ("gate", "up", "down")
+#: What routers serve: a linear layer, or a whole MLP.
+ROUTED: tuple[str, ...] = (*PROJECTIONS, "mlp")

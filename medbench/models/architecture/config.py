@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from medbench.common.choices import MLP_PROJECTIONS, PROJECTIONS, Projection
 from medbench.errors import ModelError
 
-__all__ = ["AUTHORS_KEYS", "MoLoRAConfig", "architecture"]
+__all__ = ["AUTHORS_KEYS", "MoLoRAConfig", "architecture", "boolean", "integer", "number"]
 
 # Keys of the authors' config.json that describe training or the experts. The base architecture knows none of
 # them, and a `num_experts` left in its configuration makes other engines see a mixture of FFN experts.
@@ -50,14 +51,21 @@ _MAX_RANK = 65536
 
 @dataclass(frozen=True)
 class MoLoRAConfig:
-    """The shape of every mixture of LoRA experts in a model (arXiv 2404.09027).
+    """The shape of every mixture of LoRA experts in a model.
+
+    The defaults are those of MING-MOE (arXiv 2404.09027): a router in front of each linear of the MLPs. With
+    ``top_k`` equal to ``num_experts`` the gate is dense: a softmax over all experts.
 
     Args:
-        num_experts: Experts of each linear, E. With one expert there is no router.
+        num_experts: Experts among which a router chooses, E. With one expert there is no router.
         top_k: Experts that a token uses, k.
         rank: Rank r of every expert.
         alpha: LoRA's alpha.
         use_rslora: Scale by ``alpha / sqrt(r)`` (arXiv 2312.03732) instead of ``alpha / r``.
+        router_bias: Whether the routers have a bias.
+        shared_experts: Experts besides, of the same rank and scaling, that every token passes with weight 1.
+        shared_a: Whether all experts of a linear share one A (HydraLoRA, arXiv 2404.19245).
+        projections: The linears of a decoder layer that carry experts.
 
     Raises:
         ModelError: A value is out of range, or k exceeds E.
@@ -68,6 +76,10 @@ class MoLoRAConfig:
     rank: int
     alpha: float
     use_rslora: bool = False
+    router_bias: bool = True
+    shared_experts: int = 0
+    shared_a: bool = False
+    projections: tuple[Projection, ...] = MLP_PROJECTIONS
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_experts <= _MAX_EXPERTS:
@@ -80,6 +92,13 @@ class MoLoRAConfig:
             raise ModelError(f"the rank r is {self.rank}, expected 1 to {_MAX_RANK}")
         if not (math.isfinite(self.alpha) and self.alpha > 0):
             raise ModelError(f"lora_alpha is {self.alpha}, expected a positive number")
+        if not 0 <= self.shared_experts <= _MAX_EXPERTS:
+            raise ModelError(f"num_share_experts is {self.shared_experts}, expected 0 to {_MAX_EXPERTS}")
+        if not self.projections or not set(self.projections) <= set(PROJECTIONS):
+            raise ModelError(
+                f"experts at {', '.join(self.projections) or 'no linear'}",
+                hint=f"some of {', '.join(PROJECTIONS)}",
+            )
 
     @property
     def scaling(self) -> float:
@@ -90,6 +109,21 @@ class MoLoRAConfig:
     def has_router(self) -> bool:
         """Whether the linears choose among experts."""
         return self.num_experts > 1
+
+    @property
+    def dense(self) -> bool:
+        """Whether every token uses all experts, so that its weights alone tell anything."""
+        return self.has_router and self.top_k == self.num_experts
+
+    @property
+    def shared_rank(self) -> int:
+        """Rank of the experts that every token passes, all together."""
+        return self.rank * self.shared_experts
+
+    @property
+    def fusible(self) -> bool:
+        """Whether the CUDA kernel computes such a mixture."""
+        return not (self.shared_experts or self.shared_a)
 
     @classmethod
     def from_authors(
@@ -108,14 +142,16 @@ class MoLoRAConfig:
             ModelError: A value has the wrong type or range, or asks for arithmetic that medbench refuses.
         """
         _refuse_unsupported(config, where)
-        num_experts = _integer(config, "num_experts", where, default=_OLD_NUM_EXPERTS)
-        top_k = _integer(config, "num_experts_per_token", where, default=_OLD_TOP_K)
+        shared = boolean(config, "share_expert", where) if config.get("share_expert") is not None else False
+        num_experts = integer(config, "num_experts", where, default=_OLD_NUM_EXPERTS)
+        top_k = integer(config, "num_experts_per_token", where, default=_OLD_TOP_K)
         return cls(
             num_experts=max(num_experts, 1),
             top_k=top_k if num_experts > 1 else 1,
-            rank=_integer(lora, "r", lora_where),
-            alpha=_number(lora, "lora_alpha", lora_where),
+            rank=integer(lora, "r", lora_where),
+            alpha=number(lora, "lora_alpha", lora_where),
             use_rslora=_use_rslora(config, lora, where, lora_where),
+            shared_experts=_shared_experts(config, where) if shared else 0,
         )
 
     @classmethod
@@ -128,14 +164,16 @@ class MoLoRAConfig:
         if not isinstance(values, Mapping):
             raise ModelError("the section `molora` is missing or is no mapping", where=where)
         known = {"molora_count", "molora_top_k", "molora_rank", "molora_alpha", "molora_use_rslora"}
-        if unknown := sorted(set(values) - known):
+        if unknown := sorted(set(values) - known - _FORM.keys()):
             raise ModelError(f"unknown keys in the section `molora`: {', '.join(unknown)}", where=where)
+        form = {field: read(values, key, where) for key, (field, read) in _FORM.items() if key in values}
         return cls(
-            num_experts=_integer(values, "molora_count", where),
-            top_k=_integer(values, "molora_top_k", where),
-            rank=_integer(values, "molora_rank", where),
-            alpha=_number(values, "molora_alpha", where),
-            use_rslora=_boolean(values, "molora_use_rslora", where),
+            num_experts=integer(values, "molora_count", where),
+            top_k=integer(values, "molora_top_k", where),
+            rank=integer(values, "molora_rank", where),
+            alpha=number(values, "molora_alpha", where),
+            use_rslora=boolean(values, "molora_use_rslora", where),
+            **form,
         )
 
     def to_converted(self) -> dict[str, Any]:
@@ -146,6 +184,11 @@ class MoLoRAConfig:
             "molora_rank": self.rank,
             "molora_alpha": self.alpha,
             "molora_use_rslora": self.use_rslora,
+            **{
+                key: list(value) if isinstance(value, tuple) else value
+                for key, (field, _) in _FORM.items()
+                if (value := getattr(self, field)) != getattr(type(self), field)
+            },
         }
 
 
@@ -167,18 +210,23 @@ def _refuse_unsupported(config: Mapping[str, Any], where: str) -> None:
             where=where,
             hint='if it is meant to be evaluated with its best experts, set "expert_selection": "top_k"',
         )
-    if config.get("share_expert") not in (None, False):
+
+
+def _shared_experts(config: Mapping[str, Any], where: str) -> int:
+    shared = config.get("num_share_experts")
+    if isinstance(shared, bool) or not isinstance(shared, int) or shared < 1:
         raise ModelError(
-            "share_expert is true: it has experts that every token uses, which medbench does not compute",
+            f"share_expert is true, but num_share_experts is {shared!r}",
             where=where,
             hint='if it was trained without them after all, set "share_expert": false',
         )
+    return shared
 
 
 def _use_rslora(config: Mapping[str, Any], lora: Mapping[str, Any], where: str, lora_where: str) -> bool:
     """Both files may say it; where they contradict each other, neither is believed."""
     said = {
-        name: _boolean(values, "use_rslora", name)
+        name: boolean(values, "use_rslora", name)
         for name, values in ((where, config), (lora_where, lora))
         if values.get("use_rslora") is not None
     }
@@ -190,22 +238,44 @@ def _use_rslora(config: Mapping[str, Any], lora: Mapping[str, Any], where: str, 
     return next(iter(said.values()), False)
 
 
-def _integer(values: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
+def integer(values: Mapping[str, Any], key: str, where: str, default: int | None = None) -> int:
+    """A value that must be an integer."""
     value = values.get(key, default)
     if isinstance(value, bool) or not isinstance(value, int):
         raise ModelError(f"{key} is {value!r}, expected an integer", where=where)
     return value
 
 
-def _number(values: Mapping[str, Any], key: str, where: str) -> float:
+def number(values: Mapping[str, Any], key: str, where: str) -> float:
+    """A value that must be a number."""
     value = values.get(key)
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise ModelError(f"{key} is {value!r}, expected a number", where=where)
     return value
 
 
-def _boolean(values: Mapping[str, Any], key: str, where: str) -> bool:
+def boolean(values: Mapping[str, Any], key: str, where: str) -> bool:
+    """A value that must be true or false."""
     value = values.get(key)
     if not isinstance(value, bool):
         raise ModelError(f"{key} is {value!r}, expected true or false", where=where)
     return value
+
+
+def _projections(values: Mapping[str, Any], key: str, where: str) -> tuple[Projection, ...]:
+    value = values.get(key)
+    if not isinstance(value, list) or not all(name in PROJECTIONS for name in value):
+        raise ModelError(
+            f"{key} is {value!r}, expected a list of linears", where=where, hint=", ".join(PROJECTIONS)
+        )
+    return tuple(name for name in PROJECTIONS if name in value)
+
+
+# What tells other mixtures from MING-MOE's: key of a converted checkpoint -> field, and how it is read.
+# Written where it differs from the default only, so that older versions refuse what they do not compute.
+_FORM: dict[str, tuple[str, Callable[[Mapping[str, Any], str, str], Any]]] = {
+    "molora_router_bias": ("router_bias", boolean),
+    "molora_shared_experts": ("shared_experts", integer),
+    "molora_shared_a": ("shared_a", boolean),
+    "molora_projections": ("projections", _projections),
+}

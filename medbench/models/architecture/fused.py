@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from medbench.errors import ModelError
+from medbench.models.architecture.config import MoLoRAConfig
 
 __all__ = ["MAX_EXPERTS", "expand_", "require_fused"]
 
@@ -27,7 +28,7 @@ _SMALLEST_DOT = 16
 _DTYPES = (torch.float32, torch.float16, torch.bfloat16)
 
 
-def require_fused(device: torch.device, dtype: torch.dtype, num_experts: int) -> None:
+def require_fused(device: torch.device, dtype: torch.dtype, config: MoLoRAConfig) -> None:
     """Say why the kernel cannot be used, if it cannot.
 
     Raises:
@@ -38,8 +39,12 @@ def require_fused(device: torch.device, dtype: torch.dtype, num_experts: int) ->
         raise ModelError("impl fused needs triton, which is not installed", hint=hint)
     if device.type != "cuda" and not _interpreted():
         raise ModelError(f"impl fused needs a CUDA device, not {device.type}", hint=hint)
-    if num_experts > MAX_EXPERTS:
-        raise ModelError(f"impl fused takes at most {MAX_EXPERTS} experts, not {num_experts}", hint=hint)
+    if not config.fusible:
+        raise ModelError("impl fused computes neither shared experts nor a shared A", hint=hint)
+    if config.num_experts > MAX_EXPERTS:
+        raise ModelError(
+            f"impl fused takes at most {MAX_EXPERTS} experts, not {config.num_experts}", hint=hint
+        )
     if dtype not in _DTYPES:
         raise ModelError(f"impl fused does not compute in {dtype}", hint=hint)
 

@@ -42,7 +42,7 @@ def _prefers_fused(module: MoLoRALinear) -> bool:
     """Whether the kernel is right and worth while for one of a layer's three projections."""
     weight = module.molora_in
     try:
-        require_fused(weight.device, weight.dtype, module.num_experts)
+        require_fused(weight.device, weight.dtype, module.config)
     except ModelError:
         return False
     generator = torch.Generator().manual_seed(0)

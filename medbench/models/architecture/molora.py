@@ -1,4 +1,4 @@
-"""The mixture of LoRA experts in front of one linear layer (MING-MOE, arXiv 2404.09027).
+"""The mixture of LoRA experts in front of one linear layer (MING-MOE, arXiv 2404.09027), and its relatives.
 
 For a token x and the experts i = 1..E::
 
@@ -16,6 +16,15 @@ B_i to B: [out, E*r], and the gates scattered to g: [E], the sum is one product,
            │                  ┌─ A x ──────┐          │
            └── [A;S] x + [0;b]┤            × ── B ──── + ── y
                               └─ top-k, softmax, g ┘
+
+Relatives differ in a few places only:
+
+- dense gates (LoRAMoE, arXiv 2312.09979): k = E, so that w is the softmax over all logits;
+- shared experts (MedCare): rows and columns of their own, with ``scaling`` for a gate, whatever the token;
+- one A for all experts (HydraLoRA, arXiv 2404.19245): A has r rows, and A x is repeated E times;
+- experts in attention (MoLA, arXiv 2402.08562): the same in front of other linears.
+
+A softmax over all logits whose k largest values are renormalized is the softmax over the k largest.
 """
 
 from __future__ import annotations
@@ -27,10 +36,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from medbench.common.choices import PROJECTIONS, Projection
 from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig
 from medbench.models.architecture.fused import expand_, require_fused
-from medbench.models.architecture.skeleton import Projection, find_mlp_linears
+from medbench.models.architecture.skeleton import find_linears
 
 __all__ = [
     "Impl",
@@ -60,23 +70,25 @@ class MoLoRALinear(nn.Module):
 
     Args:
         base: The layer whose output the experts correct; weight [out, in].
-        config: Number, rank and scaling of the experts.
+        config: Number, rank, scaling and form of the experts.
         layer: Index of the decoder layer.
-        projection: Which of the three MLP projections this is.
+        projection: Which linear of the layer this is.
         impl: ``stacked`` (see the module's description); ``fused``: the same with one CUDA kernel after the
             two products; or ``loop``: the published arithmetic, expert by expert, the oracle of the tests.
 
     Attributes:
+        scaling: Factor on the output of every expert that is chosen; 0 switches them off.
         observer: Called with the routing of every forward; ``None`` costs nothing. Not called with one
             expert, where there is nothing to choose.
         router: Chooses in place of the published rule (see :mod:`medbench.models.routing.ablation`);
             ``None``, the rule itself, costs nothing.
         routing: ``topk`` as published; ``first`` takes the lowest index among equal logits on every device
             (``torch.topk`` leaves that open), as ``fused`` always does.
-        molora_in: [E*r + E, in], the rows of A, then those of the router (E*r rows with one expert).
-        molora_in_bias: [E*r + E], zeros for A, then the router's bias. The bias belongs in the product: added
-            afterwards in 16 bit it flips one top-2 set in a thousand.
-        molora_b: [out, E*r], the columns of all B_i.
+        molora_in: The rows of A ([E*r, in], or [r, in] if it is shared), of the shared experts' A
+            ([r*n, in]), and of the router ([E, in], none with one expert).
+        molora_in_bias: Zeros for A, then the router's bias; ``None`` without one. The bias belongs in the
+            product: added afterwards in 16 bit it flips one top-2 set in a thousand.
+        molora_b: [out, E*r + r*n], the columns of all B_i, then those of the shared experts.
     """
 
     observer: Observer | None
@@ -105,11 +117,14 @@ class MoLoRALinear(nn.Module):
         self.observer = None
         self.router = None
         like = base.weight
-        rows = self.num_experts * self.rank
-        routers = self.num_experts if config.has_router else 0
-        self.molora_in = nn.Parameter(like.new_empty(rows + routers, base.in_features))
-        self.molora_in_bias = nn.Parameter(like.new_empty(rows + routers)) if routers else None
-        self.molora_b = nn.Parameter(like.new_empty(base.out_features, rows))
+        self._rows = config.rank * (1 if config.shared_a else config.num_experts)
+        self._router = self._rows + config.shared_rank  # the first row of the router
+        rows = self._router + (config.num_experts if config.has_router else 0)
+        biased = config.has_router and config.router_bias
+        columns = config.num_experts * config.rank + config.shared_rank
+        self.molora_in = nn.Parameter(like.new_empty(rows, base.in_features))
+        self.molora_in_bias = nn.Parameter(like.new_empty(rows)) if biased else None
+        self.molora_b = nn.Parameter(like.new_empty(base.out_features, columns))
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -119,41 +134,73 @@ class MoLoRALinear(nn.Module):
         if self.molora_in_bias is not None:
             nn.init.zeros_(self.molora_in_bias)
 
-    def fill(self, a: Tensor, b: Tensor, router: Tensor | None = None, bias: Tensor | None = None) -> None:
+    def fill(
+        self,
+        a: Tensor,
+        b: Tensor,
+        router: Tensor | None = None,
+        router_bias: Tensor | None = None,
+        shared_a: Tensor | None = None,
+        shared_b: Tensor | None = None,
+    ) -> None:
         """Take over weights; they are frozen.
 
         Args:
-            a: [E*r, in], the rows of expert 0 first.
+            a: [E*r, in], the rows of expert 0 first; [r, in] if it is shared.
             b: [out, E*r], the columns of expert 0 first.
             router: [E, in], ``None`` with one expert.
-            bias: [E], ``None`` with one expert.
+            router_bias: [E], ``None`` without one.
+            shared_a: [r*n, in], of the experts that every token passes.
+            shared_b: [out, r*n].
         """
-        self.molora_b = nn.Parameter(b, requires_grad=False)
-        if router is None or bias is None:
-            self.molora_in = nn.Parameter(a, requires_grad=False)
-            return
-        self.molora_in = nn.Parameter(torch.cat([a, router]), requires_grad=False)
-        self.molora_in_bias = nn.Parameter(torch.cat([a.new_zeros(len(a)), bias]), requires_grad=False)
+        rows = [part for part in (a, shared_a, router) if part is not None]
+        self.molora_in = nn.Parameter(rows[0] if len(rows) == 1 else torch.cat(rows), requires_grad=False)
+        self.molora_b = nn.Parameter(
+            b if shared_b is None else torch.cat([b, shared_b], 1), requires_grad=False
+        )
+        if router_bias is not None:
+            bias = torch.cat([a.new_zeros(self._router), router_bias])
+            self.molora_in_bias = nn.Parameter(bias, requires_grad=False)
 
     @property
     def lora_a(self) -> Tensor:
-        """The rows of all A_i, [E*r, in] (a view)."""
-        return self.molora_in[: self.num_experts * self.rank]
+        """The rows of all A_i, [E*r, in], or [r, in] if it is shared (a view)."""
+        return self.molora_in[: self._rows]
 
     @property
     def lora_b(self) -> Tensor:
-        """The columns of all B_i, [out, E*r]."""
-        return self.molora_b
+        """The columns of all B_i, [out, E*r] (a view)."""
+        return self.molora_b[:, : self.num_experts * self.rank]
+
+    @property
+    def shared_lora(self) -> tuple[Tensor, Tensor] | None:
+        """A [r*n, in] and B [out, r*n] of the experts that every token passes (views)."""
+        if not self.config.shared_experts:
+            return None
+        return self.molora_in[self._rows : self._router], self.molora_b[:, self.num_experts * self.rank :]
 
     @property
     def router_weight(self) -> Tensor | None:
         """The router S, [E, in] (a view); ``None`` with one expert."""
-        return None if self.molora_in_bias is None else self.molora_in[self.num_experts * self.rank :]
+        return self.molora_in[self._router :] if self.config.has_router else None
 
     @property
     def router_bias(self) -> Tensor | None:
-        """The router's bias, [E] (a view); ``None`` with one expert."""
-        return None if self.molora_in_bias is None else self.molora_in_bias[self.num_experts * self.rank :]
+        """The router's bias, [E] (a view); ``None`` without one."""
+        return None if self.molora_in_bias is None else self.molora_in_bias[self._router :]
+
+    def parts(self) -> dict[str, Tensor]:
+        """The weights that there are, named as :meth:`fill` names them (views)."""
+        shared = self.shared_lora or (None, None)
+        found = {
+            "a": self.lora_a,
+            "b": self.lora_b,
+            "router": self.router_weight,
+            "router_bias": self.router_bias,
+            "shared_a": shared[0],
+            "shared_b": shared[1],
+        }
+        return {part: tensor for part, tensor in found.items() if tensor is not None}
 
     def forward(self, x: Tensor) -> Tensor:
         """Map x [..., in] to [..., out]."""
@@ -162,26 +209,36 @@ class MoLoRALinear(nn.Module):
         return y.view(*x.shape[:-1], y.shape[-1])
 
     def _stacked(self, x: Tensor) -> Tensor:
-        rows = self.num_experts * self.rank
         bias: Tensor | None = self.molora_in_bias
         y: Tensor = self.base(x)
-        if bias is None:
+        if not self.config.has_router and not self.config.shared_experts:
             return y.addmm_(F.linear(x, self.molora_in), self.molora_b.t(), alpha=self.scaling)
-        if bias.requires_grad:
+        if bias is not None and bias.requires_grad:
             # Training must not move the zeros that stand before the router's bias.
-            bias = F.pad(bias[rows:], (rows, 0))
+            bias = F.pad(bias[self._router :], (self._router, 0))
         h = F.linear(x, self.molora_in, bias)
-        choice, weights = self._route(h[:, rows:])
-        gates = weights.new_zeros(len(x), self.num_experts).scatter_(1, choice, weights * self.scaling)
-        u = (h[:, :rows].view(len(x), self.num_experts, self.rank) * gates.unsqueeze(2)).to(h.dtype)
-        return y.addmm_(u.view(len(x), rows), self.molora_b.t())
+        return y.addmm_(self._gated(h), self.molora_b.t())
+
+    def _gated(self, h: Tensor) -> Tensor:
+        """What B is applied to, [N, columns of B], of the product with ``molora_in``."""
+        tokens, experts = len(h), self.num_experts
+        if self.config.has_router:
+            choice, weights = self._route(h[:, self._router :])
+            gates = weights.new_zeros(tokens, experts).scatter_(1, choice, weights * self.scaling)
+            inner = h[:, : self._rows].view(tokens, self._rows // self.rank, self.rank)  # [N, E or 1, r]
+            gated = (inner * gates.unsqueeze(2)).to(h.dtype).view(tokens, experts * self.rank)
+        else:
+            gated = h[:, : self._rows] * self.scaling
+        if not self.config.shared_experts:
+            return gated
+        return torch.cat([gated, h[:, self._rows : self._router] * self.config.scaling], 1)
 
     def _fused(self, x: Tensor) -> Tensor:
-        if self.molora_in_bias is None or self.router is not None:
+        if not (self.config.has_router and self.config.fusible) or self.router is not None:
             return self._stacked(x)  # the kernel knows no other rule than the published one
         h = F.linear(x, self.molora_in, self.molora_in_bias)
         if self.observer is not None:
-            self._route(h[:, self.num_experts * self.rank :])
+            self._route(h[:, self._router :])
         return expand_(
             self.base(x),
             h,
@@ -192,16 +249,18 @@ class MoLoRALinear(nn.Module):
         )
 
     def _loop(self, x: Tensor) -> Tensor:
-        a = self.lora_a.view(self.num_experts, self.rank, -1)
+        a = self.lora_a.view(-1, self.rank, x.shape[1])  # [E or 1, r, in]
         b = self.lora_b.view(-1, self.num_experts, self.rank)
         y: Tensor = self.base(x)
+        if (shared := self.shared_lora) is not None:
+            y = y + F.linear(F.linear(x, shared[0]), shared[1]) * self.config.scaling
         if self.router_weight is None:
             return y + F.linear(F.linear(x, a[0]), b[:, 0]) * self.scaling
         choice, weights = self._route(F.linear(x, self.router_weight, self.router_bias))
         total = x.new_zeros(len(x), len(b))
         for expert in range(self.num_experts):
             token, place = torch.where(choice == expert)
-            output = F.linear(F.linear(x[token], a[expert]), b[:, expert]) * self.scaling
+            output = F.linear(F.linear(x[token], a[expert % len(a)]), b[:, expert]) * self.scaling
             total[token] += weights[token, place, None].to(x.dtype) * output
         return y + total
 
@@ -241,23 +300,23 @@ def _first_k(logits: Tensor, k: int) -> Tensor:
 
 
 def add_molora(model: nn.Module, config: MoLoRAConfig, impl: Impl = "stacked") -> list[MoLoRALinear]:
-    """Put a mixture of experts in front of every MLP projection of a causal language model.
+    """Put a mixture of experts in front of linears in every layer of a causal language model.
 
     Args:
         model: A transformers model whose MLPs have ``gate_proj``, ``up_proj`` and ``down_proj``; changed in
             place.
-        config: Shape of the mixtures.
+        config: Shape of the mixtures, and in front of which linears.
         impl: Form of the arithmetic.
 
     Returns:
-        The new modules, by layer, then gate, up, down.
+        The new modules, by layer, then in the order of ``PROJECTIONS``.
 
     Raises:
-        ModelError: The model has no such MLPs, or the form is unknown.
+        ModelError: The model has no such linears, or the form is unknown.
     """
     _known_impl(impl)
     added = []
-    for place in find_mlp_linears(model):
+    for place in find_linears(model, config.projections):
         module = MoLoRALinear(place.linear, config, layer=place.layer, projection=place.projection, impl=impl)
         setattr(place.parent, f"{place.projection}_proj", module)
         added.append(module)
@@ -265,10 +324,9 @@ def add_molora(model: nn.Module, config: MoLoRAConfig, impl: Impl = "stacked") -
 
 
 def molora_linears(model: nn.Module) -> list[MoLoRALinear]:
-    """Return the mixtures of a model, by layer, then gate, up, down; empty for a plain model."""
-    order: tuple[Projection, ...] = get_args(Projection)
+    """Return the mixtures of a model, by layer, then by linear; empty for a plain model."""
     found = [module for module in model.modules() if isinstance(module, MoLoRALinear)]
-    return sorted(found, key=lambda module: (module.layer, order.index(module.projection)))
+    return sorted(found, key=lambda module: (module.layer, PROJECTIONS.index(module.projection)))
 
 
 def set_impl(model: nn.Module, impl: Impl) -> None:
@@ -281,7 +339,7 @@ def set_impl(model: nn.Module, impl: Impl) -> None:
     linears = molora_linears(model)
     if impl == "fused":
         for module in linears:
-            require_fused(module.molora_b.device, module.molora_b.dtype, module.num_experts)
+            require_fused(module.molora_b.device, module.molora_b.dtype, module.config)
     for module in linears:
         module.impl = impl
 

@@ -1,16 +1,16 @@
-"""The empty model that a configuration describes: its tensors' shapes, and where its MLP projections are."""
+"""The empty model that a configuration describes: its tensors' shapes, and where its linear layers are."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import torch
 from torch import nn
 
-from medbench.common.choices import PROJECTIONS, Projection
+from medbench.common.choices import MLP_PROJECTIONS, PROJECTIONS, Projection
 from medbench.common.suggest import nearest
 from medbench.errors import ModelError
 
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 __all__ = [
-    "MLPLinear",
+    "LinearPlace",
     "Projection",
     "Skeleton",
     "build_skeleton",
+    "find_linears",
     "find_mlp_linears",
     "foreign_failures",
     "transformers_config",
@@ -36,15 +37,15 @@ _MAX_DIMENSION = 2**22
 _MAX_LAYERS = 2**12
 
 
-class MLPLinear(NamedTuple):
-    """One MLP projection of a model.
+class LinearPlace(NamedTuple):
+    """A linear layer of a model that may carry experts.
 
     Attributes:
         name: Qualified name, such as ``model.layers.0.mlp.gate_proj``.
-        parent: The MLP.
-        linear: The projection; weight [out, in].
+        parent: The MLP or attention that it belongs to.
+        linear: The layer; weight [out, in].
         layer: Index of the decoder layer.
-        projection: Which of the three it is.
+        projection: Which of the layer's linears it is.
     """
 
     name: str
@@ -69,7 +70,7 @@ class Skeleton(NamedTuple):
     model: PreTrainedModel
     shapes: dict[str, tuple[int, ...]]
     tied: dict[str, str]
-    mlp: dict[str, MLPLinear]
+    mlp: dict[str, LinearPlace]
     converts: bool
 
 
@@ -170,16 +171,16 @@ def _converts(model: PreTrainedModel) -> bool:
     return bool(in_float32 or buffers or get_model_conversion_mapping(model, add_legacy=False))
 
 
-def find_mlp_linears(model: nn.Module) -> list[MLPLinear]:
+def find_mlp_linears(model: nn.Module) -> list[LinearPlace]:
     """Find the MLP projections of a decoder, by layer, then gate, up, down.
 
     Raises:
         ModelError: There are none, or more than one MLP in a layer.
     """
-    found: list[MLPLinear] = []
+    found: list[LinearPlace] = []
     layers: set[int] = set()
     for name, module in model.named_modules():
-        linears = [getattr(module, f"{projection}_proj", None) for projection in PROJECTIONS]
+        linears = [getattr(module, f"{projection}_proj", None) for projection in MLP_PROJECTIONS]
         match = _LAYER.search(f"{name}.")
         if match is None or not all(isinstance(linear, nn.Linear) for linear in linears):
             continue
@@ -191,17 +192,54 @@ def find_mlp_linears(model: nn.Module) -> list[MLPLinear]:
                 hint="MoLoRA experts belong to a dense base model",
             )
         layers.add(layer)
-        for projection, linear in zip(PROJECTIONS, linears, strict=True):
+        for projection, linear in zip(MLP_PROJECTIONS, linears, strict=True):
             assert isinstance(linear, nn.Linear)
-            found.append(MLPLinear(f"{name}.{projection}_proj", module, linear, layer, projection))
+            found.append(LinearPlace(f"{name}.{projection}_proj", module, linear, layer, projection))
     if not found:
         raise ModelError(
             "the architecture has no MLP with linear gate_proj, up_proj and down_proj",
             where=type(model).__name__,
             hint="MoLoRA experts need a base such as Qwen2, Llama, Qwen3 or Mistral",
         )
-    order = {projection: rank for rank, projection in enumerate(PROJECTIONS)}
-    return sorted(found, key=lambda place: (place.layer, order[place.projection]))
+    return _in_order(found)
+
+
+def find_linears(model: nn.Module, projections: Collection[Projection]) -> list[LinearPlace]:
+    """Find the linear layers of a decoder that carry experts, by layer, in the order of ``PROJECTIONS``.
+
+    Args:
+        model: The model; its MLPs have ``gate_proj``, ``up_proj`` and ``down_proj``.
+        projections: Which linears of every layer.
+
+    Raises:
+        ModelError: A layer lacks one of them.
+    """
+    mlp = find_mlp_linears(model)
+    found = [place for place in mlp if place.projection in projections]
+    wanted = [
+        projection for projection in PROJECTIONS if projection in set(projections) - set(MLP_PROJECTIONS)
+    ]
+    layers = {place.layer for place in mlp}
+    for name, module in model.named_modules() if wanted else ():
+        match = _LAYER.search(f"{name}.")
+        for projection in wanted if match else ():
+            linear = getattr(module, f"{projection}_proj", None)
+            if isinstance(linear, nn.Linear):
+                layer = int(match.group(1)) if match else -1
+                found.append(LinearPlace(f"{name}.{projection}_proj", module, linear, layer, projection))
+    places = [(place.layer, place.projection) for place in found]
+    if len(set(places)) != len(places) or set(places) != {(i, p) for i in layers for p in projections}:
+        raise ModelError(
+            f"not every layer has just one of each of {', '.join(f'{one}_proj' for one in projections)}",
+            where=type(model).__name__,
+            hint="such experts belong to a dense base model such as Llama, Qwen2 or Mistral",
+        )
+    return _in_order(found)
+
+
+def _in_order(places: Iterable[LinearPlace]) -> list[LinearPlace]:
+    """Sort places by layer, then as ``PROJECTIONS`` does."""
+    return sorted(places, key=lambda place: (place.layer, PROJECTIONS.index(place.projection)))
 
 
 @contextmanager

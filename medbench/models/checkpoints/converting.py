@@ -19,7 +19,8 @@ from medbench.models.architecture.config import MoLoRAConfig
 from medbench.models.architecture.molora import molora_linears
 from medbench.models.architecture.skeleton import build_skeleton
 from medbench.models.checkpoints.folder import TOKENIZER_FILES
-from medbench.models.checkpoints.layouts import Checkpoint, Linears, is_of_authors, open_checkpoint
+from medbench.models.checkpoints.layouts import Checkpoint, is_of_authors, open_checkpoint
+from medbench.models.checkpoints.layouts.checkpoint import canonical
 from medbench.models.checkpoints.layouts.converted import CHECKSUMS, checksum, converted_config
 from medbench.models.checkpoints.tensors import LazyTensor
 
@@ -103,10 +104,7 @@ def save_converted(model: PreTrainedModel, destination: str | Path, tokenizer: A
             tensors[f"{parent.removesuffix('.base')}.{leaf}"] = parameter
     names = {module: name for name, module in model.named_modules()}
     for module in linears:
-        mixture = Linears.of(names[module])
-        tensors[mixture.a], tensors[mixture.b] = module.lora_a, module.lora_b
-        if module.router_weight is not None and module.router_bias is not None:
-            tensors[mixture.router], tensors[mixture.router_bias] = module.router_weight, module.router_bias
+        tensors |= {canonical(names[module], part): tensor for part, tensor in module.parts().items()}
     plan = {name: _lazy(tensor) for name, tensor in tensors.items()}
     with _written(Path(destination)) as folder:
         _write_tensors(folder, plan, None, _SHARD_BYTES)

@@ -15,10 +15,11 @@ from medbench.models.architecture.fused import require_fused
 from medbench.models.architecture.impl_choice import choose_impl
 from medbench.models.architecture.molora import Impl, add_molora
 from medbench.models.architecture.quantization import quantize, require_quantization
-from medbench.models.architecture.skeleton import Skeleton, build_skeleton
+from medbench.models.architecture.skeleton import Skeleton, build_skeleton, find_linears
 from medbench.models.checkpoints.devices import open_device
 from medbench.models.checkpoints.generation_config import read_generation_config
-from medbench.models.checkpoints.layouts import Checkpoint, Linears, open_checkpoint
+from medbench.models.checkpoints.layouts import Checkpoint, open_checkpoint
+from medbench.models.checkpoints.layouts.checkpoint import canonical, mixture_shapes
 from medbench.models.checkpoints.layouts.foreign import load_by_transformers, require_finite
 from medbench.models.checkpoints.placement import device_map, home_of, install_hooks
 from medbench.models.checkpoints.tensors import LazyTensor
@@ -96,7 +97,7 @@ def load_model(
             "quantized weights are not spread over several GPUs", hint="one of quantization and spread"
         )
     if impl == "fused" and checkpoint.molora is not None:
-        require_fused(place, element, checkpoint.molora.num_experts)
+        require_fused(place, element, checkpoint.molora)
     # What PEFT merges is rounded once, afterwards.
     merge = checkpoint.merge
     loaded_as = torch.promote_types(element, torch.float32) if merge else element
@@ -157,16 +158,11 @@ def _fill(
         if name not in skeleton.tied:
             _assign(model, name, take(name))
     if checkpoint.molora is not None:
-        names = {place.linear: name for name, place in skeleton.mlp.items()}
+        linears = {place.linear: place for place in find_linears(model, checkpoint.molora.projections)}
         for module in add_molora(model, checkpoint.molora, impl):
-            mixture = Linears.of(names[module.base])
-            routed = checkpoint.molora.has_router
-            module.fill(
-                take(mixture.a),
-                take(mixture.b),
-                take(mixture.router) if routed else None,
-                take(mixture.router_bias) if routed else None,
-            )
+            place = linears[module.base]
+            parts = mixture_shapes(place, checkpoint.molora)
+            module.fill(**{part: take(canonical(place.name, part)) for part in parts})
     model.tie_weights()
     _settle(model, places)
     _take_generation_config(model, checkpoint.model_folder)

@@ -28,6 +28,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from medbench.common.choices import ROUTED, SWEEPS
 from medbench.errors import ModelError
 from medbench.models.architecture.molora import MoLoRALinear, Rule, molora_linears
 from medbench.models.routing.native_routers import Change, NativeRouter
@@ -36,17 +37,15 @@ from medbench.models.routing.router_finding import need_routers
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FORMS", "SWEEPS", "Ablation", "ablated", "parse_ablation", "sweep"]
+__all__ = ["FORMS", "Ablation", "ablated", "parse_ablation", "sweep"]
 
 Form = Literal["expert", "top1", "uniform", "average", "off"]
 
 FORMS: tuple[Form, ...] = get_args(Form)
-#: Where the knock-outs of a sweep apply: everywhere, layer by layer, or linear by linear.
-SWEEPS = ("everywhere", "layers", "linears")
 
 _SPELLING = re.compile(
     r"(?P<form>[a-z0-9]+)(:(?P<experts>\d{1,4}(\+\d{1,4})*))?"
-    r"(@(?P<layer>\d{1,4})?\.?(?P<projection>gate|up|down|mlp)?)?"
+    rf"(@(?P<layer>\d{{1,4}})?\.?(?P<projection>{'|'.join(ROUTED)})?)?"
 )
 
 
@@ -102,7 +101,7 @@ def sweep(model: nn.Module, where: str = "everywhere", forms: Sequence[Form] = F
 
     Args:
         model: A model with mixtures.
-        where: One of :data:`SWEEPS`: each knock-out in all linears, per layer, or per linear.
+        where: One of ``SWEEPS``: each knock-out in all linears, per layer, or per linear.
         forms: Other forms to add, each applied to the whole model.
 
     Raises:

@@ -167,7 +167,7 @@ def test_a_model_computes_the_same_in_every_form(tmp_path: Path, experts: int) -
 )
 def test_what_the_kernel_does_not_do(dtype: torch.dtype, experts: int, message: str) -> None:
     with pytest.raises(ModelError, match=message):
-        require_fused(DEVICE, dtype, experts)
+        require_fused(DEVICE, dtype, MoLoRAConfig(experts, 2, 4, 8))
 
 
 def test_without_a_gpu_it_is_refused(adapter: Source, monkeypatch: pytest.MonkeyPatch) -> None:

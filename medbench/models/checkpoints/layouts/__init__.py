@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import get_args
@@ -12,9 +13,11 @@ from medbench.models.checkpoints.folder import read_json, resolve
 from medbench.models.checkpoints.gguf import MARKER
 from medbench.models.checkpoints.layouts import authors
 from medbench.models.checkpoints.layouts.adapter import EXPERTS_FILE, read_adapter
-from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, LayoutName, Linears
+from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, LayoutName
 from medbench.models.checkpoints.layouts.converted import MODEL_TYPE, names_authors, read_converted
+from medbench.models.checkpoints.layouts.loramoe import EXPERTS_KEY, read_hydralora, read_loramoe, shares_a
 from medbench.models.checkpoints.layouts.merged import read_merged
+from medbench.models.checkpoints.layouts.moe_peft import read_mola
 from medbench.models.checkpoints.layouts.peft import read_peft
 from medbench.models.checkpoints.layouts.plain import read_plain
 from medbench.models.checkpoints.tensors import open_tensors, stem_files
@@ -22,7 +25,6 @@ from medbench.models.checkpoints.tensors import open_tensors, stem_files
 __all__ = [
     "Checkpoint",
     "LayoutName",
-    "Linears",
     "base_of",
     "detect_layout",
     "is_of_authors",
@@ -33,6 +35,9 @@ _EXPLAINED: dict[LayoutName, str] = {
     "adapter": "an adapter, which needs its base model",
     "merged": "a merged MoLoRA checkpoint; read as a plain model it would lose its experts without a word",
     "converted": "a converted MoLoRA checkpoint",
+    "loramoe": "an adapter of LoRAMoE, which needs its base model",
+    "hydralora": "an adapter of HydraLoRA, which needs its base model",
+    "mola": "an adapter of MoLA, which needs its base model",
     "peft": "an adapter of PEFT without experts, which needs its base model",
     "gguf": "a plain model from a GGUF file",
     "plain": "a plain model without experts",
@@ -41,6 +46,18 @@ _EXPLAINED: dict[LayoutName, str] = {
 # Any of these in the config.json beside an adapter tells the authors' from PEFT's. The one left out is in the
 # configurations of transformers' own mixtures too.
 _OF_AUTHORS = AUTHORS_KEYS - {"num_experts"}
+
+
+# Formats that name themselves.
+_PEFT_TYPES: dict[str, LayoutName] = {"LORAMOE": "loramoe", "MOLA": "mola"}
+
+_ADAPTERS: dict[LayoutName, Callable[[Path, Path], Checkpoint]] = {
+    "adapter": read_adapter,
+    "loramoe": read_loramoe,
+    "hydralora": read_hydralora,
+    "mola": read_mola,
+    "peft": read_peft,
+}
 
 
 def detect_layout(folder: Path) -> LayoutName:
@@ -52,9 +69,7 @@ def detect_layout(folder: Path) -> LayoutName:
     if (folder / EXPERTS_FILE).is_file():
         return "adapter"
     if (folder / "adapter_config.json").is_file():
-        # One whose configuration speaks of experts has lost their file: `adapter` says so.
-        own = folder / "config.json"
-        return "adapter" if own.is_file() and _OF_AUTHORS & read_json(own).keys() else "peft"
+        return _adapter_layout(folder)
     if (folder / MARKER).is_file():
         return "gguf"
     config = read_json(folder / "config.json")
@@ -62,6 +77,18 @@ def detect_layout(folder: Path) -> LayoutName:
         return "converted"
     # A folder whose configuration speaks of experts but whose files have none lost them: `merged` says so.
     return "merged" if authors.speaks_of_experts(config) or _has_experts(folder) else "plain"
+
+
+def _adapter_layout(folder: Path) -> LayoutName:
+    config = read_json(folder / "adapter_config.json")
+    kind = config.get("peft_type")
+    if isinstance(kind, str) and kind in _PEFT_TYPES:
+        return _PEFT_TYPES[kind]
+    if config.get(EXPERTS_KEY) is not None:
+        return "hydralora" if shares_a(folder) else "loramoe"
+    # One whose configuration speaks of experts has lost their file: `adapter` says so.
+    own = folder / "config.json"
+    return "adapter" if own.is_file() and _OF_AUTHORS & read_json(own).keys() else "peft"
 
 
 def _has_experts(folder: Path) -> bool:
@@ -114,9 +141,8 @@ def open_checkpoint(
             where=str(path),
             hint=f"use layout {found} or auto",
         )
-    if found in ("adapter", "peft"):
-        base_folder = base_of(folder, found, base, base_revision)
-        return (read_adapter if found == "adapter" else read_peft)(folder, base_folder)
+    if found in _ADAPTERS:
+        return _ADAPTERS[found](folder, base_of(folder, found, base, base_revision))
     if base is not None:
         raise ModelError(
             f"a base model was given, but this is {_EXPLAINED[found]}",

@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from torch import Tensor
 
 from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig, architecture
@@ -21,6 +20,7 @@ from medbench.models.checkpoints.layouts.base_match import check_base
 from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, molora_shapes
 from medbench.models.checkpoints.layouts.fitting import fitted
 from medbench.models.checkpoints.layouts.lora_config import check_lora, lora_targets
+from medbench.models.checkpoints.layouts.merging import merged_lora
 from medbench.models.checkpoints.layouts.opening import open_model
 from medbench.models.checkpoints.tensors import LazyTensor, compare, open_tensors, stem_files
 
@@ -69,7 +69,7 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
         lora_shapes = _lora_shapes(skeleton, linears, molora.rank)
         compare(lora_tensors, lora_shapes, where=attention.where if lora_files else str(folder))
         for linear in linears:
-            merged[f"{linear}.weight"] = _merged(
+            merged[f"{linear}.weight"] = merged_lora(
                 merged[f"{linear}.weight"],
                 lora_tensors[f"{linear}.lora_A.weight"],
                 lora_tensors[f"{linear}.lora_B.weight"],
@@ -115,13 +115,3 @@ def _expert_names(tensors: Mapping[str, LazyTensor]) -> dict[str, LazyTensor]:
     if any(name.startswith("model.model.") for name in stripped):
         return {name.removeprefix("model."): tensor for name, tensor in stripped.items()}
     return stripped
-
-
-def _merged(weight: LazyTensor, a: LazyTensor, b: LazyTensor, scaling: float) -> LazyTensor:
-    """Return ``W + scaling * B A``: W [out, in], A [r, in], B [out, r], computed in float32 at least."""
-    dtype = torch.promote_types(weight.dtype, torch.float32)
-
-    def read() -> Tensor:
-        return torch.addmm(weight.read().to(dtype), b.read().to(dtype), a.read().to(dtype), alpha=scaling)
-
-    return LazyTensor(weight.shape, dtype, read)

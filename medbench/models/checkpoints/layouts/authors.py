@@ -6,6 +6,11 @@ Both their layouts share them::
     <linear>.switch.bias                 [E]
     <linear>.experts.<i>.lora_A_<i>.weight  [r, in]
     <linear>.experts.<i>.lora_B_<i>.weight  [out, r]
+
+MedCare, which is built on their code, adds experts that every token passes, one behind the other::
+
+    <linear>.share_experts.lora_A.weight    [r*n, in]
+    <linear>.share_experts.lora_B.weight    [out, r*n]
 """
 
 from __future__ import annotations
@@ -18,13 +23,15 @@ import torch
 
 from medbench.models.architecture.config import MoLoRAConfig
 from medbench.models.architecture.skeleton import Skeleton
-from medbench.models.checkpoints.layouts.checkpoint import Linears
+from medbench.models.checkpoints.layouts.checkpoint import canonical
 from medbench.models.checkpoints.tensors import LazyTensor
 
-__all__ = ["expected_shapes", "is_expert_name", "rank_of", "speaks_of_experts", "stack"]
+__all__ = ["concatenated", "expected_shapes", "is_expert_name", "rank_of", "speaks_of_experts", "stack"]
 
 _LORA_A = re.compile(r"\.experts\.\d+\.lora_A_\d+\.weight$")
-_EXPERT = re.compile(r"\.(?:switch\.(?:weight|bias)|experts\.\d+\.lora_[AB]_\d+\.weight)$")
+_EXPERT = re.compile(
+    r"\.(?:switch\.(?:weight|bias)|experts\.\d+\.lora_[AB]_\d+\.weight|share_experts\.lora_[AB]\.weight)$"
+)
 
 
 def is_expert_name(name: str) -> bool:
@@ -53,6 +60,9 @@ def expected_shapes(skeleton: Skeleton, config: MoLoRAConfig) -> dict[str, tuple
         if config.has_router:
             shapes[f"{name}.switch.weight"] = (config.num_experts, in_features)
             shapes[f"{name}.switch.bias"] = (config.num_experts,)
+        if config.shared_experts:
+            shapes[f"{name}.share_experts.lora_A.weight"] = (config.shared_rank, in_features)
+            shapes[f"{name}.share_experts.lora_B.weight"] = (out_features, config.shared_rank)
     return shapes
 
 
@@ -72,13 +82,16 @@ def stack(
     """
     stacked: dict[str, LazyTensor] = {}
     for name in skeleton.mlp:
-        canonical = Linears.of(name)
+        a, b = canonical(name, "a"), canonical(name, "b")
         pairs = list(_experts(name, config))
-        stacked[canonical.a] = _concatenated([found[a] for a, _ in pairs], 0, shapes[canonical.a])
-        stacked[canonical.b] = _concatenated([found[b] for _, b in pairs], 1, shapes[canonical.b])
+        stacked[a] = concatenated([found[one] for one, _ in pairs], 0, shapes[a])
+        stacked[b] = concatenated([found[one] for _, one in pairs], 1, shapes[b])
         if config.has_router:
-            stacked[canonical.router] = found[f"{name}.switch.weight"]
-            stacked[canonical.router_bias] = found[f"{name}.switch.bias"]
+            stacked[canonical(name, "router")] = found[f"{name}.switch.weight"]
+            stacked[canonical(name, "router_bias")] = found[f"{name}.switch.bias"]
+        if config.shared_experts:
+            stacked[canonical(name, "shared_a")] = found[f"{name}.share_experts.lora_A.weight"]
+            stacked[canonical(name, "shared_b")] = found[f"{name}.share_experts.lora_B.weight"]
     return stacked
 
 
@@ -87,7 +100,8 @@ def _experts(linear: str, config: MoLoRAConfig) -> Iterable[tuple[str, str]]:
         yield f"{linear}.experts.{i}.lora_A_{i}.weight", f"{linear}.experts.{i}.lora_B_{i}.weight"
 
 
-def _concatenated(parts: list[LazyTensor], dim: int, shape: tuple[int, ...]) -> LazyTensor:
+def concatenated(parts: list[LazyTensor], dim: int, shape: tuple[int, ...]) -> LazyTensor:
+    """Join tensors along a dimension, in their widest element type."""
     dtype = parts[0].dtype
     for part in parts[1:]:
         dtype = torch.promote_types(dtype, part.dtype)

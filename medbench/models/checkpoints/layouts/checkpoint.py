@@ -1,11 +1,13 @@
 """What every layout is read into: canonical names and lazily read tensors.
 
-Canonical names are those of the base architecture, plus for each MLP linear::
+Canonical names are those of the base architecture, plus for each linear with experts::
 
-    <linear>.molora_a            [E*r, in]     rows of expert 0 first
+    <linear>.molora_a            [E*r, in]     rows of expert 0 first; [r, in] if all experts share one A
     <linear>.molora_b            [out, E*r]    columns of expert 0 first
     <linear>.molora_router       [E, in]       absent with one expert
-    <linear>.molora_router_bias  [E]           absent with one expert
+    <linear>.molora_router_bias  [E]           absent with one expert, or if routers have none
+    <linear>.molora_shared_a     [r*n, in]     of experts that every token passes
+    <linear>.molora_shared_b     [out, r*n]
 """
 
 from __future__ import annotations
@@ -13,38 +15,18 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any
 
+from medbench.common.choices import LayoutName
 from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig
-from medbench.models.architecture.skeleton import Skeleton
+from medbench.models.architecture.skeleton import LinearPlace, Skeleton, find_linears
 from medbench.models.checkpoints.tensors import LazyTensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Checkpoint", "LayoutName", "Linears", "molora_shapes"]
-
-LayoutName = Literal["adapter", "merged", "converted", "peft", "gguf", "plain"]
-
-
-class Linears(NamedTuple):
-    """Canonical names of one mixture's tensors."""
-
-    a: str
-    b: str
-    router: str
-    router_bias: str
-
-    @classmethod
-    def of(cls, linear: str) -> Linears:
-        """Name the tensors of the mixture at a linear."""
-        return cls(
-            f"{linear}.molora_a",
-            f"{linear}.molora_b",
-            f"{linear}.molora_router",
-            f"{linear}.molora_router_bias",
-        )
+__all__ = ["Checkpoint", "LayoutName", "canonical", "mixture_shapes", "molora_shapes"]
 
 
 @dataclass(frozen=True)
@@ -78,26 +60,43 @@ class Checkpoint:
         return self.base_folder or self.folder
 
 
+def mixture_shapes(place: LinearPlace, config: MoLoRAConfig) -> dict[str, tuple[int, ...]]:
+    """Return part -> shape of the tensors of one mixture; parts are named as ``MoLoRALinear.fill`` does."""
+    out_features, in_features = place.linear.weight.shape
+    rows = config.num_experts * config.rank
+    shapes: dict[str, tuple[int, ...]] = {
+        "a": (config.rank if config.shared_a else rows, in_features),
+        "b": (out_features, rows),
+    }
+    if config.has_router:
+        shapes["router"] = (config.num_experts, in_features)
+        if config.router_bias:
+            shapes["router_bias"] = (config.num_experts,)
+    if config.shared_experts:
+        shapes["shared_a"] = (config.shared_rank, in_features)
+        shapes["shared_b"] = (out_features, config.shared_rank)
+    return shapes
+
+
+def canonical(linear: str, part: str) -> str:
+    """Canonical name of a part of the mixture at a linear."""
+    return f"{linear}.molora_{part}"
+
+
 def molora_shapes(skeleton: Skeleton, config: MoLoRAConfig, *, where: str) -> dict[str, tuple[int, ...]]:
     """Return canonical name -> shape of the tensors of all mixtures.
 
     Raises:
-        ModelError: The architecture has no MLP projections to put experts at.
+        ModelError: The architecture has no linears to put experts at.
     """
-    if not skeleton.mlp:
+    try:
+        places = find_linears(skeleton.model, config.projections)
+    except ModelError as error:
         raise ModelError(
-            f"{type(skeleton.model).__name__} has no MLP with linear gate_proj, up_proj and down_proj",
-            where=where,
-            hint="MoLoRA experts need a dense base such as Qwen2, Llama, Qwen3 or Mistral",
-        )
-    shapes: dict[str, tuple[int, ...]] = {}
-    rows = config.num_experts * config.rank
-    for name, place in skeleton.mlp.items():
-        names = Linears.of(name)
-        out_features, in_features = place.linear.weight.shape
-        shapes[names.a] = (rows, in_features)
-        shapes[names.b] = (out_features, rows)
-        if config.has_router:
-            shapes[names.router] = (config.num_experts, in_features)
-            shapes[names.router_bias] = (config.num_experts,)
-    return shapes
+            f"{type(skeleton.model).__name__}: {error.what}", where=where, hint=error.hint
+        ) from error
+    return {
+        canonical(place.name, part): shape
+        for place in places
+        for part, shape in mixture_shapes(place, config).items()
+    }

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from medbench.errors import ModelError
 
-__all__ = ["check_lora", "lora_targets"]
+__all__ = ["READ_OR_UNUSED", "check_keys", "check_lora", "lora_targets"]
 
-# Keys that do not change ``W + scaling * B A``: notes, training, and what the caller reads itself.
-_READ_OR_UNUSED = frozenset(
+#: Keys that do not change ``W + scaling * B A``: notes, training, and what the caller reads itself.
+READ_OR_UNUSED = frozenset(
     {
         "auto_mapping",
         "base_model_name_or_path",
@@ -49,19 +49,34 @@ def check_lora(lora: Mapping[str, Any], where: str) -> None:
     Raises:
         ModelError: A key, known to medbench or not, asks for something else.
     """
-    for key, value in lora.items():
-        allowed = (*_ALLOWED.get(key, ()), None) if key in _ALLOWED else _OFF
-        # `in` takes 0 and 1 for False and True.
-        if key not in _READ_OR_UNUSED and not any(
-            value == other and type(value) is type(other) for other in allowed
-        ):
-            raise ModelError(f"{key} is {value!r}, which medbench does not merge", where=where)
+    check_keys(lora, where, used=READ_OR_UNUSED, allowed=_ALLOWED)
     if lora.get("fan_in_fan_out"):
         raise ModelError(
             "fan_in_fan_out is true, which suits only layers that store their weight transposed",
             where=where,
             hint='the bases of MoLoRA checkpoints do not; set "fan_in_fan_out": false',
         )
+
+
+def check_keys(
+    values: Mapping[str, Any], where: str, *, used: Collection[str], allowed: Mapping[str, tuple[Any, ...]]
+) -> None:
+    """Refuse a configuration that asks for something else than what is computed.
+
+    Args:
+        values: Its keys.
+        where: The file, for messages.
+        used: Keys that are read, or that change nothing.
+        allowed: Values, besides none, under which another key changes nothing. Any other key has to be off.
+
+    Raises:
+        ModelError: A key, known to medbench or not, asks for something else.
+    """
+    for key, value in values.items():
+        harmless = (*allowed[key], None) if key in allowed else _OFF
+        # `in` takes 0 and 1 for False and True.
+        if key not in used and not any(value == one and type(value) is type(one) for one in harmless):
+            raise ModelError(f"{key} is {value!r}, which medbench does not merge", where=where)
 
 
 def lora_targets(lora: Mapping[str, Any], where: str) -> tuple[str, ...]:
