@@ -1,0 +1,477 @@
+"""Mixtures of LoRA experts in front of single linears, in the formats of their training codes."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from medbench.models import MoLoRALinear, convert, load_model, molora_linears, set_impl
+from medbench.models.architecture.molora import Impl
+from medbench.models.architecture.skeleton import build_skeleton
+from medbench.models.checkpoints.layouts import detect_layout
+from tests.models import made_checkpoints as cp
+from tests.models.golden_experts import (
+    check_choice,
+    check_generations,
+    check_logits,
+    check_loglikelihoods,
+    golden_case,
+)
+from tests.models.made_checkpoints import BASES, Source, edit_json, edit_pickle, refused
+
+GOLDEN = ("medcare-share", "loramoe", "hydralora", "loramoe-moepeft", "mola-moepeft")
+_EXPERTS, _RANK, _ALPHA, _SHARED = 3, 2, 6, 2
+_MLP = ("gate_proj", "up_proj", "down_proj")
+_ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
+
+
+@pytest.mark.parametrize("impl", ["stacked", "loop"])
+@pytest.mark.parametrize("case", GOLDEN)
+def test_golden_logits_and_choices(shared: Path, case: str, impl: Impl) -> None:
+    golden = golden_case(shared, case)
+    model = load_model(*golden.source, impl=impl)
+    seen: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    for name, module in model.named_modules():
+        if isinstance(module, MoLoRALinear):
+            module.observer = lambda _, *routing, name=name: seen.update({name: routing})
+    check_logits(model, golden.tensors)
+    for name, (logits, choice, weights) in seen.items():
+        published = golden.tensors[f"prefill.router_logits.{name}"]
+        torch.testing.assert_close(logits, published, rtol=0, atol=1e-4)
+        check_choice(published, choice)
+        dense = torch.zeros_like(published).scatter(1, choice, weights)
+        key = f"prefill.router_weights.{name}"
+        if key in golden.tensors:
+            torch.testing.assert_close(dense, golden.tensors[key], rtol=0, atol=1e-4)
+    assert len(seen) == sum("router_logits" in name for name in golden.tensors)
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_golden_generations_and_loglikelihoods(shared: Path, case: str) -> None:
+    golden = golden_case(shared, case)
+    model = load_model(*golden.source)
+    check_generations(model, golden.told)
+    check_loglikelihoods(model, golden.told)
+
+
+@pytest.mark.parametrize("case", GOLDEN)
+def test_golden_checkpoints_convert_bit_for_bit(shared: Path, case: str, tmp_path: Path) -> None:
+    golden = golden_case(shared, case)
+    check_conversion(golden.source, tmp_path / "converted")
+
+
+def check_conversion(source: Source, destination: Path) -> None:
+    """Demand that a converted checkpoint loads to the bits of its source."""
+    first, second = load_model(*source), load_model(convert(source.path, destination, source.base))
+    one, other = dict(first.named_parameters()), dict(second.named_parameters())
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    assert [module.config for module in molora_linears(first)] == [
+        module.config for module in molora_linears(second)
+    ]
+
+
+class Format(NamedTuple):
+    """How a format is written on the spot.
+
+    Attributes:
+        layout: What it is recognized as.
+        config: ``adapter_config.json`` without rank, alpha and targets.
+        routed: Last names of the linears with experts.
+        plain: Those with plain LoRA.
+        prefix: What stands before a linear's name in the file, in place of ``model.``.
+        router: Name of a linear's router.
+        a: Name of expert i's A, or of the one that all share.
+        b: Name of expert i's B.
+    """
+
+    layout: str
+    config: dict[str, Any]
+    routed: tuple[str, ...]
+    plain: tuple[str, ...]
+    prefix: str
+    router: str
+    a: str
+    b: str
+    dense: bool = True
+
+
+FORMATS = {
+    "loramoe": Format(
+        "loramoe",
+        {"peft_type": "LORA", "lora_nums": _EXPERTS, "blc_alpha": 0.1, "bias": "none", "enable_lora": None},
+        ("gate_proj", "down_proj"),
+        (),
+        "base_model.model.model.",
+        "lora_route",
+        "lora_A{}",
+        "lora_B{}",
+    ),
+    "hydralora": Format(
+        "hydralora",
+        {"peft_type": "LORA", "lora_nums": _EXPERTS, "bias": "none"},
+        _MLP,
+        (),
+        "base_model.model.model.",
+        "lora_route",
+        "lora_A",
+        "lora_B{}",
+    ),
+    "moe-peft loramoe": Format(
+        "loramoe",
+        {"peft_type": "LORAMOE", "routing_strategy": "loramoe", "num_experts": _EXPERTS, "bias": "none"},
+        _MLP,
+        ("q_proj", "o_proj"),
+        "loramoe.",
+        "moe_gate",
+        "experts.{}.lora_A",
+        "experts.{}.lora_B",
+    ),
+    "mola": Format(
+        "mola",
+        {
+            "peft_type": "MOLA",
+            "routing_strategy": "mola",
+            "num_experts": _EXPERTS,
+            "top_k": 2,
+            "bias": "none",
+            "use_rslora": True,
+        },
+        ("q_proj", "v_proj", "up_proj"),
+        (),
+        "mola.",
+        "moe_gate",
+        "experts.{}.lora_A",
+        "experts.{}.lora_B",
+        dense=False,
+    ),
+}
+
+
+def write(folder: Path, form: Format, base: str = "llama") -> Source:
+    """A checkpoint with random weights, beside its base."""
+    config = BASES[base]
+    generator = torch.Generator().manual_seed(5)
+
+    def random(*shape: int) -> Tensor:
+        return torch.randn(shape, generator=generator) * 0.4
+
+    tensors: dict[str, Tensor] = {}
+    for name, shape in build_skeleton(config, torch.float32, where="test").shapes.items():
+        linear, leaf = name.removesuffix(".weight"), name.removesuffix(".weight").rpartition(".")[2]
+        stem = f"{form.prefix}{linear.removeprefix('model.')}"
+        if not name.endswith(".weight") or leaf not in form.routed + form.plain:
+            continue
+        if leaf in form.plain:
+            tensors[f"{stem}.lora_A.weight"] = random(_RANK, shape[1])
+            tensors[f"{stem}.lora_B.weight"] = random(shape[0], _RANK)
+            continue
+        tensors[f"{stem}.{form.router}.weight"] = random(_EXPERTS, shape[1])
+        for expert in range(_EXPERTS):
+            tensors[f"{stem}.{form.a.format(expert)}.weight"] = random(_RANK, shape[1])
+            tensors[f"{stem}.{form.b.format(expert)}.weight"] = random(shape[0], _RANK)
+    base_folder = cp.write_base(folder / "base", config)
+    adapter = folder / "adapter"
+    adapter.mkdir()
+    targets = {"target_modules": [*form.routed, *form.plain], "r": _RANK, "lora_alpha": _ALPHA}
+    cp.write_json(adapter / "adapter_config.json", {**form.config, **targets, "lora_dropout": 0.05})
+    torch.save(tensors, adapter / "adapter_model.bin")
+    return Source(adapter, base_folder)
+
+
+def write_medcare(folder: Path) -> Source:
+    """A checkpoint of MedCare with random weights."""
+    source = cp.write_adapter(folder, BASES["qwen2"])
+    edit_json(source.path / "config.json", share_expert=True, num_share_experts=_SHARED)
+    generator = torch.Generator().manual_seed(6)
+
+    def add(tensors: dict[str, Tensor]) -> None:
+        for name in [name for name in tensors if name.endswith("experts.0.lora_A_0.weight")]:
+            stem = name.removesuffix("experts.0.lora_A_0.weight")
+            width, out = tensors[name].shape[1], len(tensors[f"{stem}experts.0.lora_B_0.weight"])
+            rank = _SHARED * cp.MOLORA.rank
+            tensors[f"{stem}share_experts.lora_A.weight"] = torch.randn(rank, width, generator=generator)
+            tensors[f"{stem}share_experts.lora_B.weight"] = torch.randn(out, rank, generator=generator)
+
+    edit_pickle(source.path / "non_lora_trainables.bin", add)
+    return source
+
+
+@pytest.mark.parametrize("base", ["llama", "qwen2", "qwen3", "mistral"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_every_linear_computes_its_formats_formula(tmp_path: Path, name: str, base: str) -> None:
+    form = FORMATS[name]
+    source = write(tmp_path, form, base)
+    assert detect_layout(source.path) == form.layout
+    tensors = torch.load(source.path / "adapter_model.bin", weights_only=True)
+    plain = load_model(source.base or "")
+    model = load_model(*source, dtype="float64")
+    scaling = _ALPHA / (_RANK**0.5 if form.config.get("use_rslora") else _RANK)
+    routed = 0
+    for linear, module in model.named_modules():
+        leaf = linear.rpartition(".")[2]
+        stem = f"{form.prefix}{linear.removeprefix('model.')}"
+        if leaf in form.plain:
+            merged = tensors[f"{stem}.lora_B.weight"] @ tensors[f"{stem}.lora_A.weight"] * scaling
+            weight = plain.get_parameter(f"{linear}.weight") + merged
+            torch.testing.assert_close(model.get_parameter(f"{linear}.weight").float(), weight)
+        if leaf not in form.routed:
+            continue
+        assert isinstance(module, MoLoRALinear)
+        x = torch.randn(7, module.molora_in.shape[1], dtype=torch.float64)
+        torch.testing.assert_close(module(x), _by_hand(module.base, x, tensors, stem, form, scaling))
+        routed += 1
+    assert routed == 2 * len(form.routed)
+
+
+def _by_hand(
+    base: Any, x: Tensor, tensors: dict[str, Tensor], stem: str, form: Format, scaling: float
+) -> Tensor:
+    """A mixture token by token, from the file's tensors."""
+    wide = {key: value.double() for key, value in tensors.items()}
+    rows = []
+    for token in x:
+        weights = (wide[f"{stem}.{form.router}.weight"] @ token).softmax(0)
+        if not form.dense:
+            kept = weights.topk(2).indices
+            weights = torch.zeros_like(weights).index_put((kept,), weights[kept] / weights[kept].sum())
+        y = base(token)
+        for expert, weight in enumerate(weights):
+            a = wide[f"{stem}.{form.a.format(expert)}.weight"]
+            b = wide[f"{stem}.{form.b.format(expert)}.weight"]
+            y = y + weight * scaling * (b @ (a @ token))
+        rows.append(y)
+    return torch.stack(rows)
+
+
+@pytest.mark.parametrize("impl", ["stacked", "loop"])
+def test_shared_experts_have_weight_one_and_the_scaling_of_one_expert(tmp_path: Path, impl: Impl) -> None:
+    source = write_medcare(tmp_path)
+    with_shared = load_model(*source, dtype="float64", impl=impl)
+    experts = torch.load(source.path / "non_lora_trainables.bin", weights_only=True)
+    edit_json(source.path / "config.json", share_expert=False)
+    edit_pickle(
+        source.path / "non_lora_trainables.bin",
+        lambda tensors: [tensors.pop(name) for name in list(tensors) if "share_experts" in name],
+    )
+    without = dict(load_model(*source, dtype="float64").named_modules())
+    for name, module in with_shared.named_modules():
+        if isinstance(module, MoLoRALinear):
+            a = experts[f"base_model.model.{name}.share_experts.lora_A.weight"].double()
+            b = experts[f"base_model.model.{name}.share_experts.lora_B.weight"].double()
+            x = torch.randn(5, a.shape[1], dtype=torch.float64)
+            shared = F.linear(F.linear(x, a), b) * cp.MOLORA.scaling
+            torch.testing.assert_close(module(x), without[name](x) + shared)
+            module.scaling = 0.0  # switches off what is chosen, not what every token passes
+            torch.testing.assert_close(module(x), module.base(x) + shared)
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "medcare"])
+def test_formats_convert_bit_for_bit(tmp_path: Path, name: str) -> None:
+    source = write_medcare(tmp_path / "s") if name == "medcare" else write(tmp_path / "s", FORMATS[name])
+    check_conversion(source, tmp_path / "converted")
+
+
+@pytest.mark.parametrize("name", [*FORMATS, "medcare"])
+def test_forms_agree(tmp_path: Path, name: str) -> None:
+    source = write_medcare(tmp_path) if name == "medcare" else write(tmp_path, FORMATS[name])
+    model = load_model(*source, dtype="float64")
+    ids = torch.randint(0, 40, (2, 11))
+    with torch.no_grad():
+        stacked = model(ids).logits
+        set_impl(model, "loop")
+        torch.testing.assert_close(model(ids).logits, stacked)
+
+
+def _tensors(change: Callable[[dict[str, Tensor], str], object]) -> Callable[[Path, Format], None]:
+    """A change of the file with the tensors, told the name before those of one linear."""
+
+    def apply(adapter: Path, form: Format) -> None:
+        stem = f"{form.prefix}layers.1.mlp.{next(leaf for leaf in form.routed if leaf in _MLP)}"
+        edit_pickle(adapter / "adapter_model.bin", lambda tensors: change(tensors, stem))
+
+    return apply
+
+
+def _config(**changes: Any) -> Callable[[Path, Format], None]:
+    return lambda adapter, _: edit_json(adapter / "adapter_config.json", **changes)
+
+
+def _more_experts(adapter: Path, form: Format) -> None:
+    key = "lora_nums" if "lora_nums" in form.config else "num_experts"
+    edit_json(adapter / "adapter_config.json", **{key: _EXPERTS + 1})
+
+
+def _fewer_experts(adapter: Path, form: Format) -> None:
+    key = "lora_nums" if "lora_nums" in form.config else "num_experts"
+    edit_json(adapter / "adapter_config.json", **{key: _EXPERTS - 1, "top_k": None})
+    if "top_k" in form.config:
+        edit_json(adapter / "adapter_config.json", top_k=1)
+
+
+def _one_expert(adapter: Path, form: Format) -> None:
+    key = "lora_nums" if "lora_nums" in form.config else "num_experts"
+    edit_json(adapter / "adapter_config.json", **{key: 1})
+
+
+def _no_experts(adapter: Path, form: Format) -> None:
+    key = "lora_nums" if "lora_nums" in form.config else "num_experts"
+    edit_json(adapter / "adapter_config.json", **{key: "three"})
+
+
+_ROUTER = ("lora_route", "moe_gate")
+
+
+def _named(stem: str, tensors: dict[str, Tensor], *words: str) -> list[str]:
+    """Names of a linear's tensors that hold one of the words."""
+    return [name for name in tensors if stem in name and any(word in name for word in words)]
+
+
+def _without(*words: str) -> Callable[[Path, Format], None]:
+    return _tensors(lambda tensors, stem: tensors.pop(_named(stem, tensors, *words)[0]))
+
+
+def _changed(change: Callable[[Tensor], Tensor], *words: str) -> Callable[[Path, Format], None]:
+    def apply(tensors: dict[str, Tensor], stem: str) -> None:
+        tensors |= {name: change(tensors[name]).contiguous() for name in _named(stem, tensors, *words)}
+
+    return _tensors(apply)
+
+
+def _another_layer(tensors: dict[str, Tensor], _: str) -> None:
+    tensors |= {name.replace("layers.1", "layers.2"): tensor for name, tensor in tensors.items()}
+
+
+def _another_expert(tensors: dict[str, Tensor], stem: str) -> None:
+    for name in _named(stem, tensors, "B2", "experts.2"):
+        tensors[name.replace("B2", "B3").replace("experts.2", "experts.3")] = tensors[name]
+
+
+def _exchanged(tensors: dict[str, Tensor], stem: str) -> None:
+    first, second = _named(stem, tensors, "lora_A")[0], _named(stem, tensors, "lora_B")[0]
+    tensors[first], tensors[second] = tensors[second], tensors[first]
+
+
+_DAMAGES: dict[str, tuple[Callable[[Path, Format], None], str]] = {
+    "no router": (_without(*_ROUTER), "missing tensors"),
+    "no A": (_without("lora_A"), "missing tensors"),
+    "no B": (_without("lora_B"), "missing tensors"),
+    "a layer is missing": (
+        _tensors(lambda tensors, _: [tensors.pop(name) for name in list(tensors) if "layers.1." in name]),
+        "missing tensors",
+    ),
+    "a surplus expert": (_tensors(_another_expert), "no place for"),
+    "a surplus layer": (_tensors(_another_layer), "no place for"),
+    "a surplus tensor": (_tensors(lambda tensors, _: tensors.update(more=torch.ones(2))), "no place for"),
+    "a router of another width": (_changed(lambda router: router[:, :-1], *_ROUTER), "wrong shape"),
+    "a router of fewer experts": (_changed(lambda router: router[:-1], *_ROUTER), "wrong shape"),
+    "a turned router": (_changed(lambda router: router.T, *_ROUTER), "wrong shape"),
+    "a turned A": (_changed(lambda a: a.T, "lora_A"), "wrong shape"),
+    "a turned B": (_changed(lambda b: b.T, "lora_B"), "wrong shape"),
+    "A and B exchanged": (_tensors(_exchanged), "wrong shape"),
+    "no number": (_changed(lambda b: b * float("nan"), "lora_B"), "not finite"),
+    "infinity": (_changed(lambda router: router / 0, *_ROUTER), "not finite"),
+    "a wrong name": (
+        _tensors(lambda t, stem: t.update(wrong=t.pop(_named(stem, t, "lora_B")[0]))),
+        "missing tensors|no place for",
+    ),
+    "more experts said": (_more_experts, "missing tensors|wrong shape"),
+    "fewer experts said": (_fewer_experts, "no place for|wrong shape"),
+    "one expert said": (_one_expert, "nothing to choose"),
+    "no number of experts": (_no_experts, "expected an integer"),
+    "another rank": (_config(r=_RANK + 1), "wrong shape"),
+    "no rank": (_config(r=None), "r is None, expected an integer"),
+    "no alpha": (_config(lora_alpha=None), "lora_alpha is None, expected a number"),
+    "an alpha of nothing": (_config(lora_alpha=0), "lora_alpha is 0"),
+    "an unknown target": (_config(target_modules=["query"]), "target_modules is"),
+    "no targets": (_config(target_modules=[]), "target_modules is"),
+    "targets by pattern": (_config(target_modules="all-linear"), "target_modules is"),
+    "an unknown key": (_config(scale_experts=True), "scale_experts is True"),
+    "a bias": (_config(bias="all"), "bias is 'all'"),
+    "noise": (_config(jitter_noise=0.1), "jitter_noise is 0.1"),
+    "dora": (_config(use_dora=True), "use_dora is True"),
+}
+
+
+@pytest.mark.parametrize("damage", _DAMAGES)
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_checkpoints_are_refused(tmp_path: Path, name: str, damage: str) -> None:
+    source = write(tmp_path, FORMATS[name])
+    change, message = _DAMAGES[damage]
+    change(source.path, FORMATS[name])
+    refused(source, message)
+
+
+def _shared(change: Callable[[dict[str, Tensor], list[str]], object]) -> Callable[[Path], None]:
+    def apply(adapter: Path) -> None:
+        def edit(tensors: dict[str, Tensor]) -> None:
+            change(tensors, [name for name in tensors if "share_experts" in name])
+
+        edit_pickle(adapter / "non_lora_trainables.bin", edit)
+
+    return apply
+
+
+def _said(**changes: Any) -> Callable[[Path], None]:
+    return lambda adapter: edit_json(adapter / "config.json", **changes)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (_shared(lambda t, names: t.pop(names[0])), "missing tensors"),
+        (_shared(lambda t, names: t.pop(names[1])), "missing tensors"),
+        (_shared(lambda t, names: [t.pop(name) for name in names]), "missing tensors"),
+        (_shared(lambda t, names: t.update({names[0]: t[names[0]][:2]})), "wrong shape"),
+        (_shared(lambda t, names: t.update({names[0]: t[names[0]].T.contiguous()})), "wrong shape"),
+        (_shared(lambda t, names: t.update({names[1]: t[names[1]][:, :2]})), "wrong shape"),
+        (_shared(lambda t, names: t.update({names[0]: t[names[1]], names[1]: t[names[0]]})), "wrong shape"),
+        (_shared(lambda t, names: t[names[0]].fill_(float("inf"))), "not finite"),
+        (_shared(lambda t, names: t.update({names[0] + "x": t.pop(names[0])})), "missing|no place for"),
+        (_shared(lambda t, names: t.update({names[0].replace("_A", "_C"): t[names[0]]})), "no place for"),
+        (_shared(lambda t, names: [t.pop(n) for n in list(t) if "switch.weight" in n]), "missing tensors"),
+        (_shared(lambda t, names: [t.pop(n) for n in list(t) if "switch.bias" in n]), "missing tensors"),
+        (_shared(lambda t, names: [t.pop(n) for n in list(t) if "experts.3." in n]), "missing tensors"),
+        (_said(num_share_experts=_SHARED + 1), "wrong shape"),
+        (_said(num_share_experts=_SHARED - 1), "wrong shape"),
+        (_said(num_share_experts=0), "share_expert is true, but num_share_experts is 0"),
+        (_said(num_share_experts=None), "share_expert is true, but num_share_experts is None"),
+        (_said(num_share_experts="2"), "share_expert is true, but num_share_experts is '2'"),
+        (_said(share_expert=False), "no place for"),
+        (_said(share_expert="yes"), "share_expert is 'yes'"),
+        (_said(num_experts=5), "missing tensors|wrong shape"),
+        (_said(num_experts_per_token=9), "num_experts_per_token is 9"),
+    ],
+)
+def test_damaged_checkpoints_of_medcare_are_refused(
+    tmp_path: Path, change: Callable[[Path], None], message: str
+) -> None:
+    source = write_medcare(tmp_path)
+    change(source.path)
+    refused(source, message)
+
+
+def test_experts_at_attention_are_refused_where_the_authors_code_runs_none(tmp_path: Path) -> None:
+    source = write(tmp_path, FORMATS["loramoe"])
+    edit_json(source.path / "adapter_config.json", target_modules=["q_proj", "up_proj"])
+    refused(source, "linears of attention")
+
+
+def test_an_adapter_without_its_tensors_is_refused(tmp_path: Path) -> None:
+    for place, form in enumerate(FORMATS.values()):
+        source = write(tmp_path / str(place), form)
+        (source.path / "adapter_model.bin").unlink()
+        refused(source, "no adapter_model")
+
+
+def test_the_base_must_be_given(tmp_path: Path) -> None:
+    source = write(tmp_path, FORMATS["mola"])
+    shutil.rmtree(source.base or "")
+    refused(Source(source.path), "an adapter needs its base model")
