@@ -325,7 +325,7 @@ def _plan(
     return plan
 
 
-def _workers(count: int | str | None, address: str | None, gpus: int) -> WorkerOptions | None:
+def _workers(count: Any, address: str | None, gpus: int) -> WorkerOptions | None:
     """Who answers; ``None``: this process alone."""
     from medbench.errors import WorkersError
     from medbench.workers import ranks

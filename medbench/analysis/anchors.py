@@ -7,11 +7,13 @@ from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 import pandas as pd
 import yaml
+from pydantic import Field
 
+from medbench.common.strict import Name, Record, expecting, record_of, validated
 from medbench.common.suggest import nearest
 from medbench.errors import AnalysisError
 
@@ -27,8 +29,19 @@ __all__ = [
 ]
 
 _REGISTER = Path(__file__).with_name("anchors.yaml")
-_REQUIRED = {"source", "protocol", "num_fewshot", "split", "metric", "scores"}
-_OPTIONAL = {"documents", "inferred", "chat_template", "note"}
+
+
+class _Written(Record):
+    source: Name
+    protocol: Name
+    num_fewshot: int
+    split: Name
+    metric: Name
+    scores: dict[str, dict[str, Annotated[float, Field(ge=0, le=100), expecting("a score in percent")]]]
+    documents: dict[str, int] = Field(default_factory=dict)
+    inferred: bool = False
+    chat_template: bool | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -200,39 +213,13 @@ def _read(path: Path) -> tuple[Anchor, ...]:
 
 
 def _entry(entry: Any, where: str) -> list[Anchor]:
-    if not isinstance(entry, dict):
-        raise AnalysisError("an entry is a mapping", where=where)
-    missing, unknown = _REQUIRED - set(entry), set(entry) - _REQUIRED - _OPTIONAL
-    if missing or unknown:
-        what = f"lacks {sorted(missing)[0]!r}" if missing else f"has an unknown key {sorted(unknown)[0]!r}"
-        raise AnalysisError(
-            f"an entry {what}",
-            where=where,
-            hint=f"it holds {', '.join(sorted(_REQUIRED))} and perhaps {', '.join(sorted(_OPTIONAL))}",
-        )
-    documents = entry.get("documents") or {}
-    found = []
-    for model, values in entry["scores"].items():
-        for task, value in values.items():
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 100:
-                raise AnalysisError(f"{value!r} is no score in percent", where=f"{where}, {model}, {task}")
-            found.append(
-                Anchor(
-                    model=str(model),
-                    task=str(task),
-                    value=value / 100,
-                    metric=str(entry["metric"]),
-                    n=documents.get(task),
-                    inferred=bool(entry.get("inferred", False)),
-                    split=str(entry["split"]),
-                    num_fewshot=int(entry["num_fewshot"]),
-                    protocol=str(entry["protocol"]),
-                    chat_template=entry.get("chat_template"),
-                    source=str(entry["source"]),
-                    note=str(entry.get("note", "")),
-                )
-            )
-    return found
+    written = validated(_Written, entry, where=where, error=AnalysisError)
+    shared = written.model_dump(exclude={"scores", "documents"})
+    return [
+        Anchor(model=model, task=task, value=value / 100, n=written.documents.get(task), **shared)
+        for model, values in written.scores.items()
+        for task, value in values.items()
+    ]
 
 
 def _whole(value: Any) -> int | None:
@@ -249,9 +236,11 @@ class Published:
         scores: Task or group to score, on the scale of the runs (0 to 1).
     """
 
-    model: str
-    source: str
-    scores: dict[str, float]
+    model: Name
+    source: Name
+    scores: dict[
+        str, Annotated[float, Field(ge=0, le=1), expecting("a share of 1", "divide percentages by 100")]
+    ]
 
 
 def read_published(path: str | PathLike[str]) -> list[Published]:
@@ -267,18 +256,8 @@ def read_published(path: str | PathLike[str]) -> list[Published]:
         raise AnalysisError(f"published scores cannot be read: {error}", where=str(where)) from error
     if not isinstance(content, list):
         raise AnalysisError("published scores are a list of entries", where=str(where))
-    found = []
-    for number, entry in enumerate(content, 1):
-        place = f"{where}, entry {number}"
-        if not isinstance(entry, dict) or set(entry) != {"model", "source", "scores"}:
-            raise AnalysisError("an entry has the keys model, source and scores", where=place)
-        scores = entry["scores"]
-        if not isinstance(scores, dict) or not all(
-            isinstance(value, (int, float)) and 0 <= value <= 1 for value in scores.values()
-        ):
-            raise AnalysisError(
-                "scores map tasks to numbers between 0 and 1", where=place, hint="divide percentages by 100"
-            )
-        scores = {str(task): float(value) for task, value in scores.items()}
-        found.append(Published(str(entry["model"]), str(entry["source"]), scores))
-    return found
+    keys = record_of(Published)
+    return [
+        Published(**dict(validated(keys, entry, where=f"{where}, entry {number}", error=AnalysisError)))
+        for number, entry in enumerate(content, 1)
+    ]

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import filecmp
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
+
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from medbench.catalog.paths import definitions_folder
-from medbench.catalog.reading import YamlFile, read_yaml
-from medbench.catalog.tasks import Place
-from medbench.common.choices import DTYPES, LAYOUTS, QUANTIZATIONS, THINKING
-from medbench.common.strict import COUNT, FLAG, MAPPING, TEXT, Kind, check_mapping, choice, either, list_of
+from medbench.catalog.reading import read_yaml
+from medbench.common.choices import Dtype, Layout, Quantization, Thinking
+from medbench.common.strict import Count, Name, Record, check_fields, expecting, record_of
 from medbench.common.suggest import nearest
 from medbench.errors import CatalogError
 
@@ -25,41 +25,37 @@ __all__ = [
     "read_model",
 ]
 
-_DTYPES = ("auto", *DTYPES)
-# YAML reads on and off as true and false.
-_SWITCHED = {True: "on", False: "off"}
 
-_TAGS = Kind(
-    "what opens and what closes reasoning",
-    lambda value: _is_pair(value),
-    'write `thinking_tags: ["<a>", "</a>"]`, or a list of such pairs',
-)
-# Settings of the engine that a definition may make; the engine decides the rest by what it runs on.
-_ENGINE_KEYS = {"max_batch_tokens": either(COUNT, choice("auto"))}
-_KEYS = {
-    "model": TEXT,
-    "description": TEXT,
-    "path": TEXT,
-    "base": TEXT,
-    "layout": choice(*LAYOUTS),
-    "revision": TEXT,
-    "base_revision": TEXT,
-    "dtype": choice(*_DTYPES),
-    "gpu_dtype": choice(*DTYPES),
-    "device": TEXT,
-    "quantization": choice(*QUANTIZATIONS),
-    "system_prompt": TEXT,
-    "licence": TEXT,
-    "citation": TEXT,
-    "homepage": TEXT,
-    "deterministic": FLAG,
-    "chat_template": FLAG,
-    "thinking": either(choice(*THINKING), FLAG),
-    "thinking_tags": either(_TAGS, list_of(_TAGS)),
-    "engine": MAPPING,
-}
+def _unlike(pair: tuple[str, str]) -> tuple[str, str]:
+    if not all(mark.strip() for mark in pair) or pair[0] == pair[1]:
+        raise ValueError
+    return pair
+
+
+# A single pair may stand without a list around it.
+_Tags = Annotated[
+    tuple[Annotated[tuple[str, str], Field(strict=False), AfterValidator(_unlike)], ...],
+    Field(strict=False),
+    BeforeValidator(
+        lambda tags: [tags] if isinstance(tags, list) and isinstance((*tags, 0)[0], str) else tags
+    ),
+    expecting(
+        "what opens and what closes reasoning",
+        'write `thinking_tags: ["<a>", "</a>"]`, or a list of such pairs',
+    ),
+]
 _PACKAGE_PATHS = "medbench/"
 _HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[\w.-]+", re.ASCII)
+
+
+class EngineChoices(Record):
+    """Settings of the engine that a definition may make; the engine decides the rest by what it runs on.
+
+    Attributes:
+        max_batch_tokens: The number of tokens in a batch, or ``auto``.
+    """
+
+    max_batch_tokens: Count | Literal["auto"] | None = None
 
 
 @dataclass(frozen=True)
@@ -87,30 +83,30 @@ class ModelDefinition:
         thinking: Whether the chat template is told to have the model reason before it answers: ``on``,
             ``off``, or ``auto`` for what it does by itself.
         thinking_tags: Marks that open and close its reasoning, beside those known of all models, in pairs.
-        engine: Engine settings: ``max_batch_tokens``, the number of tokens in a batch, or ``auto``.
+        engine: Settings of the engine.
         licence: License of the weights.
         citation: The paper to cite.
         homepage: Where the weights are published.
         source: The YAML of the definition; None for a checkpoint without one.
     """
 
-    model: str
-    path: str
+    model: Name
+    path: Name
     description: str = ""
     base: str | None = None
-    layout: str = "auto"
+    layout: Layout = "auto"
     revision: str | None = None
     base_revision: str | None = None
-    dtype: str = "auto"
-    gpu_dtype: str | None = None
+    dtype: Literal["auto", Dtype] = "auto"
+    gpu_dtype: Dtype | None = None
     device: str = "auto"
-    quantization: str = "none"
+    quantization: Quantization = "none"
     deterministic: bool = False
     chat_template: bool | None = None
     system_prompt: str | None = None
-    thinking: str = "auto"
-    thinking_tags: tuple[tuple[str, str], ...] = ()
-    engine: Mapping[str, Any] = field(default_factory=dict)
+    thinking: Thinking = "auto"
+    thinking_tags: _Tags = ()
+    engine: EngineChoices = field(default_factory=EngineChoices)
     licence: str = ""
     citation: str = ""
     homepage: str = ""
@@ -118,36 +114,9 @@ class ModelDefinition:
 
     def to_dict(self) -> dict[str, Any]:
         """The definition as plain values, as written in a YAML."""
-        plain = {key: getattr(self, key) for key in _KEYS}
+        plain = {each.name: getattr(self, each.name) for each in fields(self) if each.name != "source"}
         tags = [list(pair) for pair in self.thinking_tags]
-        return plain | {"thinking_tags": tags, "engine": dict(self.engine)}
-
-
-def _check(file: YamlFile) -> None:
-    def place(*way: str | None) -> str:
-        return str(Place(file.path, file.lines.get(tuple(key for key in way if key is not None))))
-
-    for way, line in file.duplicates:
-        raise CatalogError(
-            f"the key {way[-1]!r} is written twice",
-            where=str(Place(file.path, line)),
-            hint="keep one of them",
-        )
-    check_mapping(file.values, _KEYS, where=place, error=CatalogError, required=("model", "path"))
-    engine = file.values.get("engine")
-    if engine is not None:
-        check_mapping(
-            engine, _ENGINE_KEYS, where=lambda key: place("engine", key), error=CatalogError, name="engine"
-        )
-
-
-def _is_pair(value: Any) -> bool:
-    return (
-        isinstance(value, list)
-        and len(value) == 2
-        and all(isinstance(mark, str) and mark.strip() for mark in value)
-        and value[0] != value[1]
-    )
+        return plain | {"thinking_tags": tags, "engine": self.engine.model_dump(exclude_none=True)}
 
 
 def _resolved(path: str, folder: Path) -> str:
@@ -175,18 +144,11 @@ def read_model(path: Path) -> ModelDefinition:
 
 
 def _stated(path: Path) -> dict[str, Any]:
-    """The fields of a definition, from its keys."""
-    file = read_yaml(path)
-    _check(file)
-    values = {key: value for key, value in file.values.items() if value is not None}
-    for key in ("path", "base"):
-        if key in values:
-            values[key] = _resolved(values[key], path.parent)
-    if "thinking" in values:
-        values["thinking"] = _SWITCHED.get(values["thinking"], values["thinking"])
-    tags = values.get("thinking_tags") or []
-    pairs = [tags] if _is_pair(tags) else tags
-    values["thinking_tags"] = tuple((first, last) for first, last in pairs)
+    """The fields of a definition that it states."""
+    checked = read_yaml(path).record(record_of(ModelDefinition, without=("source",)), CatalogError)
+    values = {key: value for key, value in checked if key in checked.model_fields_set and value is not None}
+    for key in {"path", "base"} & values.keys():
+        values[key] = _resolved(values[key], path.parent)
     return values
 
 
@@ -223,12 +185,6 @@ def find_model(
     Raises:
         CatalogError: If there is no such model, or its definition is faulty.
     """
-    if dtype is not None and dtype not in _DTYPES:
-        raise CatalogError(f"unknown dtype {dtype!r}", hint=f"one of {', '.join(_DTYPES)}")
-    if quantization is not None and quantization not in QUANTIZATIONS:
-        raise CatalogError(
-            f"unknown quantization {quantization!r}", hint=f"one of {', '.join(QUANTIZATIONS)}"
-        )
     if base is not None and Path(base).expanduser().is_dir():
         base = str(Path(base).expanduser().resolve())  # absolute, because workers may start in another folder
     asked: dict[str, Any] = {
@@ -238,7 +194,9 @@ def find_model(
         "quantization": quantization,
         "deterministic": deterministic,
     }
-    return replace(_named(name), **{key: value for key, value in asked.items() if value not in (None, "")})
+    found = replace(_named(name), **{key: value for key, value in asked.items() if value not in (None, "")})
+    check_fields(found, where=lambda name: f"--{name}", error=CatalogError)
+    return found
 
 
 def _named(name: str) -> ModelDefinition:

@@ -5,15 +5,19 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from medbench.errors import CatalogError
+from medbench.common.strict import Record, validated, words_of
+from medbench.errors import CatalogError, MedbenchError
 
 __all__ = ["Function", "Key", "YamlFile", "read_yaml"]
 
 Key = tuple[str | int, ...]
+_R = TypeVar("_R", bound=Record)
+# YAML reads the words on and off as true and false.
+_SWITCHED = {"True": "on", "False": "off"}
 
 # A definition is a page of text; no real one comes near this size.
 _MAX_BYTES = 1_000_000
@@ -57,6 +61,35 @@ class YamlFile:
     lines: Mapping[Key, int] = field(default_factory=dict)
     duplicates: tuple[tuple[Key, int], ...] = ()
     functions: tuple[tuple[Key, int, Function], ...] = ()
+
+    def place(self, way: Key) -> str:
+        """The file, with the line of a key, or else of the nearest key above it."""
+        while way and way not in self.lines:
+            way = way[:-1]
+        return f"{self.path}, line {self.lines[way]}" if way else str(self.path)
+
+    def record(self, kind: type[_R], error: type[MedbenchError]) -> _R:
+        """The content as a record.
+
+        Args:
+            kind: The record.
+            error: Class of the errors.
+
+        Raises:
+            MedbenchError: A key is written twice, unknown or missing, or a value of another type.
+        """
+        for way, line in self.duplicates:
+            raise error(
+                f"the key {way[-1]!r} is written twice",
+                where=f"{self.path}, line {line}",
+                hint="keep one of them",
+            )
+        words = {key: words_of(field.annotation) for key, field in kind.model_fields.items()}
+        values = {
+            key: word if (word := _SWITCHED.get(str(value))) in words.get(key, ()) else value
+            for key, value in self.values.items()
+        }
+        return validated(kind, values, where=self.place, error=error)
 
 
 _FUNCTION = "!function"

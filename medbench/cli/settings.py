@@ -10,10 +10,11 @@ from collections.abc import Callable, Collection
 from enum import StrEnum
 from functools import wraps
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, Literal, get_args, get_origin
 
 import typer
 
+from medbench.common.strict import words_of
 from medbench.errors import MedbenchError
 from medbench.runs.settings import RunSettings, Setting, known_settings
 
@@ -56,34 +57,31 @@ def _parameter(name: str) -> inspect.Parameter:
     if setting.switch_off:
         names = [f"{names[0]}/{setting.switch_off}"]
     option = typer.Option(*names, help=setting.help, metavar=setting.metavar, envvar=setting.envvar)
-    kind = _annotation(name, setting)
+    # One of the choices, a number, a flag or text.
+    words = words_of(setting.type)
+    kinds = _kinds(setting)
+    kind: Any = StrEnum(name, dict(zip(words, words, strict=True))) if words else kinds[0]
+    if len(kinds) > 1:
+        kind = str
     if default is None:
         kind = kind | None
-    elif setting.kind.choices:
+    elif words:
         default = kind(default)
     return inspect.Parameter(
         name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=Annotated[kind, option]
     )
 
 
-def _kinds(name: str) -> list[type]:
+def _kinds(setting: Setting) -> list[Any]:
     """The types that a setting may have, except None."""
-    hint = get_type_hints(RunSettings)[name]
-    return [kind for kind in get_args(hint) or (hint,) if kind is not type(None)]
-
-
-def _annotation(name: str, setting: Setting) -> Any:
-    """The type of an option: one of the choices, a number, a flag or text."""
-    if setting.kind.choices:
-        return StrEnum(name, {choice: choice for choice in setting.kind.choices})
-    kinds = _kinds(name)
-    return kinds[0] if len(kinds) == 1 else str
+    parts = () if get_origin(setting.type) is Literal else get_args(setting.type)
+    return [kind for kind in parts or (setting.type,) if kind is not type(None)]
 
 
 def _value(name: str, given: Any) -> Any:
     if isinstance(given, StrEnum):
         return given.value
-    return number_or_word(given) if len(_kinds(name)) > 1 else given
+    return number_or_word(given) if len(_kinds(known_settings()[name])) > 1 else given
 
 
 def number_or_word(value: str | None) -> int | str | None:

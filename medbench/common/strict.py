@@ -1,137 +1,234 @@
-"""Validation of mappings in files that people write: unknown keys and wrong values are refused by line.
+"""Strict validation of what people write: types say what is allowed, and pydantic checks it.
 
-Unknown keys would have no effect, so they are refused like wrong values.
+Nothing is converted: ``"yes"`` is not true, and 1.0 and True are not whole numbers. Unknown keys would have
+no effect, so they are refused like wrong values.
 """
 
 from __future__ import annotations
 
 import reprlib
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import MISSING, fields
+from functools import cache
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WrapValidator,
+    create_model,
+    model_validator,
+)
 
 from medbench.common.suggest import suggestion
 from medbench.errors import MedbenchError
 
 __all__ = [
-    "ANY",
-    "COUNT",
-    "FLAG",
-    "MAPPING",
-    "NUMBER",
-    "TEXT",
-    "Kind",
-    "check_mapping",
-    "choice",
-    "either",
-    "list_of",
+    "Count",
+    "Name",
+    "NotNegative",
+    "Record",
+    "Way",
+    "check_fields",
+    "expecting",
+    "record_of",
+    "validated",
+    "words_of",
 ]
 
-
+#: Keys and positions that lead to a value, as :attr:`medbench.catalog.reading.YamlFile.lines` has them.
+Way = tuple[str | int, ...]
+_R = TypeVar("_R", bound="Record")
 _SHOWN = 60
+_EXPECTED = {
+    "model_type": ("keys with values", "indent them below it"),
+    "dict_type": ("keys with values", "indent them below it"),
+    "string_type": ("text", "put it in quotes"),
+    "bool_type": ("true or false", "write true or false, without quotes"),
+    "int_type": ("a whole number", None),
+    "float_type": ("a number", None),
+    "list_type": ("a list", None),
+}
 
 
-class Kind(NamedTuple):
-    """The values that a key may have.
+class _RefusedError(ValueError):
+    """Raised with what was expected and what to do, or of an unknown key with these, the key and True."""
 
-    Attributes:
-        expected: Description for messages.
-        accepts: Says whether a value is allowed.
-        hint: What to do about a value that is not.
-        choices: The allowed words, if the value must be one of a few.
+
+def expecting(what: str, hint: str | None = None) -> WrapValidator:
+    """Describe the values of a type in place of what pydantic says of it.
+
+    Args:
+        what: Description for messages.
+        hint: What to do about another value.
     """
 
-    expected: str
-    accepts: Callable[[Any], bool]
-    hint: str | None = None
-    choices: tuple[str, ...] = ()
+    def check(value: Any, handler: Callable[[Any], Any]) -> Any:
+        try:
+            return handler(value)
+        except ValidationError:
+            raise _RefusedError(what, hint) from None
+
+    return WrapValidator(check)
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+Count = Annotated[int, Field(ge=1), expecting("a positive whole number")]
+NotNegative = Annotated[float, Field(ge=0), expecting("a number that is not negative")]
+#: Text that must be there.
+Name = Annotated[str, Field(min_length=1)]
 
 
-ANY = Kind("anything", lambda _: True)
-TEXT = Kind("text", lambda value: isinstance(value, str), "put it in quotes")
-FLAG = Kind("true or false", lambda value: isinstance(value, bool), "write true or false, without quotes")
-COUNT = Kind(
-    "a positive whole number",
-    lambda value: isinstance(value, int) and not isinstance(value, bool) and value >= 1,
-)
-NUMBER = Kind("a number", _is_number)
-MAPPING = Kind("keys with values", lambda value: isinstance(value, Mapping), "indent them below it")
+class Record(BaseModel):
+    """Keys with values; null counts as not given."""
+
+    model_config = ConfigDict(strict=True, frozen=True, arbitrary_types_allowed=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _given(cls, value: Any) -> Any:
+        if not isinstance(value, Mapping):
+            return value
+        known = {field.alias or name: field for name, field in cls.model_fields.items()}
+        for key in value:
+            if not isinstance(key, str) or key not in known:
+                raise _RefusedError("another key", suggestion(key, known), key, True)
+        # Where null is a value like others, whether it was given can matter.
+        return {key: given for key, given in value.items() if given is not None or known[key].default is None}
 
 
-def choice(*known: str) -> Kind:
-    """Accept one of a few words."""
-    words = ", ".join(known)
-    return Kind(f"one of {words}", lambda value: isinstance(value, str) and value in known, choices=known)
-
-
-def either(*kinds: Kind) -> Kind:
-    """Accept a value of any of these kinds."""
-    return Kind(
-        " or ".join(kind.expected for kind in kinds), lambda value: any(kind.accepts(value) for kind in kinds)
-    )
-
-
-def list_of(kind: Kind) -> Kind:
-    """Accept a list of values of a kind."""
-    return Kind(
-        f"a list, each {kind.expected}",
-        lambda value: isinstance(value, list) and all(map(kind.accepts, value)),
-    )
-
-
-def check_mapping(
+def validated(
+    kind: type[_R],
     value: Any,
-    kinds: Mapping[str, Kind],
     *,
-    where: Callable[[str | None], str],
+    where: str | Callable[[Way], str],
     error: type[MedbenchError],
-    required: Iterable[str] = (),
     name: str = "",
-) -> Mapping[str, Any]:
+) -> _R:
     """Check a mapping.
 
     Args:
-        value: The mapping. A value of None counts as not given.
-        kinds: The allowed values of each key.
-        where: Gives the location of a key, or of the mapping for None.
+        kind: The record that it must be.
+        value: The mapping.
+        where: The file, or what gives the location of a value by the keys that lead to it.
         error: Class of the error.
-        required: Keys that must be there.
         name: Name of the mapping, for messages; empty at the top of a file.
 
     Returns:
-        The mapping.
+        The record.
 
     Raises:
-        MedbenchError: A key is unknown or missing, or a value of another kind.
+        MedbenchError: A key is unknown or missing, or a value of another type.
     """
-    if not isinstance(value, Mapping):
-        what = f"{name!r} is {_shown(value)}" if name else f"found {_shown(value)}"
-        raise error(f"{what}, expected keys with values", where=where(None), hint=_indented(name))
-    under = f" under {name!r}" if name else ""
-    for key, given in value.items():
-        kind = kinds.get(key) if isinstance(key, str) else None
-        if kind is None:
-            raise error(f"unknown key {key!r}{under}", where=where(str(key)), hint=suggestion(key, kinds))
-        if given is not None and not kind.accepts(given):
-            raise error(
-                f"{key!r}{under} is {_shown(given)}, expected {kind.expected}",
-                where=where(key),
-                hint=kind.hint,
-            )
-    for key in required:
-        if value.get(key) in (None, ""):
-            raise error(f"{key!r}{under} is missing", where=where(None), hint=f"add a line `{key}: …`")
-    return value
+    try:
+        return kind.model_validate(value)
+    except ValidationError as failure:
+        # An unknown key is often the misspelling of one that is missing, so it is named first.
+        found = sorted(failure.errors(include_url=False), key=lambda each: len(_said(each)) == 2)
+        what, way, hint = _told(found, value, name)
+    place = where(way) if callable(where) else ", ".join(filter(None, (where, ".".join(map(str, way)))))
+    raise error(what, where=place, hint=hint)
+
+
+def check_fields(instance: Any, *, where: Callable[[str], str], error: type[MedbenchError]) -> None:
+    """Check the fields of a dataclass against their types; fields of None count as not given.
+
+    Args:
+        instance: The dataclass.
+        where: Gives the location of a field.
+        error: Class of the error.
+
+    Raises:
+        MedbenchError: A value is of another type.
+    """
+    kind: type = type(instance)
+    values = {each.name: getattr(instance, each.name) for each in fields(instance)}
+    validated(record_of(kind), values, where=lambda way: where(str(way[0])), error=error)
+
+
+@cache
+def record_of(*kinds: type, without: Iterable[str] = ()) -> type[Record]:
+    """The record whose keys are the fields of dataclasses.
+
+    Args:
+        kinds: The dataclasses.
+        without: Fields that are no keys.
+    """
+    keys: dict[str, Any] = {}
+    for kind in kinds:
+        hints = get_type_hints(kind, include_extras=True)
+        for each in fields(kind):
+            default = each.default if each.default_factory is MISSING else each.default_factory()
+            keys[each.name] = (hints[each.name], ... if default is MISSING else default)
+    return create_model("Fields", __base__=Record, **{key: keys[key] for key in keys if key not in without})
+
+
+def words_of(kind: Any) -> tuple[str, ...]:
+    """The words that a type allows, if it allows nothing else but None.
+
+    Args:
+        kind: The type.
+    """
+    parts = [part for part in get_args(kind) if part is not type(None)]
+    if get_origin(kind) is Literal:
+        return tuple(parts)
+    return words_of(parts[0]) if len(parts) == 1 or get_origin(kind) is Annotated else ()
+
+
+def _told(found: Sequence[Mapping[str, Any]], value: Any, name: str) -> tuple[str, Way, str | None]:
+    """What is wrong, the keys that lead there, and what to do."""
+    first, kind = found[0], found[0]["type"]
+    way, given = _written(first["loc"], value)
+    _, hint, *unknown = _said(first)
+    if unknown:
+        return f"unknown key {unknown[0]!r}{_under(way, name)}", (*way, str(unknown[0])), hint
+    if kind in ("missing", "string_too_short"):
+        *above, key = first["loc"]
+        return f"{key!r}{_under(above, name)} is missing", first["loc"], f"add a line `{key}: …`"
+    if first["loc"][-1:] == ("[key]",):
+        return f"the key {way[-1]!r}{_under(way[:-1], name)} is not text", way, hint
+    # A value of none of several types has an error for each.
+    expected = (_said(each)[0] for each in found if _written(each["loc"], value)[0] == way)
+    return f"{_label(way, name)} {_shown(given)}, expected {' or '.join(dict.fromkeys(expected))}", way, hint
+
+
+def _written(way: Way, value: Any) -> tuple[Way, Any]:
+    """The part of a path that is in a value, without the names of types, and what it leads to."""
+    for depth, part in enumerate(way):
+        try:
+            value = value[part]
+        except (KeyError, IndexError, TypeError):
+            return way[:depth], value
+    return way, value
+
+
+def _said(error: Mapping[str, Any]) -> tuple[Any, ...]:
+    """What was expected and what to do; of an unknown key, more."""
+    fault = error.get("ctx", {}).get("error")
+    if isinstance(fault, _RefusedError):
+        return fault.args
+    words = str(error["msg"]).removeprefix("Input should be ")
+    if error["type"] == "literal_error":
+        words = words.replace(" or ", ", ").replace("'", "")
+        words = f"one of {words}" if "," in words else words
+    return _EXPECTED.get(error["type"], (words, None))
+
+
+def _label(way: Sequence[str | int], name: str) -> str:
+    if not way:
+        return f"{name!r} is" if name else "found"
+    if isinstance(way[-1], int):
+        return f"item {way[-1] + 1} of {_label(way[:-1], name)}"
+    return f"{way[-1]!r}{_under(way[:-1], name)} is"
+
+
+def _under(way: Sequence[str | int], name: str) -> str:
+    above = [part for part in (name, *way) if part and isinstance(part, str)]
+    return f" under {above[-1]!r}" if above else ""
 
 
 def _shown(value: Any) -> str:
     # Through aliases, a short YAML may define a value too large to print.
     text = reprlib.repr(value)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
-
-
-def _indented(name: str) -> str | None:
-    return f"write `{name}:` and its keys indented below it" if name else None

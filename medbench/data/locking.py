@@ -8,27 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Literal
+
+from pydantic import Field
 
 from medbench.common.files import load_json, reason, write_text
-from medbench.common.strict import COUNT, MAPPING, TEXT, Kind, check_mapping, choice
+from medbench.common.strict import Name, Record, expecting, validated
 from medbench.errors import DataError
 
 __all__ = ["LOCK_NAME", "LOCK_VARIABLE", "LockEntry", "lock_path", "locked_entry", "read_lock", "write_lock"]
 
 LOCK_VARIABLE = "MEDBENCH_LOCK"
 LOCK_NAME = "medbench-data.lock.json"
-
-_FORMAT = 1
-_TOP_KINDS = {"format": COUNT, "datasets": MAPPING}
-_REQUIRED = ("kind", "fingerprint", "documents")
-_KINDS = {
-    "kind": choice("folder", "hub", "samples"),
-    "revision": TEXT,
-    "fingerprint": TEXT,
-    "documents": MAPPING,
-}
-_DOCUMENTS = Kind("a number of documents", lambda value: type(value) is int and value >= 0)
 
 
 @dataclass(frozen=True)
@@ -50,25 +41,21 @@ class LockEntry:
     documents: Mapping[str, int]
 
 
+class _WrittenEntry(Record):
+    kind: Literal["folder", "hub", "samples"]
+    revision: str | None = None
+    fingerprint: Name
+    documents: dict[str, Annotated[int, Field(ge=0), expecting("a number of documents")]]
+
+
+class _WrittenLock(Record):
+    format: Annotated[Literal[1], expecting("a known format")]
+    datasets: dict[str, _WrittenEntry] = Field(default_factory=dict)
+
+
 def lock_path() -> Path:
     """Path of the lock file: that of ``MEDBENCH_LOCK``, or the one in the working folder."""
     return Path(os.environ.get(LOCK_VARIABLE) or LOCK_NAME)
-
-
-def _entry(dataset: str, record: Any, where: str) -> LockEntry:
-    try:
-        check_mapping(record, _KINDS, where=lambda _: where, error=DataError, required=_REQUIRED)
-        counts = dict.fromkeys(record["documents"], _DOCUMENTS)
-        check_mapping(record["documents"], counts, where=lambda _: where, error=DataError)
-    except DataError as error:
-        raise DataError(
-            f"the entry of {dataset!r} is damaged: {error.what}",
-            where=where,
-            hint="write the lock again: `medbench data lock`",
-        ) from error
-    return LockEntry(
-        dataset, record["kind"], record.get("revision"), record["fingerprint"], record["documents"]
-    )
 
 
 @lru_cache(maxsize=8)
@@ -80,12 +67,15 @@ def _read(path: Path, _modified: int) -> Mapping[str, LockEntry]:
         raise DataError(
             "the lock file cannot be read", where=where, hint="write it again: `medbench data lock`"
         ) from error
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
+    try:
+        file = validated(_WrittenLock, content, where=where, error=DataError)
+    except DataError as error:
         raise DataError(
-            "this is no lock file of a known format", where=where, hint="`medbench data lock` writes one"
-        )
-    check_mapping(content, _TOP_KINDS, where=lambda _: where, error=DataError)
-    return {key: _entry(key, record, where) for key, record in (content.get("datasets") or {}).items()}
+            f"the lock file is damaged: {error.what}",
+            where=error.where,
+            hint="write the lock again: `medbench data lock`",
+        ) from error
+    return {key: LockEntry(key, **dict(record)) for key, record in file.datasets.items()}
 
 
 def read_lock(path: Path) -> Mapping[str, LockEntry]:
@@ -114,7 +104,7 @@ def write_lock(path: Path, entries: Iterable[LockEntry]) -> None:
         record = asdict(merged[key])
         del record["dataset"]
         records[key] = record
-    text = json.dumps({"format": _FORMAT, "datasets": records}, indent=2, ensure_ascii=False) + "\n"
+    text = json.dumps({"format": 1, "datasets": records}, indent=2, ensure_ascii=False) + "\n"
     try:
         write_text(path, text)
     except OSError as error:

@@ -9,15 +9,16 @@ from __future__ import annotations
 import logging
 import os
 import re
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
+from pydantic import BeforeValidator, Field
 
-from medbench.common.strict import COUNT, MAPPING, TEXT, Kind, check_mapping, choice, list_of
+from medbench.common.strict import Count, Name, Record, expecting, validated
 from medbench.common.suggest import nearest
 from medbench.data.entries import DatasetEntry, FileChoice, HubEntry, PinnedFile, SplitEntry
 from medbench.data.readers.formats import FORMATS
@@ -41,45 +42,75 @@ _log = logging.getLogger("medbench.data")
 _PACKAGE_FILE = Path(__file__).parent / "sources.yaml"
 # Placeholder for a dataset's name in the settings that the datasets of a benchmark share.
 _NAME = "{name}"
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _KEY = re.compile(r"[a-z0-9][a-z0-9_]*")
 
-_TOP_KEYS = {"files": MAPPING, "benchmarks": MAPPING}
-_BENCHMARK_KEYS = {
-    "title": TEXT,
-    "schema": choice("exam", "promptcblue"),
-    "language": TEXT,
-    "licence": TEXT,
-    "citation": TEXT,
-    "homepage": TEXT,
-    "contamination": TEXT,
-    "hub": MAPPING,
-    "splits": MAPPING,
-    "datasets": MAPPING,
-}
-_DATASET_KEYS = {
-    "n": COUNT,
-    "name": TEXT,
-    "subject": TEXT,
-    "language": TEXT,
-    "select": TEXT,
-    "splits": MAPPING,
-    "hub": MAPPING,
-    "samples": TEXT,
-}
-_HUB_KEYS = {"id": TEXT, "config": TEXT, "splits": MAPPING, "revision": TEXT, "mapping": TEXT}
-_SPLITS = {"test": MAPPING, "dev": MAPPING}
-_SPLIT_KEYS = {"files": list_of(MAPPING), "only_keys": TEXT, "except_keys": TEXT}
-_CHOICE_KEYS = {"path": TEXT, "format": choice(*FORMATS), "mapping": TEXT}
-_FILE_KEYS = {
-    "sha256": TEXT,
-    "bytes": COUNT,
-    "licence": TEXT,
-    "repo": TEXT,
-    "commit": TEXT,
-    "path": TEXT,
-    "note": TEXT,
-}
+
+class _File(Record):
+    sha256: Annotated[str, Field(pattern="^[0-9a-f]{64}$"), expecting("64 hex digits")]
+    bytes: Count = 0
+    licence: str = ""
+    repo: str | None = None
+    commit: str | None = None
+    path: str | None = None
+    note: str = ""
+
+
+class _Choice(Record):
+    path: Name
+    format: Annotated[
+        str, Field(pattern=f"^({'|'.join(FORMATS)})$"), expecting(f"one of {', '.join(FORMATS)}")
+    ]
+    mapping: str = "canonical"
+
+
+class _Split(Record):
+    files: list[_Choice] = Field(default_factory=list)
+    only_keys: str | None = None
+    except_keys: str | None = None
+
+
+class _Splits(Record):
+    test: _Split = _Split()
+    dev: _Split = _Split()
+
+
+class _Hub(Record):
+    id: Name
+    config: str | None = None
+    splits: dict[str, str] = Field(default_factory=dict)
+    revision: str | None = None
+    mapping: str = "canonical"
+
+
+class _Dataset(Record):
+    n: Count | None = None
+    name: str = ""
+    subject: str = ""
+    language: str = ""
+    select: str = ""
+    samples: str = ""
+    splits: _Splits | None = None
+    hub: _Hub | None = None
+
+
+class _Benchmark(Record):
+    title: str = ""
+    kind: Literal["exam", "promptcblue"] = Field(alias="schema")
+    language: str = ""
+    licence: str = ""
+    citation: str = ""
+    homepage: str = ""
+    contamination: str = ""
+    splits: _Splits | None = None
+    hub: _Hub | None = None
+    datasets: dict[str, Annotated[_Dataset, BeforeValidator(lambda own: {} if own is None else own)]] = Field(
+        default_factory=dict
+    )
+
+
+class _Content(Record):
+    files: dict[str, _File] = Field(default_factory=dict)
+    benchmarks: dict[str, _Benchmark] = Field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -99,12 +130,6 @@ class Register:
     contested: Mapping[str, DataError] = field(default_factory=dict)
 
 
-def _checked(
-    record: Any, kinds: Mapping[str, Kind], where: str, required: Iterable[str] = ()
-) -> Mapping[str, Any]:
-    return check_mapping(record, kinds, where=lambda _: where, error=DataError, required=required)
-
-
 def _relative(path: Any, where: str) -> str:
     """Return a path if it stays inside the data folder."""
     text = str(path)
@@ -122,95 +147,64 @@ def _relative(path: Any, where: str) -> str:
     return text
 
 
-def _pinned(path: str, record: Any, where: str) -> PinnedFile:
-    where = f"{where}, file {path}"
-    record = _checked(record, _FILE_KEYS, where)
-    checksum = record.get("sha256") or ""
-    if not _SHA256.fullmatch(checksum):
-        raise DataError("sha256 is missing or not 64 hex digits", where=where)
-    return PinnedFile(
-        path=_relative(path, where),
-        sha256=checksum,
-        bytes=record.get("bytes") or 0,
-        licence=record.get("licence") or "",
-        repo=record.get("repo"),
-        commit=record.get("commit"),
-        upstream_path=record.get("path"),
-        note=record.get("note") or "",
-    )
+def _pinned(path: str, written: _File, where: str) -> PinnedFile:
+    known = written.model_dump(exclude={"path"})
+    return PinnedFile(path=_relative(path, where), upstream_path=written.path, **known)
 
 
-def _splits(record: Any, name: str, where: str) -> tuple[SplitEntry, ...]:
-    splits = []
-    for split, value in _checked(record or {}, _SPLITS, f"{where}, splits").items():
-        place = f"{where}, split {split}"
-        value = _checked(value, _SPLIT_KEYS, place)
-        choices = []
-        for file in value.get("files") or []:
-            file = _checked(file, _CHOICE_KEYS, place, ("path", "format"))
-            path = _relative(file["path"].replace(_NAME, name), place)
-            choices.append(FileChoice(path, file["format"], file.get("mapping") or "canonical"))
-        keys = [
-            _relative(value[key], place) if value.get(key) else None for key in ("only_keys", "except_keys")
-        ]
-        splits.append(SplitEntry(split, tuple(choices), *keys))
-    return tuple(splits)
+def _splits(key: str, name: str, written: _Splits | None, where: str) -> Iterator[SplitEntry]:
+    for split, rule in written or _Splits():
+        # A file in the canonical format takes precedence: somebody put it there on purpose.
+        choices = [FileChoice(f"{key}.jsonl", "jsonl", "canonical")]
+        for file in rule.files:
+            path = _relative(file.path.replace(_NAME, name), where)
+            choices.append(FileChoice(path, file.format, file.mapping))
+        keys = (path and _relative(path, where) for path in (rule.only_keys, rule.except_keys))
+        yield SplitEntry(split, tuple(choices), *keys)
 
 
-def _hub(record: Any, name: str, where: str) -> HubEntry | None:
-    if record is None:
+def _hub(written: _Hub | None, name: str) -> HubEntry | None:
+    if written is None:
         return None
-    where = f"{where}, hub"
-    record = _checked(record, _HUB_KEYS, where, ("id",))
-    config = record.get("config")
     return HubEntry(
-        id=record["id"].replace(_NAME, name),
-        config=None if config is None else config.replace(_NAME, name),
-        splits=tuple((str(ours), str(theirs)) for ours, theirs in (record.get("splits") or {}).items()),
-        revision=record.get("revision"),
-        mapping=record.get("mapping") or "canonical",
-        revision_stated="revision" in record,
+        id=written.id.replace(_NAME, name),
+        config=written.config and written.config.replace(_NAME, name),
+        splits=tuple(written.splits.items()),
+        revision=written.revision,
+        mapping=written.mapping,
+        revision_stated="revision" in written.model_fields_set,
     )
 
 
 def _entry(
-    key: str, benchmark: str, shared: Mapping[str, Any], own: Any, where: str, folder: Path
+    key: str, benchmark: str, shared: _Benchmark, own: _Dataset, folder: Path, where: str
 ) -> DatasetEntry:
-    where = f"{where}, dataset {key}"
     if not _KEY.fullmatch(key):
         raise DataError(f"the name {key!r} is not lower-case letters, digits and underscores", where=where)
-    own = _checked({} if own is None else own, _DATASET_KEYS, where)
-    name = own.get("name") or key
-    merged = {**shared, **own}
-    missing = [field for field in ("schema", "language") if not merged.get(field)]
-    if missing:
-        raise DataError(
-            f"{missing[0]!r} is missing", where=where, hint="state it in the benchmark or the dataset"
-        )
-    own_file = FileChoice(f"{key}.jsonl", "jsonl", "canonical")
-    splits = _splits(merged.get("splits"), name, where)
-    named = {split.split for split in splits}
-    # A file in the canonical format takes precedence: somebody put it there on purpose.
-    splits = tuple(
-        SplitEntry(split.split, (own_file, *split.choices), split.only_keys, split.except_keys)
-        for split in splits
-    ) + tuple(SplitEntry(split, (own_file,)) for split in ("test", "dev") if split not in named)
+    language = own.language or shared.language
+    if not language:
+        raise DataError("'language' is missing", where=where, hint="state it in the benchmark or the dataset")
+    splits, hub = (
+        getattr(own if name in own.model_fields_set else shared, name) for name in ("splits", "hub")
+    )
+    name = own.name or key
     return DatasetEntry(
         key=key,
         benchmark=benchmark,
-        title=merged.get("title") or key,
-        schema=merged["schema"],
-        language=merged["language"],
-        subject=merged.get("subject") or "",
-        select=merged.get("select") or "",
-        licence=merged.get("licence") or "",
-        citation=merged.get("citation") or "",
-        homepage=merged.get("homepage") or "",
-        contamination=merged.get("contamination") or "",
-        hub=_hub(merged.get("hub"), name, where),
-        splits=splits,
-        samples=_samples(folder, merged.get("samples") or key, where),
-        n=own.get("n"),
+        title=shared.title or key,
+        schema=shared.kind,
+        language=language,
+        subject=own.subject,
+        select=own.select,
+        licence=shared.licence,
+        citation=shared.citation,
+        homepage=shared.homepage,
+        contamination=shared.contamination,
+        hub=_hub(hub, name),
+        splits=tuple(_splits(key, name, splits, where)),
+        samples=_samples(folder, own.samples or key, where),
+        n=own.n,
+        selects=frozenset(each.select for each in shared.datasets.values() if each.select),
     )
 
 
@@ -245,21 +239,15 @@ def _parse(path: Path) -> Register:
         raise DataError(
             f"the register cannot be read: {error}", where=where, hint="correct the YAML there"
         ) from error
-    content = _checked(loaded or {}, _TOP_KEYS, where)
-    files = {
-        str(name): _pinned(str(name), record, where) for name, record in (content.get("files") or {}).items()
-    }
+    written = validated(_Content, loaded or {}, where=where, error=DataError)
+    files = {name: _pinned(name, record, f"{where}, files.{name}") for name, record in written.files.items()}
     datasets: dict[str, DatasetEntry] = {}
-    for benchmark, shared in (content.get("benchmarks") or {}).items():
-        place = f"{where}, benchmark {benchmark}"
-        shared = dict(_checked(shared, _BENCHMARK_KEYS, place))
-        added: dict[str, DatasetEntry] = {}
-        for key, own in (shared.pop("datasets", None) or {}).items():
-            if key in datasets or key in added:
-                raise DataError(f"the dataset {key!r} is defined twice", where=place)
-            added[key] = _entry(str(key), str(benchmark), shared, own, place, path.parent)
-        selects = frozenset(entry.select for entry in added.values() if entry.select)
-        datasets |= {key: replace(entry, selects=selects) for key, entry in added.items()}
+    for benchmark, shared in written.benchmarks.items():
+        for key, own in shared.datasets.items():
+            at = f"{where}, benchmarks.{benchmark}.datasets.{key}"
+            if key in datasets:
+                raise DataError(f"the dataset {key!r} is defined twice", where=at)
+            datasets[key] = _entry(key, benchmark, shared, own, path.parent, at)
     return Register(datasets, files)
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from medbench.common.choices import Dtype
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -67,7 +69,7 @@ class ModelSource:
 
         return AUTHORS_SYSTEM_PROMPT if self._of_authors() else ""
 
-    def gpu_dtype(self) -> str:
+    def gpu_dtype(self) -> Dtype:
         """The number format that the checkpoint is computed in by default on a GPU."""
         return "float16" if self._of_authors() else "bfloat16"
 

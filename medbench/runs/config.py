@@ -3,33 +3,37 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from medbench.catalog.models import list_models
 from medbench.catalog.reading import read_yaml
-from medbench.common.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either, list_of
+from medbench.common.strict import Count, record_of
 from medbench.errors import RunError
 from medbench.runs.directory import read_json
-from medbench.runs.settings import known_settings, recorded_settings
+from medbench.runs.settings import RunSettings, known_settings, recorded_settings
 
 __all__ = ["read_config"]
 
-_NAMES = either(TEXT, list_of(TEXT))
-# What a file may say beside the settings. Leave to run code (--allow-code) is given by hand only.
-_BESIDE = {
-    "model": _NAMES,
-    "name": _NAMES,
-    "tasks": _NAMES,
-    "base": TEXT,
-    "results": TEXT,
-    "tasks_dir": _NAMES,
-    "report": FLAG,
-    "workers": either(COUNT, choice("auto")),
-    "ray_address": TEXT,
-    "gpus_per_worker": COUNT,
-}
-_LISTS = [name for name, kind in _BESIDE.items() if kind is _NAMES]
+
+@dataclass(frozen=True)
+class _Beside:
+    """What a file may say beside the settings. Leave to run code (--allow-code) is given by hand only."""
+
+    model: str | list[str] | None = None
+    name: str | list[str] | None = None
+    tasks: str | list[str] | None = None
+    base: str | None = None
+    results: str | None = None
+    tasks_dir: str | list[str] | None = None
+    report: bool | None = None
+    workers: Count | Literal["auto"] | None = None
+    ray_address: str | None = None
+    gpus_per_worker: Count | None = None
+
+
+_LISTS = ("model", "name", "tasks", "tasks_dir")
 
 
 def read_config(path: Path) -> dict[str, Any]:
@@ -55,28 +59,14 @@ def read_config(path: Path) -> dict[str, Any]:
 def _of_yaml(path: Path) -> dict[str, Any]:
     file = read_yaml(path)
 
-    def place(key: str | None) -> str:
-        line = file.lines.get(()) if key is None else file.lines.get((key,))
-        return f"{path}:{line}" if line else str(path)
-
-    for way, line in file.duplicates:
-        raise RunError(
-            f"the key {way[-1]!r} is written twice", where=f"{path}:{line}", hint="keep one of them"
-        )
     if "allow_code" in file.values:
         raise RunError(
-            "a file cannot let tasks run code", where=place("allow_code"), hint="give --allow-code by hand"
+            "a file cannot let tasks run code",
+            where=file.place(("allow_code",)),
+            hint="give --allow-code by hand",
         )
-    kinds: dict[str, Kind] = {name: setting.kind for name, setting in known_settings().items()} | _BESIDE
-    said = {key: _word(value, kinds.get(key)) for key, value in file.values.items()}
-    values = check_mapping(said, kinds, where=place, error=RunError)
-    return {key: value for key, value in values.items() if value is not None}
-
-
-def _word(value: Any, kind: Kind | None) -> Any:
-    """YAML reads ``on`` and ``off`` as truth values."""
-    word = "on" if value else "off"
-    return word if isinstance(value, bool) and kind is not None and word in kind.choices else value
+    said = file.record(record_of(RunSettings, _Beside), RunError)
+    return {key: value for key, value in said if key in file.values and value is not None}
 
 
 def _of_run(path: Path) -> dict[str, Any]:

@@ -13,7 +13,7 @@ __all__ = ["settings_used", "token_budget"]
 
 def token_budget(plan: RunPlan) -> int | str:
     """Tokens per forward: as asked for the run, else as the model's definition says."""
-    budget: int | str = plan.settings.max_batch_tokens or plan.model.engine.get("max_batch_tokens", "auto")
+    budget: int | str = plan.settings.max_batch_tokens or plan.model.engine.max_batch_tokens or "auto"
     return budget
 
 

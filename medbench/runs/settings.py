@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
-from typing import Any, NamedTuple, TypeVar
+from dataclasses import asdict, dataclass
+from functools import cache
+from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
-from medbench.common.choices import DATA_SOURCES, DTYPES, QUANTIZATIONS, ROUTING_LEVELS, THINKING
-from medbench.common.strict import COUNT, FLAG, TEXT, Kind, check_mapping, choice, either
+from pydantic import Field
+
+from medbench.common.choices import DataSource, Dtype, Quantization, RoutingLevel, Thinking
+from medbench.common.strict import Count, check_fields, expecting
 from medbench.errors import RunError
 
 __all__ = [
@@ -26,8 +29,6 @@ __all__ = [
 ENGINE_DETAILS = ("engine_why", "engine_refuses", "engine_untried")
 _ENGINE_FIELDS = ("engine", *ENGINE_DETAILS)
 _ENGINE_NAMES = {"packed": "native"}  # as earlier versions called it
-_WHOLE = Kind("a whole number", lambda value: type(value) is int)
-_T = TypeVar("_T")
 
 
 class Setting(NamedTuple):
@@ -35,28 +36,22 @@ class Setting(NamedTuple):
 
     Attributes:
         help: One line for people.
-        kind: What a value may be.
         option: How it is called on the command line; by default as the field, with dashes.
         switch_off: What turns a flag off on the command line, where it can be left undecided.
         metavar: What the command line shows in place of a value.
         envvar: Environment variable that gives the value.
         in_identity: Whether :meth:`RunSettings.identity` holds it: not where it changes no answer, or stands
             in the plan as what it comes to (the fingerprint of the data, the model as it is run).
+        type: The type of the field, taken from its annotation.
     """
 
     help: str
-    kind: Kind
     option: str = ""
     switch_off: str = ""
     metavar: str | None = None
     envvar: str | None = None
     in_identity: bool = True
-
-
-def _setting(default: _T, text: str, kind: Kind, **known: Any) -> _T:
-    """A field with its :class:`Setting`; typed as its default, as :func:`dataclasses.field` is."""
-    value: _T = field(default=default, metadata={"setting": Setting(text, kind, **known)})
-    return value
+    type: Any = None
 
 
 @dataclass(frozen=True)
@@ -68,85 +63,90 @@ class RunSettings:
     each means.
     """
 
-    limit: int | None = _setting(
-        None,
-        "Evaluate only the first N documents of each task.",
-        COUNT._replace(hint="leave --limit away to evaluate every document"),
+    limit: Annotated[
+        Annotated[int, Field(ge=1), expecting("a positive whole number", "leave it out to evaluate all")]
+        | None,
+        Setting("Evaluate only the first N documents of each task."),
+    ] = None
+    num_fewshot: Annotated[
+        Annotated[int, Field(ge=0), expecting("a number of examples, 0 or more")] | None,
+        Setting("Examples before each document; by default as the task says."),
+    ] = None
+    seed: Annotated[int, Setting("Seeds few-shot sampling and the harness.")] = 1234
+    data_dir: Annotated[
+        str | None,
+        Setting("Folder with the real benchmark files.", envvar="MEDBENCH_DATA", in_identity=False),
+    ] = None
+    data_source: Annotated[
+        DataSource, Setting("Where documents come from.", option="--source", in_identity=False)
+    ] = "auto"
+    shuffle_options: Annotated[
+        int | None, Setting("Permute the options of exam questions.", metavar="SEED")
+    ] = None
+    circular: Annotated[bool, Setting("Ask exam questions in every rotation of their options.")] = False
+    chat_template: Annotated[
+        bool | None,
+        Setting(
+            "Whether prompts go through the chat template. By default as the model definition says, else "
+            "where the tokenizer has one.",
+            switch_off="--no-chat-template",
+        ),
+    ] = None
+    system_prompt: Annotated[
+        str | None,
+        Setting("Replaces the system prompt of the model definition or the authors; '' for none."),
+    ] = None
+    add_bos_token: Annotated[
+        bool | None,
+        Setting(
+            "Whether BOS and other special tokens go in front of prompts; by default as the tokenizer has "
+            "it.",
+            switch_off="--no-add-bos-token",
+        ),
+    ] = None
+    thinking: Annotated[Thinking | None, Setting("Whether the chat template has the model reason first.")] = (
+        None
     )
-    num_fewshot: int | None = _setting(
-        None,
-        "Examples before each document; by default as the task says.",
-        Kind("a number of examples, 0 or more", lambda value: type(value) is int and value >= 0),
-    )
-    seed: int = _setting(1234, "Seeds few-shot sampling and the harness.", _WHOLE)
-    data_dir: str | None = _setting(
-        None, "Folder with the real benchmark files.", TEXT, envvar="MEDBENCH_DATA", in_identity=False
-    )
-    data_source: str = _setting(
-        "auto", "Where documents come from.", choice(*DATA_SOURCES), option="--source", in_identity=False
-    )
-    shuffle_options: int | None = _setting(
-        None, "Permute the options of exam questions.", _WHOLE, metavar="SEED"
-    )
-    circular: bool = _setting(False, "Ask exam questions in every rotation of their options.", FLAG)
-    chat_template: bool | None = _setting(
-        None,
-        "Whether prompts go through the chat template. By default as the model definition says, else where "
-        "the tokenizer has one.",
-        FLAG,
-        switch_off="--no-chat-template",
-    )
-    system_prompt: str | None = _setting(
-        None, "Replaces the system prompt of the model definition or the authors; '' for none.", TEXT
-    )
-    add_bos_token: bool | None = _setting(
-        None,
-        "Whether BOS and other special tokens go in front of prompts; by default as the tokenizer has it.",
-        FLAG,
-        switch_off="--no-add-bos-token",
-    )
-    thinking: str | None = _setting(
-        None, "Whether the chat template has the model reason first.", choice(*THINKING)
-    )
-    close_thinking: bool = _setting(
-        False, "Close reasoning that was left unfinished, and ask for the answer.", FLAG
-    )
-    max_gen_toks: int | None = _setting(
-        None, "New tokens of a written answer, reasoning included, instead of what tasks say.", COUNT
-    )
-    routing: str = _setting("documents", "Router statistics to record.", choice(*ROUTING_LEVELS))
-    max_batch_tokens: int | str | None = _setting(
-        None,
-        "Token budget of a batch, or auto. Changes speed, not answers.",
-        either(COUNT, choice("auto"))._replace(hint="give a number such as 8192, or auto"),
-        in_identity=False,
-    )
-    dtype: str | None = _setting(
-        None, "Number format, in place of the definition's.", choice("auto", *DTYPES), in_identity=False
-    )
-    device: str | None = _setting(
-        None,
-        "Where to compute, in place of the definition's: auto, cpu, cuda, cuda:1, …",
-        TEXT,
-        in_identity=False,
-    )
-    quantization: str | None = _setting(
-        None,
-        "Base weights in fewer bits (needs the extra `quantization`), in place of the definition's.",
-        choice(*QUANTIZATIONS),
-        in_identity=False,
-    )
-    deterministic: bool | None = _setting(
-        None,
-        "Reproducible arithmetic, where there is a choice.",
-        FLAG,
-        switch_off="--not-deterministic",
-        in_identity=False,
-    )
+    close_thinking: Annotated[
+        bool, Setting("Close reasoning that was left unfinished, and ask for the answer.")
+    ] = False
+    max_gen_toks: Annotated[
+        Count | None,
+        Setting("New tokens of a written answer, reasoning included, instead of what tasks say."),
+    ] = None
+    routing: Annotated[RoutingLevel, Setting("Router statistics to record.")] = "documents"
+    max_batch_tokens: Annotated[
+        Count | Literal["auto"] | None,
+        Setting("Token budget of a batch, or auto. Changes speed, not answers.", in_identity=False),
+    ] = None
+    dtype: Annotated[
+        Literal["auto", Dtype] | None,
+        Setting("Number format, in place of the definition's.", in_identity=False),
+    ] = None
+    device: Annotated[
+        str | None,
+        Setting(
+            "Where to compute, in place of the definition's: auto, cpu, cuda, cuda:1, …", in_identity=False
+        ),
+    ] = None
+    quantization: Annotated[
+        Quantization | None,
+        Setting(
+            "Base weights in fewer bits (needs the extra `quantization`), in place of the definition's.",
+            in_identity=False,
+        ),
+    ] = None
+    deterministic: Annotated[
+        bool | None,
+        Setting(
+            "Reproducible arithmetic, where there is a choice.",
+            switch_off="--not-deterministic",
+            in_identity=False,
+        ),
+    ] = None
 
     def __post_init__(self) -> None:
-        kinds = {name: setting.kind for name, setting in known_settings().items()}
-        check_mapping(asdict(self), kinds, where=_option, error=RunError)
+        check_fields(self, where=_option, error=RunError)
 
     def identity(self) -> dict[str, Any]:
         """The settings that can change an answer or a score; speed and place are left out."""
@@ -159,15 +159,16 @@ class RunSettings:
         return {name: getattr(self, name) for name in names}
 
 
+@cache
 def known_settings() -> dict[str, Setting]:
     """What is known of each field of :class:`RunSettings`, in their order."""
-    return {each.name: each.metadata["setting"] for each in fields(RunSettings)}
+    annotated, plain = get_type_hints(RunSettings, include_extras=True), get_type_hints(RunSettings)
+    return {name: kind.__metadata__[0]._replace(type=plain[name]) for name, kind in annotated.items()}
 
 
-def _option(setting: str | None) -> str:
+def _option(setting: str) -> str:
     """How a setting is called on the command line."""
-    known = known_settings().get(str(setting))
-    return (known.option if known else "") or f"--{str(setting).replace('_', '-')}"
+    return known_settings()[setting].option or f"--{setting.replace('_', '-')}"
 
 
 def recorded_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:

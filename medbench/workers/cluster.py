@@ -12,8 +12,9 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, Literal
 
+from medbench.common.strict import Count, check_fields
 from medbench.errors import WorkersError
 
 __all__ = ["Node", "Placement", "WorkerOptions", "open_cluster", "place"]
@@ -33,22 +34,12 @@ class WorkerOptions:
         gpus_per_worker: GPUs that one copy of the model is distributed over.
     """
 
-    workers: int | str = "auto"
+    workers: Count | Literal["auto"] = "auto"
     address: str | None = None
-    gpus_per_worker: int = 1
+    gpus_per_worker: Count = 1
 
     def __post_init__(self) -> None:
-        count = self.workers
-        if count != "auto" and (not isinstance(count, int) or isinstance(count, bool) or count < 1):
-            raise WorkersError(
-                f"the number of workers cannot be {count!r}", where="--workers", hint="1 or more, or auto"
-            )
-        if self.gpus_per_worker < 1:
-            raise WorkersError(
-                f"a worker cannot have {self.gpus_per_worker} GPUs",
-                where="--gpus-per-worker",
-                hint="1, or more for a model that does not fit on one",
-            )
+        check_fields(self, where=lambda field: f"--{field.replace('_', '-')}", error=WorkersError)
 
 
 @dataclass(frozen=True)

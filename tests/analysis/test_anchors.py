@@ -122,13 +122,13 @@ def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        (ENTRY.replace("  split: test\n", ""), "lacks 'split'"),
-        (ENTRY.replace("split:", "spilt:"), "lacks 'split'"),
+        (ENTRY.replace("  split: test\n", ""), "'split' is missing"),
+        (ENTRY.replace("split:", "spilt:"), r"unknown key 'spilt'[\s\S]*'split'"),
         (ENTRY + "  more: 1\n", "unknown key 'more'"),
-        (ENTRY.replace("45.5", "455"), "no score in percent"),
-        (ENTRY.replace("45.5", "yes"), "no score in percent"),
+        (ENTRY.replace("45.5", "455"), "is 455, expected a score in percent"),
+        (ENTRY.replace("45.5", "yes"), "is True, expected a score in percent"),
         ("a: 1", "a list of entries"),
-        ("- a", "an entry is a mapping"),
+        ("- a", "found 'a', expected keys with values"),
         ("[", "cannot be read"),
     ],
 )

@@ -30,16 +30,25 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     ("entry", "message"),
     [
         ({**ENTRY, "fingerprints": "f"}, "unknown key 'fingerprints'"),
-        ({**ENTRY, "kind": "disk"}, "'kind' is 'disk', expected one of folder, hub, samples"),
-        ({**ENTRY, "kind": None}, "'kind' is missing"),
-        ({key: value for key, value in ENTRY.items() if key != "documents"}, "'documents' is missing"),
-        ({**ENTRY, "fingerprint": 5}, "'fingerprint' is 5, expected text"),
-        ({**ENTRY, "revision": 5}, "'revision' is 5, expected text"),
-        ({**ENTRY, "documents": [3]}, "'documents' is .* expected keys with values"),
-        ({**ENTRY, "documents": {"test": "3"}}, "'test' is '3', expected a number of documents"),
-        ({**ENTRY, "documents": {"test": -3}}, "'test' is -3"),
-        ({**ENTRY, "documents": {"test": 2.5}}, "'test' is 2.5"),
-        ({**ENTRY, "documents": {"test": True}}, "'test' is True"),
+        (
+            {**ENTRY, "kind": "disk"},
+            "'kind' under 'medqa_us' is 'disk', expected one of folder, hub, samples",
+        ),
+        ({**ENTRY, "kind": None}, "'kind' under 'medqa_us' is missing"),
+        (
+            {key: value for key, value in ENTRY.items() if key != "documents"},
+            "'documents' under 'medqa_us' is missing",
+        ),
+        ({**ENTRY, "fingerprint": 5}, "'fingerprint' under 'medqa_us' is 5, expected text"),
+        ({**ENTRY, "revision": 5}, "'revision' under 'medqa_us' is 5, expected text"),
+        ({**ENTRY, "documents": [3]}, "'documents' under 'medqa_us' is .* expected keys with values"),
+        (
+            {**ENTRY, "documents": {"test": "3"}},
+            "'test' under 'documents' is '3', expected a number of documents",
+        ),
+        ({**ENTRY, "documents": {"test": -3}}, "'test' under 'documents' is -3"),
+        ({**ENTRY, "documents": {"test": 2.5}}, "'test' under 'documents' is 2.5"),
+        ({**ENTRY, "documents": {"test": True}}, "'test' under 'documents' is True"),
         ("medqa", "expected keys with values"),
         (None, "expected keys with values"),
     ],
@@ -47,7 +56,8 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
 def test_damage_is_named(entry: Any, message: str, tmp_path: Path) -> None:
     with pytest.raises(DataError, match=message) as caught:
         read(tmp_path / "lock.json", entry)
-    assert "'medqa_us' is damaged" in caught.value.what
+    assert "is damaged" in caught.value.what
+    assert "lock.json, datasets.medqa_us" in str(caught.value.where)
     assert "medbench data lock" in str(caught.value.hint)
 
 

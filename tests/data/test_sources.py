@@ -202,12 +202,12 @@ def test_a_register_from_outside_adds_and_never_replaces(tmp_path: Path) -> None
         ("files: {../x: {sha256: '" + "0" * 64 + "'}}", "leaves the data folder"),
         ("files: {/x: {sha256: '" + "0" * 64 + "'}}", "leaves the data folder"),
         ("files: {x: {sha256: abc}}", "64 hex digits"),
-        ("benchmarks: {m: {datasets: {mine: {}}}}", "'schema' is missing"),
+        ("benchmarks: {m: {datasets: {mine: {}}}}", "'schema' under 'm' is missing"),
         ("benchmarks: {m: {schema: exam, language: en, datasets: {Mine: {}}}}", "lower-case"),
         (
             "benchmarks: {m: {schema: exam, language: en, datasets: {mine: {}}, "
             "splits: {test: {files: [{path: a, format: pickle}]}}}}",
-            "'format' is 'pickle', expected one of",
+            "'format' under 'files' is 'pickle', expected one of",
         ),
         ("benchmarks: [", "cannot be read"),
         ("- a", "expected keys"),

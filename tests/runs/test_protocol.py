@@ -362,7 +362,7 @@ def test_what_cannot_be_switched_is_refused(layouts: dict[str, cp.Source], switc
     with pytest.raises(RunError, match="which does it, is not used"):
         settle(switching, RunSettings(chat_template=False, thinking="on"))
     with pytest.raises(RunError, match="'thinking' is 'maybe'"):
-        RunSettings(thinking="maybe")
+        RunSettings(thinking="maybe")  # type: ignore[arg-type]
     with pytest.raises(RunError, match="'max_gen_toks' is 0"):
         RunSettings(max_gen_toks=0)
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import os
+from typing import Any
 
 import pytest
 
@@ -24,7 +25,7 @@ from medbench.workers.cluster import Node, Placement, WorkerOptions, open_cluste
     ],
 )
 def test_places(
-    nodes: list[Node], workers: int | str, gpus_per_worker: int, gpu: bool, expected: tuple[int, int, int]
+    nodes: list[Node], workers: Any, gpus_per_worker: int, gpu: bool, expected: tuple[int, int, int]
 ) -> None:
     assert place(nodes, WorkerOptions(workers, None, gpus_per_worker), gpu=gpu) == expected
 
@@ -33,13 +34,13 @@ def test_places(
     ("nodes", "workers", "gpus_per_worker"),
     [([Node(16, 4)], 5, 1), ([Node(16, 4)], 1, 8), ([Node(16, 0)], "auto", 1)],
 )
-def test_too_many_workers_are_refused(nodes: list[Node], workers: int | str, gpus_per_worker: int) -> None:
+def test_too_many_workers_are_refused(nodes: list[Node], workers: Any, gpus_per_worker: int) -> None:
     with pytest.raises(WorkersError, match="do not fit"):
         place(nodes, WorkerOptions(workers, None, gpus_per_worker), gpu=True)
 
 
 @pytest.mark.parametrize(("workers", "gpus"), [(0, 1), ("two", 1), (True, 1), (2, 0)])
-def test_nonsense_is_refused(workers: int | str, gpus: int) -> None:
+def test_nonsense_is_refused(workers: Any, gpus: int) -> None:
     with pytest.raises(WorkersError):
         WorkerOptions(workers, gpus_per_worker=gpus)
 

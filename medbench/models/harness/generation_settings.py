@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Annotated, Any, Literal
 
-from medbench.common.strict import FLAG, MAPPING, NUMBER, TEXT, Kind, check_mapping, choice, either, list_of
+from pydantic import BeforeValidator, Field
+
+from medbench.common.strict import NotNegative, Record, expecting, validated
 from medbench.errors import ModelError
 from medbench.models.checkpoints.generation_config import DRAWING, HONORED
 from medbench.models.engines.native.sampling import Sampling
@@ -18,45 +20,47 @@ __all__ = ["TOKEN_LIMITS", "GenerationSettings", "SecondPass"]
 
 # The names under which a limit of new tokens is given.
 TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
-_KNOWN = {
-    "until",
-    "constrain",
-    "second_pass",
-    "close_thinking",
-    *TOKEN_LIMITS,
-    *HONORED,
-    *DRAWING,
-}
 # What asks for nothing that the engine would have to do.
 _NEUTRAL = {"num_beams": 1, "num_return_sequences": 1}
-_SECOND_PASS = {"suffix", "join", "when", "marker", "letters", "letters_of", "max_gen_toks"}
-# A text where a flag or a number is meant would be taken for one that it does not name.
-_NOT_NEGATIVE = Kind("a number that is not negative", lambda value: NUMBER.accepts(value) and value >= 0)
-_WHOLE = Kind("a whole number, 0 or more", lambda value: type(value) is int and value >= 0)
-_KINDS = {
-    "until": either(TEXT, list_of(TEXT)),
-    "do_sample": FLAG,
-    "close_thinking": FLAG,
-    "temperature": _NOT_NEGATIVE,
-    "top_k": Kind("a whole number", lambda value: type(value) is int),
-    "top_p": _NOT_NEGATIVE,
-    "repetition_penalty": _NOT_NEGATIVE,
-    "no_repeat_ngram_size": _WHOLE,
-    "min_length": _WHOLE,
-    "min_new_tokens": _WHOLE,
-    "min_p": _NOT_NEGATIVE,
-    "typical_p": _NOT_NEGATIVE,
-    "constrain": TEXT,
-    "second_pass": MAPPING,
-}
-_SECOND_PASS_KINDS = {
-    "suffix": TEXT,
-    "when": choice("missing", "always"),
-    "marker": TEXT,
-    "letters": TEXT,
-    "join": choice("sentence"),
-    "letters_of": choice("prompt"),
-}
+
+
+def _listed(value: Any) -> Any:
+    """A text as a list of texts."""
+    return ([value] if value else []) if isinstance(value, str) else value
+
+
+_Whole = Annotated[int, Field(ge=0), expecting("a whole number, 0 or more")]
+
+
+class _SecondPassKeys(Record):
+    suffix: str
+    when: Literal["missing", "always"] = "always"
+    marker: str | None = None
+    letters: str | None = None
+    join: Literal["sentence"] | None = None
+    letters_of: Literal["prompt"] | None = None
+    max_gen_toks: Any = None
+
+
+class _Keys(Record):
+    """Keys whose values are checked: a text in place of a flag or a number would be taken for another."""
+
+    until: Annotated[list[str], BeforeValidator(_listed), expecting("text or a list of texts")] = Field(
+        default_factory=list
+    )
+    do_sample: bool | None = None
+    close_thinking: bool = False
+    temperature: NotNegative | None = None
+    top_k: int | None = None
+    top_p: NotNegative | None = None
+    repetition_penalty: NotNegative | None = None
+    no_repeat_ngram_size: _Whole | None = None
+    min_length: _Whole | None = None
+    min_new_tokens: _Whole | None = None
+    min_p: NotNegative | None = None
+    typical_p: NotNegative | None = None
+    constrain: str | None = None
+    second_pass: _SecondPassKeys | None = None
 
 
 @dataclass(frozen=True)
@@ -143,38 +147,40 @@ class GenerationSettings:
         Raises:
             ModelError: A key is unknown or a value out of range.
         """
+        known = {*_Keys.model_fields, *TOKEN_LIMITS, *HONORED, *DRAWING}
         unknown = sorted(
             key
             for key, value in kwargs.items()
-            if key not in _KNOWN and not (key in _NEUTRAL and value in (None, _NEUTRAL[key]))
+            if key not in known and not (key in _NEUTRAL and value in (None, _NEUTRAL[key]))
         )
         if unknown:
             raise ModelError(
                 f"generation_kwargs that medbench does not carry out: {', '.join(unknown)}",
                 where=where,
-                hint=f"it knows {', '.join(sorted(_KNOWN))}",
+                hint=f"it knows {', '.join(sorted(known))}",
             )
-        _check_kinds(kwargs, _KINDS, "generation_kwargs", where)
-        until = kwargs.get("until") or ()
+        given = {key: value for key, value in kwargs.items() if key in _Keys.model_fields}
+        keys = validated(_Keys, given, where=lambda _: where, error=ModelError, name="generation_kwargs")
         limit = next((kwargs[key] for key in TOKEN_LIMITS if kwargs.get(key) is not None), max_gen_toks)
-        temperature, drawn = kwargs.get("temperature"), kwargs.get("do_sample")
         # As in lm-eval: a temperature draws, unless do_sample says otherwise.
-        sample = bool(temperature) if drawn is None else drawn and temperature != 0
+        sample = (
+            bool(keys.temperature) if keys.do_sample is None else keys.do_sample and keys.temperature != 0
+        )
         wanted = HONORED | DRAWING if sample else HONORED
         # A neutral value is asked for as well: the model's own setting may be another.
         wanted |= _NEUTRAL.keys()
         changes = {key: kwargs[key] for key in sorted(wanted & kwargs.keys()) if kwargs[key] is not None}
         if sample:
-            Sampling(temperature or 1.0, kwargs.get("top_k") or 0, kwargs.get("top_p") or 1.0)  # in range
+            Sampling(keys.temperature or 1.0, keys.top_k or 0, keys.top_p or 1.0)  # in range
             changes["do_sample"] = True
         return cls(
-            until=(until,) if isinstance(until, str) else tuple(until),
+            until=tuple(keys.until),
             max_gen_toks=_positive(limit, "max_gen_toks", where),
             sample=sample,
             changes=changes,
-            constrain=kwargs.get("constrain"),
-            second_pass=_second_pass(kwargs.get("second_pass"), where),
-            close_thinking=bool(kwargs.get("close_thinking")),
+            constrain=keys.constrain,
+            second_pass=_second_pass(keys.second_pass, where),
+            close_thinking=keys.close_thinking,
         )
 
     @property
@@ -210,40 +216,25 @@ class GenerationSettings:
         return Sampling(seed=seed) if self.sample else None
 
 
-def _second_pass(value: Any, where: str) -> SecondPass | None:
-    if value is None:
+def _second_pass(keys: _SecondPassKeys | None, where: str) -> SecondPass | None:
+    if keys is None:
         return None
-    if not isinstance(value, Mapping) or not set(value) <= _SECOND_PASS or "suffix" not in value:
-        raise ModelError(
-            f"second_pass cannot be {value!r}",
-            where=where,
-            hint=f"a mapping with suffix, and of {', '.join(sorted(_SECOND_PASS))} what is needed",
-        )
-    _check_kinds(value, _SECOND_PASS_KINDS, "second_pass", where)
-    when = value.get("when") or "always"
-    join, letters, letters_of = value.get("join"), value.get("letters"), value.get("letters_of")
-    if letters and letters_of:
+    if keys.letters and keys.letters_of:
         raise ModelError(
             "second_pass takes letters or letters_of, not both",
             where=where,
             hint="letters names a column of the document; letters_of: prompt offers what the prompt does",
         )
-    limit = value.get("max_gen_toks", 1 if letters or letters_of else 50)
+    limit = (1 if keys.letters or keys.letters_of else 50) if keys.max_gen_toks is None else keys.max_gen_toks
     return SecondPass(
-        suffix=value["suffix"],
-        marker=value["suffix"] if value.get("marker") is None else value["marker"],
-        always=when == "always",
-        letters=letters,
+        suffix=keys.suffix,
+        marker=keys.suffix if keys.marker is None else keys.marker,
+        always=keys.when == "always",
+        letters=keys.letters,
         max_gen_toks=_positive(limit, "second_pass.max_gen_toks", where),
-        joined=join == "sentence",
-        offered=letters_of == "prompt",
+        joined=keys.join == "sentence",
+        offered=keys.letters_of == "prompt",
     )
-
-
-def _check_kinds(given: Mapping[str, Any], kinds: Mapping[str, Kind], name: str, where: str) -> None:
-    """Check the values of those keys whose kind is known here."""
-    known = {key: value for key, value in given.items() if key in kinds}
-    check_mapping(known, kinds, where=lambda _: where, error=ModelError, name=name)
 
 
 def _positive(value: Any, name: str, where: str) -> int:
