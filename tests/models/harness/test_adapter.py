@@ -303,7 +303,7 @@ def test_a_task_can_ask_for_a_penalty(model: PreTrainedModel, penalty: float) ->
         ({"num_beams": 4}, "does not carry out: num_beams"),
         ({"untill": ["x"]}, "does not carry out: untill"),
         ({"max_gen_toks": 0}, "positive whole number"),
-        ({"second_pass": {"when": "missing"}}, "second_pass cannot be"),
+        ({"second_pass": {"when": "missing"}}, "'suffix' under 'second_pass' is missing"),
         ({"second_pass": {"suffix": "x", "when": "never"}}, "expected one of missing, always"),
         ({"do_sample": True, "top_p": 3.0}, "top_p"),
     ],
