@@ -92,7 +92,7 @@ class _OnDemand(Mapping[str, Value]):
 
 
 def _entries() -> Mapping[str, Any]:
-    """What lm-eval knows, by name."""
+    """lm-eval's tasks, groups and tags by name."""
     # Both must be imported before anything else registers, or the built-in metrics and models vanish.
     import lm_eval.api.metrics
     import lm_eval.models  # noqa: F401

@@ -1,8 +1,8 @@
 """What a task's Python code reads, found without running it: modules, files, variables, the clock.
 
 Paths are evaluated as far as their source says: ``Path(__file__).parent / f"{name}.json"`` becomes the
-pattern ``<folder>/*.json``. What is computed otherwise cannot be seen (:mod:`medbench.catalog.inputs` makes
-up for it).
+pattern ``<folder>/*.json``. Paths computed in other ways are not found; :mod:`medbench.catalog.inputs`
+compensates for that.
 """
 
 from __future__ import annotations
@@ -20,16 +20,16 @@ from typing import NamedTuple
 __all__ = ["CodeReads", "ModuleNames", "Named", "module_names", "own_module", "read_code"]
 
 _DEPTH = 40  # of expressions and of names that stand for others
-_LONGEST = 4096  # letters of a path
+_LONGEST = 4096  # characters of a path
 _JOINING = frozenset({"join", "joinpath", "Path", "PurePath", "PosixPath"})
 _SAME = frozenset(
     {"str", "fspath", "abspath", "realpath", "normpath", "expanduser", "resolve", "absolute", "as_posix"}
 )
 _LISTING = frozenset({"iterdir", "listdir", "scandir", "walk"})
 _GLOBBING = frozenset({"glob", "iglob", "rglob"})
-# Calls that take paths, of folders as well.
+# Calls that take paths of files or folders.
 _OPENING = re.compile(r"open|load|read|scan|from_|connect|append|insert|File$|Path$")
-# A text with a wildcard that is meant as a pattern of files and not of words.
+# A text with a wildcard that looks like a file pattern and not like a sentence.
 _FILES = re.compile(r"[\w./*?\[\]{}-]+(/|\.\w+)[\w*?]*")
 _CLOCK = frozenset({"now", "today", "utcnow", "strftime", "localtime", "gmtime", "ctime"})
 
@@ -39,8 +39,8 @@ class Named:
     """A path that code names.
 
     Attributes:
-        pattern: It, with ``*`` for what is not known; relative where the source says no more.
-        whole: Whether it may mean a folder with all that lies in it.
+        pattern: The path, with ``*`` for unknown parts; relative if the source does not say more.
+        whole: Whether it may be a folder, of which everything is read.
     """
 
     pattern: str
@@ -65,7 +65,7 @@ class CodeReads:
 
 
 def read_code(path: Path) -> CodeReads:
-    """Tell what a module reads; nothing where it is no valid Python."""
+    """Find what a module reads; nothing if it is not valid Python."""
     try:
         tree = ast.parse(path.read_bytes())
     except (OSError, SyntaxError, ValueError, RecursionError):
@@ -90,14 +90,14 @@ def read_code(path: Path) -> CodeReads:
         name = _last(node.func) if isinstance(node, ast.Call) else ""
         opening = _OPENING.search(name) is not None
         for child in ast.iter_child_nodes(node):
-            # A pattern to look for was taken with the folder that it is looked for in.
+            # The pattern of a glob was already found together with its folder.
             if name not in _GLOBBING or not isinstance(child, ast.Constant):
                 waiting.append((child, opening))
     return reads
 
 
 def _named(node: ast.expr, values: _Values, *, opened: bool) -> Iterator[Named]:
-    """The path that an expression names; ``opened``: it is handed to something that opens paths."""
+    """The path that an expression names; ``opened``: whether a call opens it."""
     pattern = values.pattern(node)
     if pattern is None or not _says_something(node):
         return
@@ -110,7 +110,7 @@ def _named(node: ast.expr, values: _Values, *, opened: bool) -> Iterator[Named]:
 
 
 def _says_something(node: ast.expr) -> bool:
-    """Whether a path has a part that was written, or lists a folder: where code lies alone says nothing."""
+    """Whether a path has a literal part or lists a folder; the location of the code alone says nothing."""
     return any(
         (isinstance(inner, ast.Constant) and isinstance(inner.value, str) and inner.value.strip("./"))
         or (isinstance(inner, ast.Call) and _last(inner.func) in _LISTING)
@@ -119,7 +119,7 @@ def _says_something(node: ast.expr) -> bool:
 
 
 def _variables(node: ast.expr) -> Iterator[str]:
-    """The environment variable that an expression asks for."""
+    """The environment variable that an expression reads."""
     if isinstance(node, ast.Subscript) and _last(node.value) == "environ":
         name = _constant(node.slice)
     elif isinstance(node, ast.Call) and node.args and _asks_environment(node.func):
@@ -164,12 +164,12 @@ class _Values:
                 targets = [node.target]
             for target in targets:
                 if isinstance(target, ast.Name):
-                    # A name that is given two values has none that is known.
+                    # The value of a name that is assigned twice is unknown.
                     value = None if target.id in self._assigned else getattr(node, "value", None)
                     self._assigned[target.id] = value
 
     def pattern(self, node: ast.expr | None, depth: int = 0) -> str | None:
-        """The path that an expression means, as a pattern; None when nothing of it is known."""
+        """The path that an expression stands for, as a pattern; None if no part of it is known."""
         found = self._pattern(node, depth) if node is not None and depth <= _DEPTH else None
         return found if found is not None and len(found) <= _LONGEST else None
 
@@ -178,7 +178,7 @@ class _Values:
             return glob.escape(node.value) if isinstance(node.value, str) else None
         if isinstance(node, ast.Name):
             if node.id not in self._known:
-                self._known[node.id] = None  # while it is looked up: it may stand for itself
+                self._known[node.id] = None  # during the lookup, because a name may refer to itself
                 self._known[node.id] = self.pattern(self._assigned.get(node.id), depth + 1)
             return self._known[node.id]
         if isinstance(node, ast.JoinedStr):
@@ -319,12 +319,12 @@ def _names(path: Path, _modified: int) -> ModuleNames | None:
 
 
 def module_names(path: Path) -> ModuleNames | None:
-    """The names of a module; None when it is no valid Python."""
+    """The names of a module; None if it is not valid Python."""
     return _names(path, path.stat().st_mtime_ns)
 
 
 def own_module(name: str) -> Path | None:
-    """The source of one of medbench's modules, found without importing anything; None when there is none."""
+    """The source of one of medbench's modules, found without importing anything; None if there is none."""
     first, *rest = name.split(".")
     if first != _PACKAGE.name:
         return None

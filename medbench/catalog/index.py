@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medbench.catalog.groups import GroupDefinition, define_group
-from medbench.catalog.paths import definitions_folder
+from medbench.catalog.reading import definitions_folder
 from medbench.catalog.tasks import TaskDefinition, TaskReader, define_task, task_files
 from medbench.errors import CatalogError
 

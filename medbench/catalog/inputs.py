@@ -26,22 +26,26 @@ from medbench.common.files import sha256_of
 
 __all__ = ["Inputs", "Part", "forget_changed"]
 
-Part = tuple[str, str]  # what it is, and the checksum of what it holds
+Part = tuple[str, str]  # name and checksum
 
 _IGNORED = frozenset({"__pycache__", "node_modules"})
-_OF_RUNS = ("run.json", "ablation.json", "pyvenv.cfg")  # folders that hold one are results, or an environment
-_LARGE = 2**28  # bytes from which a file that is only suspected to be read counts by size and time
-# Builders of `datasets` that read files, whatever lies in a folder of their name.
+_OF_RUNS = (
+    "run.json",
+    "ablation.json",
+    "pyvenv.cfg",
+)  # a folder with one is a run or an environment
+_LARGE = 2**28  # bytes; larger files that may not be read count by size and time
+# Builders of `datasets`; a folder of that name is not meant.
 _BUILDERS = frozenset({"arrow", "csv", "json", "pandas", "parquet", "text", "xml"})
 
 
-_imported_as: dict[Path, str] = {}  # what modules of tasks held when they were last asked for
+_imported_as: dict[Path, str] = {}  # checksums of the modules of tasks at the last call
 
 
 def forget_changed(modules: Sequence[Path]) -> None:
-    """Have Python import a task's modules anew if one of them changed since the last call.
+    """Make Python import a task's modules again if one of them changed since the last call.
 
-    lm-eval does so for the module that a YAML names, but not for what that imports.
+    lm-eval does so for the module that a YAML names, but not for the modules imported there.
     """
     now = {path: sha256_of(path) for path in modules}
     if any(_imported_as.get(path, checksum) != checksum for path, checksum in now.items()):
@@ -53,7 +57,7 @@ def forget_changed(modules: Sequence[Path]) -> None:
 
 
 class Inputs:
-    """Looks inputs up, each file and folder once: a snapshot that serves all tasks of an index."""
+    """Finds inputs and reads each file and folder once, for all tasks of an index."""
 
     def __init__(self) -> None:
         self._folders: dict[Path, list[Path]] = {}
@@ -64,7 +68,7 @@ class Inputs:
 
         Args:
             values: Its keys, includes merged.
-            folder: Where its YAML lies.
+            folder: Folder of its YAML.
             functions: The functions that it names.
         """
         modules = self.modules(folder, functions)
@@ -80,7 +84,7 @@ class Inputs:
         return parts
 
     def modules(self, folder: Path, functions: Sequence[Function]) -> list[Path]:
-        """The modules of functions and what they import or name, but for packages installed and medbench."""
+        """The modules of functions and what they import or name, except installed packages and medbench."""
         waiting = [file for function in functions if (file := _module_of(function))]
         found: dict[Path, None] = {}
         while waiting:
@@ -93,7 +97,7 @@ class Inputs:
             for level, name in sorted(self._reads(module).imports):
                 waiting += _imported(level, name, module, folder)
             for named in self._reads(module).paths:
-                if named.pattern.endswith(".py"):  # to be loaded from its path
+                if named.pattern.endswith(".py"):  # a module loaded from its path
                     waiting += [file.absolute() for file in self._found(named, _bases(folder, module))]
         return list(found)
 
@@ -103,14 +107,14 @@ class Inputs:
         return self._code[module]
 
     def _data(self, values: Mapping[str, Any], folder: Path, *, foreign: bool) -> Iterator[Part]:
-        """What a definition names; its metadata may name paths where code other than medbench's gets them."""
+        """What a definition names; its metadata counts if code other than medbench's receives it."""
         path, arguments = values.get("dataset_path"), values.get("dataset_kwargs")
         named = list(_texts([path, arguments, values.get("metadata") if foreign else None]))
         for metric in values.get("metric_list") or ():
             named += _texts(metric.get("metric") if isinstance(metric, dict) else None)
         named = [text for text in dict.fromkeys(named) if text not in _BUILDERS]
         bases = [Path.cwd(), folder]
-        # Files are named from data_dir and from the dataset's folder on, too.
+        # File names may be relative to data_dir or to the dataset's folder.
         inner = [base / text for base in bases for text in named if _is(base / text, "dir")]
         for text in named:
             for pattern in dict.fromkeys([glob.escape(text), text]):
@@ -130,7 +134,7 @@ class Inputs:
                 yield _part(file, folder)
 
     def _found(self, named: Named, bases: Sequence[Path]) -> Iterator[Path]:
-        """The files that a path means; relative ones may start at any of the bases."""
+        """The files that match a path; a relative one may start at any of the bases."""
         pattern = named.pattern.removeprefix("file://")
         if not pattern.strip("./") or len(pattern) > 4096 or "\0" in pattern or "\n" in pattern:
             return
@@ -150,12 +154,12 @@ class Inputs:
 
 
 def _bases(folder: Path, module: Path) -> list[Path]:
-    """Where relative paths in a module may start: here, or where the YAML or the module lies."""
+    """Where relative paths in a module may start: the working folder, or that of the YAML or the module."""
     return list(dict.fromkeys([Path.cwd(), folder, module.parent]))
 
 
 def _files_below(folder: Path, seen: set[Path]) -> Iterator[Path]:
-    """Files that a folder holds, links followed, without what is hidden and what medbench wrote."""
+    """Files below a folder, links followed, except hidden ones and those that medbench wrote."""
     real = folder.resolve()
     if real in seen or _is_output(folder):
         return
@@ -180,12 +184,12 @@ def _is_output(folder: Path) -> bool:
 def _is(path: Path, kind: str) -> bool:
     try:
         return path.is_dir() if kind == "dir" else path.is_file()
-    except (OSError, ValueError):  # too long, or no path at all
+    except (OSError, ValueError):  # too long, or not a path
         return False
 
 
 def _part(file: Path, folder: Path, *, suspected: bool = False) -> Part:
-    """A file by its place within the task's folder, else by its name: a task that moves stays the same."""
+    """Name a file by its path in the task's folder, else by its name, so that a task may be moved."""
     file, folder = file.absolute(), folder.absolute()
     label = file.relative_to(folder).as_posix() if file.is_relative_to(folder) else f"/{file.name}"
     try:
@@ -209,7 +213,7 @@ def _texts(value: Any) -> Iterator[str]:
 
 
 def _module_of(function: Function) -> Path | None:
-    """Where the module of a function lies, unless it is medbench's own."""
+    """The file of a function's module, unless it is medbench's own."""
     name = function.name.rpartition(".")[0]
     if function.local_file:
         return function.local_file
@@ -220,7 +224,7 @@ def _module_of(function: Function) -> Path | None:
 
 
 def _imported(level: int, name: str, module: Path, folder: Path) -> list[Path]:
-    """Files that an import may run, as far as they lie outside installed packages."""
+    """Files outside installed packages that an import may run."""
     if level:
         base = module.parent
         for _ in range(level - 1):
@@ -233,7 +237,7 @@ def _imported(level: int, name: str, module: Path, folder: Path) -> list[Path]:
 
 
 def _module_files(name: str, bases: Sequence[Path]) -> list[Path]:
-    """The packages on the way to a dotted name and the module itself; the last part may be a mere member."""
+    """The files of a dotted name's packages and module; its last part may be a name in the module."""
     parts = name.split(".") if name else []
     for base in dict.fromkeys(bases):
         files = [] if parts else [base / "__init__.py"]
@@ -256,7 +260,7 @@ def _installed(file: Path) -> bool:
 
 
 def _hub_state(dataset: str, arguments: Mapping[str, Any]) -> Iterator[Part]:
-    """Which commit of a dataset the hub's cache holds, and what has been prepared of it."""
+    """The commit of a dataset in the hub's cache, or the names of its prepared files."""
     home = Path(os.environ.get("HF_HOME") or Path.home() / ".cache" / "huggingface")
     hub = Path(os.environ.get("HF_HUB_CACHE") or home / "hub")
     prepared = Path(os.environ.get("HF_DATASETS_CACHE") or home / "datasets")

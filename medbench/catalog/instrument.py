@@ -76,7 +76,7 @@ class Instrument(NodeTransformer):
         return _charged(node)
 
     def visit_Dict(self, node: nodes.Dict) -> nodes.Expr:  # noqa: N802 Jinja's name
-        """Likewise."""
+        """Charge every item of a dictionary."""
         self.generic_visit(node)
         return _charged(node)
 

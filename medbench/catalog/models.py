@@ -10,8 +10,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from medbench.catalog.paths import definitions_folder
-from medbench.catalog.reading import read_yaml
+from medbench.catalog.reading import definitions_folder, read_yaml
 from medbench.common.choices import Dtype, Layout, Quantization, Thinking
 from medbench.common.strict import Count, Name, Record, check_fields, expecting, record_of
 from medbench.common.suggest import nearest

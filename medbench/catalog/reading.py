@@ -1,27 +1,50 @@
-"""YAML files with the line of every key, duplicate keys, and functions that are named but not imported."""
+"""YAML files with the line of every key, duplicate keys, and functions that are named but not imported.
+
+Also where the shipped ones are.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import yaml
 
 from medbench.common.strict import Record, validated, words_of
 from medbench.errors import CatalogError, MedbenchError
 
-__all__ = ["Function", "Key", "YamlFile", "read_yaml"]
+__all__ = ["Function", "Key", "YamlFile", "definitions_folder", "read_yaml"]
 
 Key = tuple[str | int, ...]
 _R = TypeVar("_R", bound=Record)
 # YAML reads the words on and off as true and false.
 _SWITCHED = {"True": "on", "False": "off"}
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 # A definition is a page of text; no real one comes near this size.
 _MAX_BYTES = 1_000_000
 _MAX_NODES = 50_000
+
+
+def definitions_folder(kind: Literal["tasks", "models"]) -> Path:
+    """The folder of shipped task or model definitions.
+
+    Args:
+        kind: ``tasks`` or ``models``.
+
+    Raises:
+        CatalogError: If there is neither, as in a broken installation.
+    """
+    for folder in (_PACKAGE / "definitions" / kind, _PACKAGE.parent / kind):
+        if folder.is_dir():
+            return folder
+    raise CatalogError(
+        f"the shipped {kind} definitions are missing",
+        where=str(_PACKAGE / "definitions" / kind),
+        hint="install the package again",
+    )
 
 
 class Function(NamedTuple):
@@ -155,7 +178,7 @@ def _refuse_multiplying(node: yaml.Node, where: str) -> None:
     def size(current: yaml.Node) -> int:
         if id(current) in sizes:
             return sizes[id(current)]
-        sizes[id(current)] = _MAX_NODES + 1  # what an alias to a node from within it amounts to
+        sizes[id(current)] = _MAX_NODES + 1  # counts for an alias to a node that contains it
         total = 1
         if isinstance(current, yaml.MappingNode):
             total += sum(size(value) for _, value in current.value)

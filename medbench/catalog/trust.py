@@ -15,9 +15,8 @@ from typing import Any, NamedTuple
 
 from medbench.catalog.code import module_names, own_module
 from medbench.catalog.index import Definition
-from medbench.catalog.paths import definitions_folder
 from medbench.catalog.reach import Folders, data_faults
-from medbench.catalog.reading import Function, Key
+from medbench.catalog.reading import Function, Key, definitions_folder
 from medbench.catalog.tasks import LOADER, Merged, Place, TaskDefinition
 from medbench.errors import CatalogError
 

@@ -66,7 +66,7 @@ def write_bytes(path: Path, content: bytes) -> None:
 
     Args:
         path: The file to write. Missing folders above it are made.
-        content: What it shall hold.
+        content: Its new content.
 
     Raises:
         OSError: The file cannot be written (no permission, disk full).

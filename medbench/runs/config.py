@@ -1,4 +1,4 @@
-"""A run asked for in a file: a YAML with settings, or the ``run.json`` of an earlier run."""
+"""Settings of a run from a file: a YAML, or the ``run.json`` of an earlier run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ __all__ = ["read_config"]
 
 @dataclass(frozen=True)
 class _Beside:
-    """What a file may say beside the settings. Leave to run code (--allow-code) is given by hand only."""
+    """Keys of a file besides the settings. Permission to run code (--allow-code) is given by hand only."""
 
     model: str | list[str] | None = None
     name: str | list[str] | None = None
@@ -37,7 +37,7 @@ _LISTS = ("model", "name", "tasks", "tasks_dir")
 
 
 def read_config(path: Path) -> dict[str, Any]:
-    """Read what a file asks for.
+    """Read the settings of a run from a file.
 
     Args:
         path: A YAML whose keys are ``model``, ``tasks`` and the like and the fields of
@@ -45,10 +45,10 @@ def read_config(path: Path) -> dict[str, Any]:
             working folder, as on the command line.
 
     Returns:
-        Values by name, checked; lists where several may be named.
+        Checked values by name; lists for what may be named several times.
 
     Raises:
-        MedbenchError: It cannot be read, or holds a key that is unknown or a value of another kind.
+        MedbenchError: It cannot be read, a key is unknown, or a value has the wrong type.
     """
     said = _of_run(path) if path.suffix == ".json" else _of_yaml(path)
     return {
@@ -85,6 +85,6 @@ def _of_run(path: Path) -> dict[str, Any]:
     definition: Any = manifest.get("model_definition") or {}
     if manifest.get("model") in {model.model for model in list_models()}:
         return said | {"model": manifest["model"]}
-    # Of a folder only its end is recorded, which no model is found by: whoever has it names it.
+    # Only the end of a local path is recorded, so the model cannot be found: users name it themselves.
     places = {"model": definition.get("path"), "base": definition.get("base")}
     return said | {key: place for key, place in places.items() if place}

@@ -1,4 +1,4 @@
-"""What a person asks of a run, checked, and the hash that names everything able to change an answer."""
+"""The settings of a run, checked, and the hash of everything that can change an answer."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ __all__ = [
     "recorded_settings",
 ]
 
-# What is recorded beside the engine's name.
+# Recorded beside the engine's name.
 ENGINE_DETAILS = ("engine_why", "engine_refuses", "engine_untried")
 _ENGINE_FIELDS = ("engine", *ENGINE_DETAILS)
-_ENGINE_NAMES = {"packed": "native"}  # as earlier versions called it
+_ENGINE_NAMES = {"packed": "native"}  # its name in earlier versions
 
 
 class Setting(NamedTuple):
-    """What is known of a field of :class:`RunSettings`: its meaning, its values, its name for a person.
+    """Description of a field of :class:`RunSettings`.
 
     Attributes:
         help: One line for people.
-        option: How it is called on the command line; by default as the field, with dashes.
-        switch_off: What turns a flag off on the command line, where it can be left undecided.
-        metavar: What the command line shows in place of a value.
+        option: Name on the command line; by default the field's name with dashes.
+        switch_off: Option that turns off a flag whose default is None.
+        metavar: Placeholder for the value in help texts.
         envvar: Environment variable that gives the value.
-        in_identity: Whether :meth:`RunSettings.identity` holds it: not where it changes no answer, or stands
-            in the plan as what it comes to (the fingerprint of the data, the model as it is run).
+        in_identity: Whether it is part of :meth:`RunSettings.identity`. It is not if it changes no answer, or
+            if its effect is in the plan (the fingerprint of the data, the model as it is run).
         type: The type of the field, taken from its annotation.
     """
 
@@ -56,11 +56,10 @@ class Setting(NamedTuple):
 
 @dataclass(frozen=True)
 class RunSettings:
-    """Choices of one run that are neither the model nor the tasks.
+    """Settings of a run besides the model and the tasks.
 
-    A field is written here and nowhere else: the command line makes its options of them, ``run.json``
-    records them, and what changes answers is part of the run's identity. ``medbench run --help`` says what
-    each means.
+    A field is written here and nowhere else: the command line makes an option of it, ``run.json`` records it,
+    and it is part of the run's identity if it changes answers. ``medbench run --help`` describes each.
     """
 
     limit: Annotated[
@@ -149,41 +148,41 @@ class RunSettings:
         check_fields(self, where=_option, error=RunError)
 
     def identity(self) -> dict[str, Any]:
-        """The settings that can change an answer or a score; speed and place are left out."""
+        """The settings that can change an answer or a score."""
         known = known_settings()
         return {name: value for name, value in asdict(self).items() if known[name].in_identity}
 
     def of_model(self) -> dict[str, Any]:
-        """What replaces parts of a model's definition (:func:`medbench.catalog.find_model`)."""
+        """The settings that replace those of a model's definition (:func:`medbench.catalog.find_model`)."""
         names = ("dtype", "device", "quantization", "deterministic")
         return {name: getattr(self, name) for name in names}
 
 
 @cache
 def known_settings() -> dict[str, Setting]:
-    """What is known of each field of :class:`RunSettings`, in their order."""
+    """The fields of :class:`RunSettings` in their order, each with its description."""
     annotated, plain = get_type_hints(RunSettings, include_extras=True), get_type_hints(RunSettings)
     return {name: kind.__metadata__[0]._replace(type=plain[name]) for name, kind in annotated.items()}
 
 
 def _option(setting: str) -> str:
-    """How a setting is called on the command line."""
+    """The option of a setting on the command line."""
     return known_settings()[setting].option or f"--{setting.replace('_', '-')}"
 
 
 def recorded_settings(manifest: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of a run as they were used, from its ``run.json``.
 
-    Earlier versions wrote what was asked for among the settings, and what was used beside them.
+    Earlier versions recorded the requested values among the settings, and the values used beside them.
     """
     beside = {name: manifest[name] for name in ("chat_template", "system_prompt") if name in manifest}
     return {**(manifest.get("settings") or {}), **beside}
 
 
 def recorded_engine(manifest: Mapping[str, Any]) -> dict[str, Any]:
-    """What a ``run.json`` of whatever age says of the engine, by the names of its settings.
+    """What a ``run.json``, also of an earlier version, says about the engine.
 
-    Earlier versions wrote ``native`` whatever ran, and beside it what the model said of itself.
+    Earlier versions always wrote ``native``, and recorded beside it what the model reported.
     """
     settings, info = (_mapping(manifest.get(name)) for name in ("settings", "model_info"))
     return {
@@ -194,7 +193,7 @@ def recorded_engine(manifest: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _more_said(settings: Mapping[str, Any], info: Mapping[str, Any]) -> bool:
-    """Whether what the model says of itself is more than the settings say."""
+    """Whether the model reported another engine than the settings name."""
     return info.get("engine") == "reference" and settings.get("engine") == "native"
 
 

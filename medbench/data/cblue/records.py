@@ -39,7 +39,7 @@ class Record(NamedTuple):
             raise DataError(
                 f"the field {name!r} is {found}",
                 where=self.where,
-                hint="the file is not the raw CBLUE file of this task, or not of its labelled splits",
+                hint="the file is not the raw CBLUE file of this task, or not of its labeled splits",
             )
         return value
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from medbench.data.readers.exams import EXAM_MAPPINGS
 from medbench.data.readers.formats import FORMATS, read_rows
-from medbench.data.readers.mapping import Mapping, MappingContext, Unanswerable
-from medbench.data.readers.numbering import FILE_CHECKS
+from medbench.data.readers.mapping import FILE_CHECKS, Mapping, MappingContext, Unanswerable
 from medbench.data.readers.plain import PLAIN_MAPPINGS
 
 __all__ = ["FILE_CHECKS", "FORMATS", "MAPPINGS", "Mapping", "MappingContext", "Unanswerable", "read_rows"]

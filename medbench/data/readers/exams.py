@@ -86,7 +86,7 @@ def _from_lines(row: Row, text: str, pattern: re.Pattern[str]) -> list[str]:
                 hint="is it an option given twice, or a text that goes on? put the text on one line",
             )
         if match:
-            # A letter too early or too late means that one is lacking, which _in_order refuses.
+            # A letter out of order means that one is missing; _in_order refuses that.
             pairs.append((match.group(1), (match.group(2) or "").strip()))
         elif pairs and line.strip():
             letter, head = pairs[-1]
@@ -129,7 +129,7 @@ def _same_text(row: Row, column: str, options: Sequence[str], gold: str) -> None
     """
     text = _loose(row.optional(column))
     if not text or set(gold) - set(LETTERS[: len(options)]):
-        return  # Letters outside the options are told by the document's own check.
+        return  # The document's own check reports letters outside the options.
     texts = {letter: _loose(option) for letter, option in zip(LETTERS, options, strict=False)}
     if len(gold) == 1 and text in texts.values():
         agrees = texts[gold] == text
