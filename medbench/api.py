@@ -214,7 +214,7 @@ def ablate(
 ) -> AblationOutcome:
     """Score tasks with the model intact and with experts taken away.
 
-    :func:`medbench.analysis.ablation.read_ablation` reads what it leaves behind.
+    :func:`medbench.analysis.routing.ablation.read_ablation` reads what it leaves behind.
 
     Args:
         model: Name of a model definition, a YAML file, or the folder or hub id of a checkpoint.

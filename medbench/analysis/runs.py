@@ -16,8 +16,8 @@ import pyarrow.parquet as pq
 from medbench.analysis.annotations import annotation_column
 from medbench.analysis.cells import VALUE_COLUMNS, cell_rows
 from medbench.analysis.groups import groups_of
-from medbench.analysis.router_tables import CELL_KEYS, DAMAGED
-from medbench.analysis.routing_totals import routing_totals
+from medbench.analysis.routing.tables import CELL_KEYS, DAMAGED
+from medbench.analysis.routing.totals import routing_totals
 from medbench.analysis.soundness import routing_fault
 from medbench.analysis.tables import SAMPLE_DETAILS, join_tables, plain_frame, read_table, table_columns
 from medbench.analysis.task_names import leaf_tasks, unknown_name

@@ -63,7 +63,12 @@ def ablate(
     Prints the change of each kind of task; the changes of single tasks go to effects.csv, a picture to
     ablation.html.
     """
-    from medbench.analysis.ablation import ablation_contrasts, ablation_effects, check_kinds, read_ablation
+    from medbench.analysis.routing.ablation import (
+        ablation_contrasts,
+        ablation_effects,
+        check_kinds,
+        read_ablation,
+    )
     from medbench.api import ablate as run_ablation
     from medbench.cli.tables import as_records, show_table
     from medbench.reports.routing_tables import contrast_table

@@ -57,7 +57,7 @@ def show(
     svg: Annotated[Path | None, typer.Option(help="Likewise as SVG, which needs nothing more.")] = None,
 ) -> None:
     """Show load balance and confidence of the routers, each beside its chance level."""
-    from medbench.analysis.routing import router_summary
+    from medbench.analysis.routing.summary import router_summary
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.routing_tables import routing_table
     from medbench.reports.sentences import samples_warning
@@ -94,7 +94,7 @@ def similarity(
     as_json: Annotated[bool, typer.Option("--json", help="Print the pairs as JSON.")] = False,
 ) -> None:
     """Show how similarly pairs of tasks are routed."""
-    from medbench.analysis.routing import task_similarity
+    from medbench.analysis.routing.summary import task_similarity
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.routing_tables import similarity_table
 
@@ -134,7 +134,7 @@ def compare(
     """Show how the load of each expert differs between two checkpoints."""
     import pandas as pd
 
-    from medbench.analysis.routing import load_difference
+    from medbench.analysis.routing.summary import load_difference
     from medbench.cli.tables import as_records, load, show_table
     from medbench.reports.routing_tables import load_difference_table
     from medbench.reports.sentences import samples_warning
@@ -198,7 +198,7 @@ def _chosen(summary: pd.DataFrame, metrics: Sequence[str], top: int | None) -> p
 
 
 def _columns(by: str) -> list[str]:
-    from medbench.analysis.routing import BY
+    from medbench.analysis.routing.summary import BY
     from medbench.errors import AnalysisError
 
     columns = split_names(by)

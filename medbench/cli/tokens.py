@@ -40,8 +40,8 @@ def tokens(
     as_json: RowsAsJson = False,
 ) -> None:
     """Show which classes of tokens and which words experts serve, by template and content, and repetition."""
-    from medbench.analysis.router_tokens import repetition
-    from medbench.analysis.token_classes import class_specialisation, vocabulary_specialisation
+    from medbench.analysis.routing.token_classes import class_specialization, vocabulary_specialization
+    from medbench.analysis.routing.token_metrics import repetition
     from medbench.cli.tables import as_records, show_table
     from medbench.errors import AnalysisError
     from medbench.reports.routing_tables import classes_table, repetition_table, vocabulary_table
@@ -53,10 +53,10 @@ def tokens(
         table, rows = _parts(traces)
     else:
         if show == "classes":
-            frame = class_specialisation(traces, phase=phase)
+            frame = class_specialization(traces, phase=phase)
             table = classes_table(frame)
         elif show == "vocabulary":
-            frame = vocabulary_specialisation(traces, top=top, least=least, phase=phase)
+            frame = vocabulary_specialization(traces, top=top, least=least, phase=phase)
             if frame.empty:
                 raise AnalysisError(
                     f"no word occurs {least} times in several documents",
@@ -75,8 +75,8 @@ def tokens(
 
 
 def _parts(traces: Traces) -> tuple[TextTable, Any]:
-    from medbench.analysis.routing import router_summary, task_similarity
-    from medbench.analysis.token_parts import part_routing
+    from medbench.analysis.routing.summary import router_summary, task_similarity
+    from medbench.analysis.routing.token_parts import part_routing
     from medbench.cli.tables import as_records
     from medbench.reports.routing_tables import parts_table
 
@@ -101,7 +101,7 @@ def scores(
     as_json: RowsAsJson = False,
 ) -> None:
     """Show whether right answers are routed differently, and whether tasks with common experts gain alike."""
-    from medbench.analysis.routing_scores import shared_gains
+    from medbench.analysis.routing.gains import shared_gains
     from medbench.cli.tables import as_records, load, show_table
     from medbench.errors import AnalysisError
     from medbench.reports.routing_tables import gains_table, loads_table, verdicts_table
@@ -135,7 +135,7 @@ def scores(
 
 
 def _verdicts(runs: Runs) -> tuple[pd.DataFrame, pd.DataFrame]:
-    from medbench.analysis.routing_answers import loads_by_verdict, routing_by_verdict
+    from medbench.analysis.routing.verdicts import loads_by_verdict, routing_by_verdict
     from medbench.errors import AnalysisError
 
     verdicts = routing_by_verdict(runs)

@@ -48,11 +48,11 @@ def kinds(
     as_json: Annotated[bool, typer.Option("--json", help="Print the rates as JSON.")] = False,
 ) -> None:
     """Show how often the tokens of each kind of task choose each expert, beside chance."""
-    from medbench.analysis.router_cells import cells
-    from medbench.analysis.specialisation import regrouped, specialisation, task_groups
-    from medbench.analysis.token_parts import part_counts
+    from medbench.analysis.routing.by_kind import regrouped, specialization, task_groups
+    from medbench.analysis.routing.cells import cells
+    from medbench.analysis.routing.token_parts import part_counts
     from medbench.cli.tables import as_records, load, show_table
-    from medbench.reports.routing_tables import specialisation_table
+    from medbench.reports.routing_tables import specialization_table
 
     found = load(runs)
     groups = task_groups(found, split_names(by))
@@ -60,12 +60,12 @@ def kinds(
     if phase in ("template", "content"):
         counts = part_counts(found)
         routing = counts[counts["task"].isin(routing["task"].astype(str).unique())]
-    rates = specialisation(regrouped(cells(routing), groups), across_routers=across, phase=phase)
+    rates = specialization(regrouped(cells(routing), groups), across_routers=across, phase=phase)
     frame = rates.rename(columns={"task": "kind"})
     if as_json:
         print_json(as_records(frame))
         return
-    show_table(specialisation_table(frame), form, output)
+    show_table(specialization_table(frame), form, output)
 
 
 @with_settings(without=["routing"])
@@ -81,7 +81,7 @@ def trace(
     as_json: Annotated[bool, typer.Option("--json", help="Print the repetition as JSON.")] = False,
 ) -> None:
     """Record every router's choices for every token of the prompts, and print how often choices repeat."""
-    from medbench.analysis.router_tokens import repetition
+    from medbench.analysis.routing.token_metrics import repetition
     from medbench.api import trace as run_trace
     from medbench.cli.tables import as_records, show_table
     from medbench.reports.routing_tables import repetition_table
@@ -115,7 +115,7 @@ def agree(
     as_json: RowsAsJson = False,
 ) -> None:
     """Show how often the routers of two checkpoints agree on the same tokens."""
-    from medbench.analysis.router_tokens import checkpoint_agreement
+    from medbench.analysis.routing.token_metrics import checkpoint_agreement
     from medbench.cli.tables import as_records, show_table
     from medbench.reports.routing_tables import agreement_table
     from medbench.runs.traces import read_traces

@@ -4,7 +4,7 @@ A Qwen2-shaped model of a million parameters with MoLoRA experts in its MLPs, ma
 base, then experts in front of its frozen layers. The base reads the bundled samples with the answers of other
 documents of the same task, so that it knows the language and the form of an answer, but not which is right.
 That is left to the experts, and their routers are drawn towards a pair of experts for each kind of task
-(language and family). So the demo has something to show: experts that specialise, and that are missed by
+(language and family). So the demo has something to show: experts that specialize, and that are missed by
 their own kind of task when they are taken away. Takes about five minutes on one core.
 """
 

@@ -24,7 +24,7 @@ from medbench.reports.sections.routing import routing
 from medbench.reports.sections.routing_pairs import routing_pairs
 from medbench.reports.sections.routing_scores import routing_scores
 from medbench.reports.sections.routing_tasks import routing_tasks
-from medbench.reports.sections.routing_worth import ablations, specialised
+from medbench.reports.sections.routing_worth import ablations, specialized
 from medbench.reports.sections.scores import bars, overview, published_values
 from medbench.reports.sentences import samples_warning
 
@@ -38,7 +38,7 @@ Maker = Callable[[Runs, list[str]], Section | None]
 _ROUTING: dict[str, Maker] = {
     "the use of experts": routing,
     "experts chosen together": routing_pairs,
-    "experts by kind of task": specialised,
+    "experts by kind of task": specialized,
     "experts by task": routing_tasks,
     "routing and scores": routing_scores,
     "what experts are worth": lambda runs, _: ablations(runs),

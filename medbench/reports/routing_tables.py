@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pandas as pd
 
-from medbench.analysis.routing_scores import SharedGains
-from medbench.analysis.token_classes import CLASSES
+from medbench.analysis.routing.gains import SharedGains
+from medbench.analysis.routing.token_classes import CLASSES
 from medbench.reports.columns import (
     Column,
     Row,
@@ -33,7 +33,7 @@ __all__ = [
     "repetition_table",
     "routing_table",
     "similarity_table",
-    "specialisation_table",
+    "specialization_table",
     "verdicts_table",
     "vocabulary_table",
 ]
@@ -42,7 +42,7 @@ _FIGURES = [figure("value"), figure_interval(), figure("chance")]
 
 
 def routing_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.routing.router_summary`."""
+    """The rows of :func:`medbench.analysis.routing.summary.router_summary`."""
     facts = ("metric", "value", "low", "high", "chance", "tokens", "experts", "top_k", "routers", "documents")
     keys = [name for name in frame.columns if name not in facts]
     return text_table(
@@ -54,7 +54,7 @@ def routing_table(frame: pd.DataFrame) -> TextTable:
 
 
 def similarity_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.routing.task_similarity`, a task with itself left out."""
+    """The rows of :func:`medbench.analysis.routing.summary.task_similarity`, a task with itself left out."""
     shown = frame[frame["task"] != frame["other"]].sort_values("similarity", ascending=False, kind="stable")
     columns = [figure("similarity"), figure_interval(), figure("split_half", "split half")]
     return text_table(
@@ -66,7 +66,7 @@ def similarity_table(frame: pd.DataFrame) -> TextTable:
 
 
 def load_difference_table(frame: pd.DataFrame, first: str, second: str) -> TextTable:
-    """The rows of :func:`medbench.analysis.routing.load_difference`, largest differences first.
+    """The rows of :func:`medbench.analysis.routing.summary.load_difference`, largest differences first.
 
     Args:
         frame: The loads of both.
@@ -84,7 +84,7 @@ def load_difference_table(frame: pd.DataFrame, first: str, second: str) -> TextT
 
 
 def contrast_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.ablation.ablation_contrasts`."""
+    """The rows of :func:`medbench.analysis.routing.ablation.ablation_contrasts`."""
     changes = [points("change"), points("others", "other kinds"), points("contrast")]
     return text_table(
         frame,
@@ -94,8 +94,8 @@ def contrast_table(frame: pd.DataFrame) -> TextTable:
     )
 
 
-def specialisation_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.specialisation.specialisation`, kinds in a column ``kind``."""
+def specialization_table(frame: pd.DataFrame) -> TextTable:
+    """The rows of :func:`medbench.analysis.routing.specialization`, kinds in a column ``kind``."""
     columns = [percent("rate"), percent_interval(), percent("elsewhere", "other kinds"), percent("chance")]
     return text_table(
         frame,
@@ -106,7 +106,7 @@ def specialisation_table(frame: pd.DataFrame) -> TextTable:
 
 
 def repetition_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.router_tokens.repetition`."""
+    """The rows of :func:`medbench.analysis.routing.token_metrics.repetition`."""
     return text_table(
         frame,
         [*texts("phase", "layer", "projection", "metric"), *_FIGURES],
@@ -116,7 +116,7 @@ def repetition_table(frame: pd.DataFrame) -> TextTable:
 
 
 def agreement_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.router_tokens.checkpoint_agreement`."""
+    """The rows of :func:`medbench.analysis.routing.token_metrics.checkpoint_agreement`."""
     columns = [figure("observed"), figure("chance"), figure("kappa"), figure_interval(), figure("top1")]
     return text_table(
         frame,
@@ -127,7 +127,7 @@ def agreement_table(frame: pd.DataFrame) -> TextTable:
 
 
 def classes_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.token_classes.class_specialisation`, a column per class."""
+    """The rows of ``class_specialization``, a column per class."""
     tokens = frame.drop_duplicates("class").set_index("class")["tokens"]
     keys = ["layer", "projection", "expert"]
     lines = [
@@ -152,7 +152,7 @@ def classes_table(frame: pd.DataFrame) -> TextTable:
 
 
 def vocabulary_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.token_classes.vocabulary_specialisation`."""
+    """The rows of :func:`medbench.analysis.routing.token_classes.vocabulary_specialization`."""
 
     def interval(row: Row) -> str:
         return f"[{row['lift_low']:.2f}, {row['lift_high']:.2f}]" if known(row["lift_low"]) else "–"
@@ -177,8 +177,8 @@ def parts_table(summary: pd.DataFrame, similarity: pd.DataFrame) -> TextTable:
     """Template beside content: a router summary by part, and how alike the parts are routed.
 
     Args:
-        summary: :func:`medbench.analysis.routing.router_summary` by phase, of parts.
-        similarity: :func:`medbench.analysis.routing.task_similarity` with the parts as tasks.
+        summary: :func:`medbench.analysis.routing.summary.router_summary` by phase, of parts.
+        similarity: :func:`medbench.analysis.routing.summary.task_similarity` with the parts as tasks.
     """
     shown = summary[summary["value"].notna()]
     pairs = similarity[similarity["task"] != similarity["other"]]
@@ -207,7 +207,7 @@ def parts_table(summary: pd.DataFrame, similarity: pd.DataFrame) -> TextTable:
 
 
 def verdicts_table(frame: pd.DataFrame) -> TextTable:
-    """The rows of :func:`medbench.analysis.routing_answers.routing_by_verdict`."""
+    """The rows of :func:`medbench.analysis.routing.verdicts.routing_by_verdict`."""
     figures = [count("right"), count("wrong"), figure("divergence"), figure("chance")]
     return text_table(
         frame,
@@ -218,7 +218,7 @@ def verdicts_table(frame: pd.DataFrame) -> TextTable:
 
 
 def loads_table(frame: pd.DataFrame, *, most: int = 20) -> TextTable:
-    """The rows of :func:`medbench.analysis.routing_answers.loads_by_verdict`, the clearest first.
+    """The rows of :func:`medbench.analysis.routing.verdicts.loads_by_verdict`, the clearest first.
 
     Args:
         frame: The loads.
@@ -241,7 +241,7 @@ def loads_table(frame: pd.DataFrame, *, most: int = 20) -> TextTable:
 
 
 def gains_table(gains: SharedGains, *, most: int = 20) -> TextTable:
-    """What :func:`medbench.analysis.routing_scores.shared_gains` found, the most similar tasks first.
+    """What :func:`medbench.analysis.routing.gains.shared_gains` found, the most similar tasks first.
 
     Args:
         gains: What was found.

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from medbench.analysis import Runs
-from medbench.analysis.router_cells import Cells, cells
+from medbench.analysis.routing.cells import Cells, cells
 from medbench.reports.charts.picture import Picture
 from medbench.reports.renderers import page_table
 from medbench.reports.tables import TextTable

@@ -21,8 +21,8 @@ from medbench.analysis.answers import (
     document_values,
     label_pairs,
 )
-from medbench.analysis.router_cells import cells
-from medbench.analysis.routing_answers import (
+from medbench.analysis.routing.cells import cells
+from medbench.analysis.routing.verdicts import (
     _divergence,
     _Loads,
     _shuffles,

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from medbench.analysis import compare, leaderboard, load_runs
-from medbench.analysis.routing_scores import shared_gains
+from medbench.analysis.routing.gains import shared_gains
 from medbench.analysis.units import Unit, shared_unit, unit_of, with_units
 from tests.analysis.factory import FakeTask, write_routing, write_run
 

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from medbench.analysis import Runs, compare, leaderboard, load_runs
-from medbench.analysis.specialisation import regroup, specialisation, task_groups
+from medbench.analysis.routing.by_kind import regroup, specialization, task_groups
 from medbench.reports import write_report
 from tests.analysis.factory import FakeTask, write_routing, write_run
 
@@ -143,7 +143,7 @@ def test_a_broken_run_breaks_no_other(broken: tuple[Runs, bool], sound: Path, tm
     assert set(second["verdict"]) <= {"better", "worse", "undecided"}
     routed = runs.routing()
     assert {"first", "second"} <= set(routed["model"].astype(str))
-    kinds = specialisation(regroup(routed, task_groups(runs, ["family"])), draws=50)
+    kinds = specialization(regroup(routed, task_groups(runs, ["family"])), draws=50)
     assert {"first", "second"} <= set(kinds["model"])
 
 

@@ -1,4 +1,4 @@
-"""Pictures of specialisation and ablation, in the report and by themselves."""
+"""Pictures of specialization and ablation, in the report and by themselves."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from medbench.analysis import load_runs
 from medbench.reports import render_report, write_report
 from medbench.reports.page import render_sections, write_page
-from medbench.reports.sections.routing_worth import ablation_section, specialised
+from medbench.reports.sections.routing_worth import ablation_section, specialized
 from tests.analysis.factory import FakeTask, write_routing, write_run
 from tests.reports.browser import visit
 from tests.reports.conftest import NASTY
@@ -114,7 +114,7 @@ def test_kinds_are_drawn_in_the_report(tmp_path: Path) -> None:
 @pytest.mark.parametrize("routing", [None, write_routing(["a"])])
 def test_without_documents_nothing_is_framed(tmp_path: Path, routing: Any) -> None:
     runs = load_runs(write_run(tmp_path, "m", [FakeTask("a")], routing=routing))
-    section = specialised(runs, ["m"])
+    section = specialized(runs, ["m"])
     if routing is None:
         assert section is None
     else:

@@ -12,13 +12,13 @@ import torch
 
 from medbench import ablate, evaluate
 from medbench.analysis import load_runs
-from medbench.analysis.ablation import (
+from medbench.analysis.routing.ablation import (
     ablation_contrasts,
     ablation_effects,
     find_ablations,
     read_ablation,
 )
-from medbench.analysis.specialisation import regroup, specialisation, task_groups
+from medbench.analysis.routing.by_kind import regroup, specialization, task_groups
 from medbench.errors import AnalysisError, MedbenchError
 from medbench.statistics import document_scores
 
@@ -97,7 +97,7 @@ def test_experts_serve_their_own_kind_beyond_chance(tmp_path: Path) -> None:
     runs = evaluate(
         tasks=["medbench_all"], limit=4, results=tmp_path, routing="documents", report=False, quiet=True
     )
-    found = specialisation(regroup(runs.routing(), task_groups(runs)), across_routers=True)
+    found = specialization(regroup(runs.routing(), task_groups(runs)), across_routers=True)
     for kind, part in found.groupby("task"):
         rates = part.set_index("expert")
         assert part["chance"].iloc[0] == 0.25

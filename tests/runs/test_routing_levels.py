@@ -13,8 +13,8 @@ import pandas as pd
 import pytest
 
 from medbench.analysis import Runs, load_runs
-from medbench.analysis.routing import coactivation, expert_load, router_summary, task_similarity
-from medbench.analysis.specialisation import regroup, specialisation, task_groups
+from medbench.analysis.routing.by_kind import regroup, specialization, task_groups
+from medbench.analysis.routing.summary import coactivation, expert_load, router_summary, task_similarity
 from medbench.api import evaluate_with_outcome
 from medbench.models.harness.answers import Answer
 from medbench.models.routing.counts import RoutingCounts
@@ -24,11 +24,11 @@ TASKS = ["ceval_medical_basic_medicine", "cmb_exam", "pubmedqa", "promptcblue_cm
 LEVELS = ("tasks", "documents", "tokens")
 
 FIGURES: dict[str, Callable[[Runs], pd.DataFrame]] = {
-    "kinds": lambda runs: specialisation(
+    "kinds": lambda runs: specialization(
         regroup(runs.routing(), task_groups(runs)), across_routers=True, draws=5
     ),
-    "kinds, each router": lambda runs: specialisation(regroup(runs.routing(), task_groups(runs)), draws=5),
-    "languages": lambda runs: specialisation(
+    "kinds, each router": lambda runs: specialization(regroup(runs.routing(), task_groups(runs)), draws=5),
+    "languages": lambda runs: specialization(
         regroup(runs.routing(), task_groups(runs, ["language"])), draws=5
     ),
     "loads": lambda runs: expert_load(runs.routing()),

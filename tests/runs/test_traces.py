@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medbench.analysis.token_classes import class_specialisation
+from medbench.analysis.routing.token_classes import class_specialization
 from medbench.api import evaluate_with_outcome, trace
 from medbench.cli import main
 from medbench.errors import RunError
@@ -150,7 +150,7 @@ def test_a_damaged_store_is_reported(run: Path, tmp_path: Path) -> None:
 
 
 def test_classes_of_a_run_are_both_scripts(run: Path) -> None:
-    found = class_specialisation(read_traces(run), draws=20)
+    found = class_specialization(read_traces(run), draws=20)
     assert {"han", "latin", "special"} <= set(found["class"])
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from medbench.analysis import Runs
-from medbench.analysis.router_cells import Cells
+from medbench.analysis.routing.cells import Cells
 from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import expert_map
 from medbench.reports.section import Section, in_computing_order, pack, routed

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from medbench.analysis import Runs
-from medbench.analysis import router_metrics as metrics
-from medbench.analysis.router_cells import Cells
+from medbench.analysis.routing import metrics
+from medbench.analysis.routing.cells import Cells
 from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import pair_maps
 from medbench.reports.section import Section, in_computing_order, picture_section, routed

@@ -8,9 +8,9 @@ from typing import Any
 import pandas as pd
 
 from medbench.analysis import Runs
-from medbench.analysis.router_tables import NotRecordedError
-from medbench.analysis.routing_answers import routing_by_verdict
-from medbench.analysis.routing_scores import SharedGains, shared_gains
+from medbench.analysis.routing.gains import SharedGains, shared_gains
+from medbench.analysis.routing.tables import NotRecordedError
+from medbench.analysis.routing.verdicts import routing_by_verdict
 from medbench.reports.charts.picture import Picture, file_stem
 from medbench.reports.charts.svg import Cell, scatter, value_map
 from medbench.reports.formats import known, p_text, signed_text

@@ -8,9 +8,9 @@ import numpy as np
 import pandas as pd
 
 from medbench.analysis import Runs
-from medbench.analysis.router_cells import Cells
-from medbench.analysis.router_tables import NotRecordedError
-from medbench.analysis.routing import load_difference, router_summary, task_similarity
+from medbench.analysis.routing.cells import Cells
+from medbench.analysis.routing.summary import load_difference, router_summary, task_similarity
+from medbench.analysis.routing.tables import NotRecordedError
 from medbench.errors import AnalysisError
 from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import Cell, expert_map, layer_lines, value_map

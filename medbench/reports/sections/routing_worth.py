@@ -1,4 +1,4 @@
-"""What experts are for and what they are worth: specialisation by kind of task, and ablations."""
+"""What experts are for and what they are worth: specialization by kind of task, and ablations."""
 
 from __future__ import annotations
 
@@ -7,27 +7,27 @@ from pathlib import Path
 from typing import Any
 
 from medbench.analysis import Runs
-from medbench.analysis.ablation import ablation_contrasts, find_ablations, read_ablation
-from medbench.analysis.router_cells import Cells
-from medbench.analysis.specialisation import regrouped, specialisation, task_groups
+from medbench.analysis.routing.ablation import ablation_contrasts, find_ablations, read_ablation
+from medbench.analysis.routing.by_kind import regrouped, specialization, task_groups
+from medbench.analysis.routing.cells import Cells
 from medbench.reports.charts.picture import Picture, file_stem
 from medbench.reports.charts.svg import Cell, value_map
 from medbench.reports.formats import interval_text, known, percent_text, signed_text
 from medbench.reports.section import Section, picture_section, routed
 
-__all__ = ["ablation_section", "ablations", "specialised"]
+__all__ = ["ablation_section", "ablations", "specialized"]
 
 _MOST = 64  # rows of one picture
 
 
-def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section | None:
+def specialized(runs: Runs, systems: list[str], *, draws: int = 200) -> Section | None:
     """How often the tokens of each kind of task choose each expert; ``None`` without routers."""
     groups = task_groups(runs)
     figures = []
     for system, counted in routed(runs, systems):
         kinds = regrouped(counted.named(system), groups)
         if len(kinds.keys):
-            figures.append(_specialised(kinds, system, draws))
+            figures.append(_specialized(kinds, system, draws))
     if not figures:
         return None
     return picture_section(
@@ -40,9 +40,9 @@ def specialised(runs: Runs, systems: list[str], *, draws: int = 200) -> Section 
     )
 
 
-def _specialised(kinds: Cells, system: str, draws: int) -> Picture:
-    across = specialisation(kinds, across_routers=True, draws=draws)
-    each = specialisation(kinds, draws=draws)
+def _specialized(kinds: Cells, system: str, draws: int) -> Picture:
+    across = specialization(kinds, across_routers=True, draws=draws)
+    each = specialization(kinds, draws=draws)
     chance = float(across["chance"].iloc[0])
     experts = sorted(across["expert"].unique())
     rows, cells = [], []

@@ -12,7 +12,7 @@ from xml.etree import ElementTree as ET
 import pytest
 
 from medbench.analysis import load_runs
-from medbench.analysis.routing import coactivation
+from medbench.analysis.routing.summary import coactivation
 from medbench.cli import main
 from medbench.errors import ReportError
 from medbench.reports.charts.picture import Picture, Ramp, _wrapped, png, standalone, write_pictures

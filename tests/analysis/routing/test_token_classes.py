@@ -9,13 +9,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medbench.analysis.token_classes import (
-    class_specialisation,
+from medbench.analysis.routing.token_classes import (
+    class_specialization,
     token_class,
-    vocabulary_specialisation,
+    vocabulary_specialization,
 )
 from medbench.errors import AnalysisError
-from tests.analysis.token_factory import make_traces
+from tests.analysis.routing.token_factory import make_traces
 
 WORDS = {0: "药", 1: " the", 2: "7", 3: "，", 4: "\n\n", 5: "<|im_end|>", 6: "\N{REPLACEMENT CHARACTER}"}
 KIND = {0: "han", 1: "latin", 2: "digit", 3: "punctuation", 4: "space", 5: "special", 6: "other"}
@@ -74,9 +74,9 @@ def test_classes_are_counted_token_by_token(
     ]
     if not kept:
         with pytest.raises(AnalysisError, match="no such tokens"):
-            class_specialisation(traces, phase=phase)
+            class_specialization(traces, phase=phase)
         return
-    found = class_specialisation(traces, phase=phase, draws=20)
+    found = class_specialization(traces, phase=phase, draws=20)
     present = {KIND[token] for _, token, _ in kept}
     assert len(found) == 2 * 4 * len(present)
     for row in found.to_dict("records"):
@@ -104,7 +104,7 @@ def test_vocabulary_is_ranked_by_a_slow_count(
     least_documents: int,
 ) -> None:
     traces = make_traces(texts, seed=seed, words=WORDS, special=[5])
-    found = vocabulary_specialisation(traces, top=top, least=least, least_documents=least_documents, draws=10)
+    found = vocabulary_specialization(traces, top=top, least=least, least_documents=least_documents, draws=10)
     every = [(token, label) for label, _, _, ids in texts for token in ids]
     for m, projection in enumerate(("gate", "up")):
         for expert in range(4):
@@ -132,7 +132,7 @@ def test_vocabulary_is_ranked_by_a_slow_count(
 def test_choices_at_random_have_no_lift() -> None:
     rng = np.random.default_rng(0)
     texts = [(("t", d), 0, 0, rng.integers(0, 7, 60).tolist()) for d in range(120)]
-    found = class_specialisation(make_traces(texts, experts=8, words=WORDS, special=[5]), draws=200)
+    found = class_specialization(make_traces(texts, experts=8, words=WORDS, special=[5]), draws=200)
     assert found["lift"].tolist() == pytest.approx([1.0] * len(found), abs=0.25)
     assert found["rate"].tolist() == pytest.approx([0.25] * len(found), abs=0.06)
     covered = (found["lift_low"] <= 1) & (found["lift_high"] >= 1)
@@ -142,35 +142,35 @@ def test_choices_at_random_have_no_lift() -> None:
 def test_one_expert_for_everything_has_lift_one() -> None:
     texts = [(("t", d), 0, 0, [0, 1, 2]) for d in range(4)]
     choice = np.broadcast_to([2, 0], (12, 2))
-    found = class_specialisation(make_traces(texts, choice=choice, words=WORDS))
+    found = class_specialization(make_traces(texts, choice=choice, words=WORDS))
     busy = found[found["expert"].isin([0, 2])]
     assert (busy["lift"] == 1).all()
     assert (busy["rate"] == 1).all()
     idle = found[found["expert"].isin([1, 3])]
     assert (idle["rate"] == 0).all()
     assert idle["lift"].isna().all()
-    assert set(vocabulary_specialisation(make_traces(texts, choice=choice), least=1)["expert"]) <= {0, 2}
+    assert set(vocabulary_specialization(make_traces(texts, choice=choice), least=1)["expert"]) <= {0, 2}
 
 
 def test_two_disjoint_groups_are_found_beyond_doubt() -> None:
     texts = [(("t", d), 0, 0, [0, 1] * 5) for d in range(20)]
     choice = np.array([[0, 1] if t % 2 == 0 else [2, 3] for t in range(200)])
     traces = make_traces(texts, choice=choice, words=WORDS)
-    found = class_specialisation(traces).set_index(["projection", "expert", "class"])
+    found = class_specialization(traces).set_index(["projection", "expert", "class"])
     for expert in range(4):
         own, other = ("han", "latin") if expert < 2 else ("latin", "han")
         for kind, figures in ((own, [1, 2, 2, 2]), (other, [0, 0, 0, 0])):
             names = ("rate", "lift", "lift_low", "lift_high")
             assert [found[name].to_dict()["gate", expert, kind] for name in names] == figures
-    words = vocabulary_specialisation(traces, top=1).set_index(["projection", "expert"])
+    words = vocabulary_specialization(traces, top=1).set_index(["projection", "expert"])
     assert [words.loc[("up", expert), "text"] for expert in range(4)] == ["药", "药", " the", " the"]
 
 
 def test_rare_items_are_left_out_and_one_document_has_no_interval() -> None:
     texts = [(("t", 0), 0, 0, [0] * 30 + [1])]
     traces = make_traces(texts, words=WORDS)
-    assert vocabulary_specialisation(traces).empty  # one document is no support
-    found = vocabulary_specialisation(traces, least_documents=1)
+    assert vocabulary_specialization(traces).empty  # one document is no support
+    found = vocabulary_specialization(traces, least_documents=1)
     assert set(found["text"]) == {"药"}
     assert found[["low", "high", "lift_low", "lift_high"]].isna().all(axis=None)
 
@@ -178,6 +178,6 @@ def test_rare_items_are_left_out_and_one_document_has_no_interval() -> None:
 def test_what_is_unknown_is_refused() -> None:
     traces = make_traces([(("t", 0), 0, 0, [0, 1])], words={0: "药"})
     with pytest.raises(AnalysisError, match="texts of 1 tokens are unknown"):
-        class_specialisation(traces)
+        class_specialization(traces)
     with pytest.raises(AnalysisError, match="no phase 'answer'"):
-        class_specialisation(replace(traces, texts=WORDS), phase="answer")
+        class_specialization(replace(traces, texts=WORDS), phase="answer")

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from scipy.spatial.distance import jensenshannon
 from sklearn.metrics import mutual_info_score
 
-from medbench.analysis import router_metrics as metrics
-from medbench.analysis.router_cells import cells
-from medbench.analysis.routing import (
+from medbench.analysis.routing import metrics
+from medbench.analysis.routing.cells import cells
+from medbench.analysis.routing.summary import (
     coactivation,
     expert_load,
     load_difference,
@@ -205,7 +205,7 @@ def test_summary_has_intervals_where_documents_are_known() -> None:
     assert (without["documents"] == 0).all()
 
 
-def test_specialised_tasks_part_from_even_ones() -> None:
+def test_specialized_tasks_part_from_even_ones() -> None:
     even = router_summary(_frame(lean=0.0, tokens=4_000), ["task"]).set_index(["task", "metric"])["value"]
     leaning = router_summary(_frame(lean=3.0, tokens=4_000), ["task"]).set_index(["task", "metric"])["value"]
     assert even[("a", "load_entropy")] == pytest.approx(1, abs=0.001)

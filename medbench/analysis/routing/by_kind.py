@@ -10,14 +10,14 @@ import numpy as np
 import pandas as pd
 
 from medbench.analysis.kinds import kind_names
-from medbench.analysis.router_cells import Cells, cells
-from medbench.analysis.router_tables import CELL_KEYS
+from medbench.analysis.routing.cells import Cells, cells
+from medbench.analysis.routing.tables import CELL_KEYS
 from medbench.analysis.runs import Runs
 from medbench.errors import AnalysisError
 from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["regroup", "regrouped", "specialisation", "task_groups"]
+__all__ = ["regroup", "regrouped", "specialization", "task_groups"]
 
 
 def task_groups(runs: Runs, by: Sequence[str] = ("language", "family")) -> dict[str, str]:
@@ -75,7 +75,7 @@ def regrouped(counted: Cells, groups: Mapping[str, str]) -> Cells:
     return kept if known.all() else kept.merge(CELL_KEYS)
 
 
-def specialisation(
+def specialization(
     frame: pd.DataFrame | Cells,
     *,
     across_routers: bool = False,

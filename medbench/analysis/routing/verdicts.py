@@ -11,10 +11,10 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medbench.analysis import router_metrics as metrics
 from medbench.analysis.answers import document_values
-from medbench.analysis.router_cells import Cells, cells
-from medbench.analysis.router_tables import NotRecordedError
+from medbench.analysis.routing import metrics
+from medbench.analysis.routing.cells import Cells, cells
+from medbench.analysis.routing.tables import NotRecordedError
 from medbench.analysis.runs import Run, Runs
 from medbench.statistics import holm
 from medbench.statistics.corpus import Floats

@@ -10,10 +10,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from medbench.analysis import load_runs, routing_totals
-from medbench.analysis.router_cells import cells
-from medbench.analysis.routing import router_summary
-from medbench.analysis.routing_answers import routing_by_verdict
+from medbench.analysis import load_runs
+from medbench.analysis.routing import totals as routing_totals
+from medbench.analysis.routing.cells import cells
+from medbench.analysis.routing.summary import router_summary
+from medbench.analysis.routing.verdicts import routing_by_verdict
 from medbench.errors import AnalysisError
 from medbench.reports import section
 from medbench.reports.sections import routing_worth
@@ -91,9 +92,9 @@ def test_a_page_of_a_long_table_has_the_same_rates_without_intervals(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = load_runs(_run(tmp_path))
-    sections = [routing_worth.specialised(runs, ["m"])]
+    sections = [routing_worth.specialized(runs, ["m"])]
     monkeypatch.setattr(section, "MOST_ROWS", 10)
-    sections.append(routing_worth.specialised(runs, ["m"]))
+    sections.append(routing_worth.specialized(runs, ["m"]))
     whole, cut = (section.pictures[0] for section in sections if section is not None)
     assert whole.reading == cut.reading
     assert "[" in whole.svg

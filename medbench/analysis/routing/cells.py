@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medbench.analysis.router_tables import (
+from medbench.analysis.routing.tables import (
     CELL_KEYS,
     DAMAGED,
     PER_EXPERT,

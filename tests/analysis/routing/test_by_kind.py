@@ -12,9 +12,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medbench.analysis import load_runs
-from medbench.analysis.routing import task_similarity
-from medbench.analysis.routing_scores import shared_gains
-from medbench.analysis.specialisation import regroup, specialisation, task_groups
+from medbench.analysis.routing.by_kind import regroup, specialization, task_groups
+from medbench.analysis.routing.gains import shared_gains
+from medbench.analysis.routing.summary import task_similarity
 from medbench.errors import AnalysisError
 from tests.analysis.factory import FakeTask, write_routing, write_run
 
@@ -81,12 +81,12 @@ def test_rates_are_counted_token_by_token(experts: int, k: int, seed: int) -> No
                 ]
                 for expert in range(experts):
                     slow[task, layer, projection, expert] = sum(expert in s for s in tokens) / len(tokens)
-    found = specialisation(frame, draws=20).set_index(["task", "layer", "projection", "expert"])
+    found = specialization(frame, draws=20).set_index(["task", "layer", "projection", "expert"])
     assert found["rate"].to_dict() == pytest.approx(slow)
     assert found["chance"].tolist() == pytest.approx([k / experts] * len(found))
     other = {key: slow[("b" if key[0] == "a" else "a", *key[1:])] for key in slow}
     assert found["elsewhere"].to_dict() == pytest.approx(other)
-    across = specialisation(frame, across_routers=True, draws=20).set_index(["task", "expert"])["rate"]
+    across = specialization(frame, across_routers=True, draws=20).set_index(["task", "expert"])["rate"]
     for task in ("a", "b"):
         for expert in range(experts):
             each = [rate for (t, _, _, e), rate in slow.items() if (t, e) == (task, expert)]
@@ -100,7 +100,7 @@ def test_tasks_with_experts_of_their_own_are_beyond_chance() -> None:
         for pair, task in enumerate(("a", "b"))
         for document in range(6)
     }
-    found = specialisation(_frame(choices, 4)).set_index(["task", "expert"])
+    found = specialization(_frame(choices, 4)).set_index(["task", "expert"])
     assert found["rate"].to_dict() == {("a", 0): 1, ("a", 1): 1, ("a", 2): 0, ("a", 3): 0} | {
         ("b", 0): 0,
         ("b", 1): 0,
@@ -120,7 +120,7 @@ def test_intervals_of_chance_routing_cover_chance() -> None:
             ("a", document, 0, "gate"): np.argsort(rng.random((30, 4)), axis=1)[:, :2]
             for document in range(40)
         }
-        found = specialisation(_frame(choices, 4), seed=seed, draws=200)
+        found = specialization(_frame(choices, 4), seed=seed, draws=200)
         inside += ((found["low"] <= 0.5) & (found["high"] >= 0.5)).tolist()
     assert 0.88 <= np.mean(inside) <= 0.99
 
@@ -130,7 +130,7 @@ def test_intervals_resample_documents_and_not_tokens() -> None:
     choices = {
         ("a", document, 0, "gate"): np.full((200, 1), document % 2, dtype=np.int64) for document in range(10)
     }
-    found = specialisation(_frame(choices, 2), draws=2_000)
+    found = specialization(_frame(choices, 2), draws=2_000)
     assert found["rate"].tolist() == [0.5, 0.5]
     # The standard error of a share of 10 is 0.158.
     assert (found["high"] - found["low"]).tolist() == pytest.approx([0.6, 0.6], abs=0.11)
@@ -138,7 +138,7 @@ def test_intervals_resample_documents_and_not_tokens() -> None:
 
 def test_without_single_documents_there_is_no_interval() -> None:
     frame = _frame({("a", -1, 0, "gate"): np.array([[0], [1]])}, 2)
-    found = specialisation(frame)
+    found = specialization(frame)
     assert found["rate"].tolist() == [0.5, 0.5]
     assert found["low"].isna().all()
     assert found["elsewhere"].isna().all()
@@ -151,8 +151,8 @@ def test_groups_keep_their_documents_apart() -> None:
     grouped = regroup(frame, {"a": "kind", "b": "kind"})
     assert grouped["document"].nunique() == 6
     assert (grouped["task"] == "kind").all()
-    one = specialisation(grouped, draws=20)
-    both = specialisation(frame, draws=20)
+    one = specialization(grouped, draws=20)
+    both = specialization(frame, draws=20)
     assert (one["documents"] == 6).all()
     tokens = frame[frame["expert"] == 0].groupby(["task", "layer", "projection"])["tokens"].sum()
     for row in one.to_dict("records"):

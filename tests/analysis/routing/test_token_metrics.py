@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medbench.analysis.router_tokens import checkpoint_agreement, repetition, repetition_chance
+from medbench.analysis.routing.token_metrics import checkpoint_agreement, repetition, repetition_chance
 from medbench.errors import AnalysisError, RunError
 from medbench.runs.traces import Traces, read_traces, save_traces
 

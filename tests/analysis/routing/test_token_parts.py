@@ -9,11 +9,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from medbench.analysis.router_tokens import repetition
-from medbench.analysis.routing import expert_load, router_summary, task_similarity
-from medbench.analysis.token_parts import PARTS, part_routing, token_parts
+from medbench.analysis.routing.summary import expert_load, router_summary, task_similarity
+from medbench.analysis.routing.token_metrics import repetition
+from medbench.analysis.routing.token_parts import PARTS, part_routing, token_parts
 from medbench.errors import AnalysisError
-from tests.analysis.token_factory import make_traces
+from tests.analysis.routing.token_factory import make_traces
 
 _IDS = st.lists(st.integers(0, 2), max_size=5)
 _PROMPTS = st.lists(

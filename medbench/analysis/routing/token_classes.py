@@ -14,7 +14,7 @@ from medbench.errors import AnalysisError
 from medbench.runs.traces import PHASES, Traces
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["CLASSES", "class_specialisation", "token_class", "vocabulary_specialisation"]
+__all__ = ["CLASSES", "class_specialization", "token_class", "vocabulary_specialization"]
 
 CLASSES = ("han", "latin", "digit", "punctuation", "space", "special", "other")
 
@@ -44,7 +44,7 @@ def token_class(text: str, *, special: bool = False) -> str:
     return "punctuation" if kind[0] in "PS" else "other"
 
 
-def class_specialisation(
+def class_specialization(
     traces: Traces, *, phase: str | None = None, seed: int = 0, draws: int = 1_000
 ) -> pd.DataFrame:
     """How often the tokens of a class choose each expert, beside how often all tokens do.
@@ -96,7 +96,7 @@ def class_specialisation(
     return found[["layer", "projection", "expert", "class", *_FIGURES, "chance", "tokens", "documents"]]
 
 
-def vocabulary_specialisation(
+def vocabulary_specialization(
     traces: Traces,
     *,
     top: int = 5,
@@ -120,7 +120,7 @@ def vocabulary_specialisation(
         draws: Its draws.
 
     Returns:
-        As :func:`class_specialisation` with ``token``, ``text``, ``class``, ``rank`` (1 is the largest lift;
+        As :func:`class_specialization` with ``token``, ``text``, ``class``, ``rank`` (1 is the largest lift;
         of equal ones the more frequent first) and ``count`` = n_{i,v}; no rows if no item is frequent enough.
 
     Raises:

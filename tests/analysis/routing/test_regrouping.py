@@ -12,9 +12,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medbench.analysis.router_cells import cells
-from medbench.analysis.routing import coactivation, expert_load, router_summary, task_similarity
-from medbench.analysis.specialisation import regroup, specialisation
+from medbench.analysis.routing.by_kind import regroup, specialization
+from medbench.analysis.routing.cells import cells
+from medbench.analysis.routing.summary import coactivation, expert_load, router_summary, task_similarity
 from medbench.errors import AnalysisError
 from tests.analysis.factory import router_rows
 
@@ -113,8 +113,8 @@ def test_kinds_are_what_their_tokens_are(shape: Shape, together: Sequence[str]) 
     kinds = regroup(_frame(texts, shape, together), KINDS)
     keys = ["task", "document", "phase", "layer", "projection", "expert"]
     assert not kinds.duplicated(keys).any()
-    found: Any = specialisation(kinds, draws=10).set_index([*GROUPED, "expert"])
-    across: Any = specialisation(kinds, across_routers=True, draws=10).set_index(["task", "expert"])
+    found: Any = specialization(kinds, draws=10).set_index([*GROUPED, "expert"])
+    across: Any = specialization(kinds, across_routers=True, draws=10).set_index(["task", "expert"])
     loads: Any = expert_load(kinds, GROUPED).set_index([*GROUPED, "expert"])
     pairs: Any = coactivation(kinds, GROUPED).set_index([*GROUPED, "expert", "other"])
     summary: Any = router_summary(kinds, GROUPED, draws=10).set_index([*GROUPED, "metric"])
@@ -147,7 +147,7 @@ def test_how_documents_were_recorded_does_not_change_a_frame(shape: Shape) -> No
         lambda frame: expert_load(frame, ["task", "phase", "layer", "projection"]),
         lambda frame: router_summary(frame, ["task"], draws=5).drop(columns=["low", "high", "documents"]),
         lambda frame: task_similarity(frame, draws=5).drop(columns=["low", "high", "split_half"]),
-        lambda frame: specialisation(frame, draws=5).drop(columns=["low", "high", "documents"]),
+        lambda frame: specialization(frame, draws=5).drop(columns=["low", "high", "documents"]),
         coactivation,
     ]
     for figure in figures:
@@ -159,7 +159,7 @@ def test_how_documents_were_recorded_does_not_change_a_frame(shape: Shape) -> No
 def test_a_group_with_a_task_of_unknown_documents_has_no_intervals() -> None:
     shape = Shape()
     kinds = regroup(_frame(_texts(shape), shape, ("b",)), KINDS)
-    found: Any = specialisation(kinds, draws=10).groupby("task")[["low", "documents"]].agg(["max"])
+    found: Any = specialization(kinds, draws=10).groupby("task")[["low", "documents"]].agg(["max"])
     assert (kinds.loc[kinds["task"] == "x", "document"] == -1).all()
     assert kinds.loc[kinds["task"] == "y", "document"].nunique() == 3
     assert found.loc["y", ("documents", "max")] == 3
@@ -194,10 +194,10 @@ def test_rows_of_one_cell_are_added_up(together: Sequence[str], copies: int) -> 
 def test_runs_of_one_model_with_other_routers_stay_apart() -> None:
     shapes = [Shape(), Shape(experts=8), Shape(top_k=3), Shape(experts=8, top_k=1)]
     frames = [_frame(_texts(shape), shape, TASKS).assign(run=str(i)) for i, shape in enumerate(shapes)]
-    found = specialisation(regroup(pd.concat(frames), KINDS), across_routers=True)
+    found = specialization(regroup(pd.concat(frames), KINDS), across_routers=True)
     loads = expert_load(pd.concat(frames), ["task"])
     for i, shape in enumerate(shapes):
-        alone = specialisation(regroup(frames[i], KINDS), across_routers=True)
+        alone = specialization(regroup(frames[i], KINDS), across_routers=True)
         mine = found[found["run"] == str(i)].reset_index(drop=True)
         pd.testing.assert_frame_equal(mine, alone)
         assert set(mine["chance"]) == {shape.top_k / shape.experts}
@@ -214,6 +214,6 @@ def test_routers_of_different_shapes_are_not_one_run(other: Shape, tasks: tuple[
     two = _frame(_texts(other), other, TASKS)
     mixed = pd.concat([one[one["task"].isin(tasks)], two[~two["task"].isin(tasks)]])
     with pytest.raises(AnalysisError, match=r"different numbers of experts|do not add up"):
-        specialisation(regroup(mixed, KINDS))
+        specialization(regroup(mixed, KINDS))
     with pytest.raises(AnalysisError, match="different numbers of experts"):
         expert_load(mixed)

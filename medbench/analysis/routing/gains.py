@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from medbench.analysis.router_tables import NotRecordedError
-from medbench.analysis.routing import task_similarity
+from medbench.analysis.routing.summary import task_similarity
+from medbench.analysis.routing.tables import NotRecordedError
 from medbench.analysis.runs import Run, Runs, single_run
 from medbench.analysis.units import with_units
 from medbench.statistics.corpus import Floats

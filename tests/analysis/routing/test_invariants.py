@@ -12,17 +12,17 @@ import pandas as pd
 import pytest
 
 from medbench.analysis import load_runs
-from medbench.analysis.router_cells import cells
-from medbench.analysis.routing import (
+from medbench.analysis.routing.by_kind import regroup, specialization, task_groups
+from medbench.analysis.routing.cells import cells
+from medbench.analysis.routing.gains import shared_gains
+from medbench.analysis.routing.summary import (
     coactivation,
     expert_load,
     load_difference,
     router_summary,
     task_similarity,
 )
-from medbench.analysis.routing_answers import loads_by_verdict, routing_by_verdict
-from medbench.analysis.routing_scores import shared_gains
-from medbench.analysis.specialisation import regroup, specialisation, task_groups
+from medbench.analysis.routing.verdicts import loads_by_verdict, routing_by_verdict
 from medbench.cli import main
 from medbench.errors import AnalysisError
 from medbench.reports import write_report
@@ -147,8 +147,8 @@ FIGURES: dict[str, Callable[[pd.DataFrame], Any]] = {
     "pairs": coactivation,
     "similarity": lambda frame: task_similarity(frame, draws=5),
     "difference": lambda frame: load_difference(frame, frame),
-    "specialisation": lambda frame: specialisation(frame, draws=5),
-    "kinds": lambda frame: specialisation(regroup(frame, dict.fromkeys(NAMES, "kind")), draws=5),
+    "specialization": lambda frame: specialization(frame, draws=5),
+    "kinds": lambda frame: specialization(regroup(frame, dict.fromkeys(NAMES, "kind")), draws=5),
 }
 
 
@@ -256,7 +256,7 @@ def test_kinds_as_json_have_a_row_per_kind_and_expert(
 def test_a_report_shows_the_same_rates(tmp_path: Path) -> None:
     run = _write(tmp_path)
     text = write_report(load_runs(run), tmp_path / "page.html").read_text(encoding="utf-8")
-    found = specialisation(
+    found = specialization(
         regroup(load_runs(run).routing(), dict.fromkeys(NAMES, "en-exam")), across_routers=True
     )
     for row in found.to_dict("records"):

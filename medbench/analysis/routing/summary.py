@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from medbench.analysis import router_metrics as metrics
-from medbench.analysis.router_cells import Cells, cells
-from medbench.analysis.router_tables import NotRecordedError
+from medbench.analysis.routing import metrics
+from medbench.analysis.routing.cells import Cells, cells
+from medbench.analysis.routing.tables import NotRecordedError
 from medbench.errors import AnalysisError
 from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import bootstrap_totals
@@ -38,7 +38,7 @@ def expert_load(frame: pd.DataFrame | Cells, by: Sequence[str] = BY) -> pd.DataF
 
     Returns:
         A row per group and expert: ``tokens``, ``count``, ``load`` = f_i and ``load_chance`` = 1 / E,
-        ``rate`` = n_i / T and ``rate_chance`` = k / E (how specialised the expert is on the group, such as
+        ``rate`` = n_i / T and ``rate_chance`` = k / E (how specialized the expert is on the group, such as
         a task), ``mass`` (share of the gate weights) and ``top1`` (share of first ranks), both with chance
         1 / E.
     """
