@@ -117,7 +117,7 @@ def mutated_definitions(folder: Path, count: int, seed: int) -> list[Outcome]:
 
 
 def _attempt(sound: str, seed: int, number: int) -> tuple[str, str, str]:
-    from medbench.catalog.reading import definitions_folder
+    from medbench.catalog.tasks import definitions_folder
 
     generator = random.Random(f"{seed}-{number}")
     with tempfile.TemporaryDirectory() as place, contextlib.chdir(place):

@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
-from medbench.catalog.reading import definitions_folder
+from medbench.catalog.tasks import definitions_folder
 
 __all__ = [
     "TASKS",

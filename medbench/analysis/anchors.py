@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import pandas as pd
-import yaml
 from pydantic import Field
 
-from medbench.common.strict import Name, Record, expecting, record_of, validated
+from medbench.common.strict import Name, Record, expecting, record_of
 from medbench.common.suggest import nearest
+from medbench.common.yaml_files import read_yaml
 from medbench.errors import AnalysisError
 
 __all__ = [
@@ -199,27 +199,18 @@ def anchors_beside(
 
 @lru_cache(maxsize=4)
 def _read(path: Path) -> tuple[Anchor, ...]:
-    try:
-        content: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AnalysisError(f"published values cannot be read: {error}", where=str(path)) from error
-    if not isinstance(content, list):
-        raise AnalysisError("published values are a list of entries", where=str(path))
     return tuple(
-        anchor
-        for number, entry in enumerate(content, 1)
-        for anchor in _entry(entry, f"{path}, entry {number}")
-    )
-
-
-def _entry(entry: Any, where: str) -> list[Anchor]:
-    written = validated(_Written, entry, where=where, error=AnalysisError)
-    shared = written.model_dump(exclude={"scores", "documents"})
-    return [
-        Anchor(model=model, task=task, value=value / 100, n=written.documents.get(task), **shared)
+        Anchor(
+            model=model,
+            task=task,
+            value=value / 100,
+            n=written.documents.get(task),
+            **written.model_dump(exclude={"scores", "documents"}),
+        )
+        for written in read_yaml(path, AnalysisError, list).records(_Written)
         for model, values in written.scores.items()
         for task, value in values.items()
-    ]
+    )
 
 
 def _whole(value: Any) -> int | None:
@@ -249,15 +240,5 @@ def read_published(path: str | PathLike[str]) -> list[Published]:
     Raises:
         AnalysisError: The file cannot be read, or an entry holds something else than a sourced score.
     """
-    where = Path(path)
-    try:
-        content: Any = yaml.safe_load(where.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AnalysisError(f"published scores cannot be read: {error}", where=str(where)) from error
-    if not isinstance(content, list):
-        raise AnalysisError("published scores are a list of entries", where=str(where))
-    keys = record_of(Published)
-    return [
-        Published(**dict(validated(keys, entry, where=f"{where}, entry {number}", error=AnalysisError)))
-        for number, entry in enumerate(content, 1)
-    ]
+    file = read_yaml(Path(path), AnalysisError, list)
+    return [Published(**dict(entry)) for entry in file.records(record_of(Published))]

@@ -5,9 +5,8 @@ from __future__ import annotations
 from medbench.catalog.groups import GroupDefinition
 from medbench.catalog.index import TaskIndex, build_index
 from medbench.catalog.models import ModelDefinition, find_model, list_models, read_model
-from medbench.catalog.reading import definitions_folder
 from medbench.catalog.selection import Selection, resolve_tasks, select
-from medbench.catalog.tasks import TaskDefinition
+from medbench.catalog.tasks import TaskDefinition, definitions_folder
 
 __all__ = [
     "GroupDefinition",

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from medbench.catalog.inputs import Inputs
-from medbench.catalog.reading import Function
 from medbench.catalog.tasks import Merged, TaskDefinition, define_task, digest_of, number, require_words
+from medbench.common.yaml_files import Function
 from medbench.errors import CatalogError
 
 __all__ = ["Aggregate", "GroupDefinition", "Member", "define_group", "with_settings"]

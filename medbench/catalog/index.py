@@ -7,8 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from medbench.catalog.groups import GroupDefinition, define_group
-from medbench.catalog.reading import definitions_folder
-from medbench.catalog.tasks import TaskDefinition, TaskReader, define_task, task_files
+from medbench.catalog.tasks import TaskDefinition, TaskReader, define_task, definitions_folder, task_files
 from medbench.errors import CatalogError
 
 __all__ = ["Definition", "NameTakenError", "TaskIndex", "build_index", "read_definition"]

@@ -21,8 +21,8 @@ from pathlib import Path
 from typing import Any
 
 from medbench.catalog.code import CodeReads, Named, own_module, read_code
-from medbench.catalog.reading import Function
 from medbench.common.files import sha256_of
+from medbench.common.yaml_files import Function
 
 __all__ = ["Inputs", "Part", "forget_changed"]
 

@@ -10,10 +10,11 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from medbench.catalog.reading import definitions_folder, read_yaml
+from medbench.catalog.tasks import definitions_folder
 from medbench.common.choices import Dtype, Layout, Quantization, Thinking
 from medbench.common.strict import Count, Name, Record, check_fields, expecting, record_of
 from medbench.common.suggest import nearest
+from medbench.common.yaml_files import read_yaml
 from medbench.errors import CatalogError
 
 __all__ = [
@@ -144,7 +145,7 @@ def read_model(path: Path) -> ModelDefinition:
 
 def _stated(path: Path) -> dict[str, Any]:
     """The fields of a definition that it states."""
-    checked = read_yaml(path).record(record_of(ModelDefinition, without=("source",)), CatalogError)
+    checked = read_yaml(path, CatalogError).record(record_of(ModelDefinition, without=("source",)))
     values = {key: value for key, value in checked if key in checked.model_fields_set and value is not None}
     for key in {"path", "base"} & values.keys():
         values[key] = _resolved(values[key], path.parent)

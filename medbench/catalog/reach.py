@@ -11,7 +11,7 @@ from itertools import islice, takewhile
 from pathlib import Path
 from typing import Any
 
-from medbench.catalog.reading import Key
+from medbench.common.yaml_files import Key
 
 __all__ = ["Folders", "data_faults"]
 

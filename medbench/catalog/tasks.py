@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from datetime import date
 from functools import cached_property
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from medbench.catalog.inputs import Inputs, Part
-from medbench.catalog.reading import Function, Key, YamlFile, read_yaml
+from medbench.common.yaml_files import Function, Key, YamlFile, read_yaml
 from medbench.errors import CatalogError
 
 __all__ = [
@@ -22,12 +22,14 @@ __all__ = [
     "TaskDefinition",
     "TaskReader",
     "define_task",
+    "definitions_folder",
     "digest_of",
     "functions_in",
     "number",
     "task_files",
 ]
 
+_PACKAGE = Path(__file__).resolve().parents[1]
 # lm-eval skips these folders as well.
 _IGNORED_FOLDERS = frozenset({"__pycache__", ".ipynb_checkpoints"})
 #: The function that reads the documents of medbench's own datasets.
@@ -160,6 +162,25 @@ class TaskDefinition:
         }
 
 
+def definitions_folder(kind: Literal["tasks", "models"]) -> Path:
+    """The folder of shipped task or model definitions.
+
+    Args:
+        kind: ``tasks`` or ``models``.
+
+    Raises:
+        CatalogError: If there is neither, as in a broken installation.
+    """
+    for folder in (_PACKAGE / "definitions" / kind, _PACKAGE.parent / kind):
+        if folder.is_dir():
+            return folder
+    raise CatalogError(
+        f"the shipped {kind} definitions are missing",
+        where=str(_PACKAGE / "definitions" / kind),
+        hint="install the package again",
+    )
+
+
 def task_files(folder: Path) -> Iterator[Path]:
     """Files that may define a task or group below a folder, in the order in which lm-eval reads them."""
     found = (
@@ -240,7 +261,7 @@ class TaskReader:
 
     def _file(self, path: Path) -> YamlFile:
         if path not in self._files:
-            self._files[path] = read_yaml(path)
+            self._files[path] = read_yaml(path, CatalogError)
         return self._files[path]
 
     def _collect(self, path: Path, seen: set[Path]) -> Merged:

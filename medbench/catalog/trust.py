@@ -16,8 +16,8 @@ from typing import Any, NamedTuple
 from medbench.catalog.code import module_names, own_module
 from medbench.catalog.index import Definition
 from medbench.catalog.reach import Folders, data_faults
-from medbench.catalog.reading import Function, Key, definitions_folder
-from medbench.catalog.tasks import LOADER, Merged, Place, TaskDefinition
+from medbench.catalog.tasks import LOADER, Merged, Place, TaskDefinition, definitions_folder
+from medbench.common.yaml_files import Function, Key
 from medbench.errors import CatalogError
 
 __all__ = ["LM_EVAL_METRICS", "CodeUse", "code_uses", "require_trust"]

@@ -84,7 +84,7 @@ def _folder_of(path: Path) -> Path:
 
 def _outside(folders: Iterable[Path]) -> list[Path]:
     """Folders that are neither the shipped one nor inside another, each once."""
-    from medbench.catalog.reading import definitions_folder
+    from medbench.catalog.tasks import definitions_folder
 
     kept: list[Path] = [definitions_folder("tasks").resolve()]
     for folder in sorted({folder.resolve() for folder in folders}, key=lambda folder: len(folder.parts)):

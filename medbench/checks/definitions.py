@@ -10,13 +10,13 @@ from typing import Any
 from medbench.catalog.code import module_names, own_module
 from medbench.catalog.groups import GroupDefinition
 from medbench.catalog.index import TaskIndex
-from medbench.catalog.reading import Function
 from medbench.catalog.tasks import Merged, TaskDefinition, functions_in
 from medbench.catalog.trust import LM_EVAL_METRICS
 from medbench.checks import keys
 from medbench.checks.findings import Finding
 from medbench.checks.keys import duplicate_keys, unknown_keys, unknown_task_keys
 from medbench.common.suggest import nearest
+from medbench.common.yaml_files import Function
 
 __all__ = ["check_group", "check_task"]
 

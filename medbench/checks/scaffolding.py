@@ -11,10 +11,10 @@ from typing import Any
 import yaml
 
 from medbench.catalog.index import TaskIndex, build_index
-from medbench.catalog.reading import Function
 from medbench.catalog.tasks import TaskDefinition
 from medbench.checks.keys import PROTOCOLS
 from medbench.common.suggest import nearest
+from medbench.common.yaml_files import Function
 from medbench.data import filters
 from medbench.data.documents import ANNOTATIONS, Document
 from medbench.data.loading import read, to_datasets

@@ -201,7 +201,7 @@ def _rows(index: TaskIndex, data_dir: Path | None, source: str) -> list[dict[str
 
 def _plain(value: Any) -> Any:
     """A setting as plain values, with functions by name."""
-    from medbench.catalog.reading import Function
+    from medbench.common.yaml_files import Function
 
     if isinstance(value, Function):
         return f"!function {value.name}"

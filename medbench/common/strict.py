@@ -38,7 +38,7 @@ __all__ = [
     "words_of",
 ]
 
-#: Keys and positions that lead to a value, as :attr:`medbench.catalog.reading.YamlFile.lines` has them.
+#: Keys and positions that lead to a value, as :attr:`medbench.common.yaml_files.YamlFile.lines` has them.
 Way = tuple[str | int, ...]
 _R = TypeVar("_R", bound="Record")
 _SHOWN = 60

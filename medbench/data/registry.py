@@ -15,11 +15,11 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BeforeValidator, Field
 
-from medbench.common.strict import Count, Name, Record, expecting, validated
+from medbench.common.strict import Count, Name, Record, expecting
 from medbench.common.suggest import nearest
+from medbench.common.yaml_files import read_yaml
 from medbench.data.entries import DatasetEntry, FileChoice, HubEntry, PinnedFile, SplitEntry
 from medbench.data.readers.formats import FORMATS
 from medbench.errors import DataError
@@ -216,38 +216,20 @@ def _samples(folder: Path, name: str, where: str) -> Path:
     return file
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):  # type: ignore[misc]
-    """Safe loading that refuses repeated keys, of which YAML would silently keep the last."""
-
-    def construct_mapping(self, node: Any, deep: bool = False) -> Any:
-        """Construct a mapping; refuse repeated keys."""
-        seen = set()
-        for key, _ in node.value:
-            if key.value in seen and key.tag != "tag:yaml.org,2002:merge":
-                raise ValueError(
-                    f"the key {key.value!r} is written twice, again in line {key.start_mark.line + 1}"
-                )
-            seen.add(str(key.value))
-        return super().construct_mapping(node, deep)
-
-
 def _parse(path: Path) -> Register:
-    where = str(path)
-    try:
-        loaded = yaml.load(path.read_bytes(), Loader=_Loader)  # noqa: S506 a safe loader
-    except (OSError, yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
-        raise DataError(
-            f"the register cannot be read: {error}", where=where, hint="correct the YAML there"
-        ) from error
-    written = validated(_Content, loaded or {}, where=where, error=DataError)
-    files = {name: _pinned(name, record, f"{where}, files.{name}") for name, record in written.files.items()}
+    file = read_yaml(path, DataError, may_be_empty=True)
+    written = file.record(_Content)
+    at = file.place
+    files = {
+        name: _pinned(name, record, file.place(("files", name))) for name, record in written.files.items()
+    }
     datasets: dict[str, DatasetEntry] = {}
     for benchmark, shared in written.benchmarks.items():
         for key, own in shared.datasets.items():
-            at = f"{where}, benchmarks.{benchmark}.datasets.{key}"
+            where = at(("benchmarks", benchmark, "datasets", key))
             if key in datasets:
-                raise DataError(f"the dataset {key!r} is defined twice", where=at)
-            datasets[key] = _entry(key, benchmark, shared, own, path.parent, at)
+                raise DataError(f"the dataset {key!r} is defined twice", where=where)
+            datasets[key] = _entry(key, benchmark, shared, own, path.parent, where)
     return Register(datasets, files)
 
 

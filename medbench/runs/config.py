@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from medbench.catalog.models import list_models
-from medbench.catalog.reading import read_yaml
 from medbench.common.strict import Count, record_of
+from medbench.common.yaml_files import read_yaml
 from medbench.errors import RunError
 from medbench.runs.directory import read_json
 from medbench.runs.settings import RunSettings, known_settings, recorded_settings
@@ -57,7 +57,7 @@ def read_config(path: Path) -> dict[str, Any]:
 
 
 def _of_yaml(path: Path) -> dict[str, Any]:
-    file = read_yaml(path)
+    file = read_yaml(path, RunError)
 
     if "allow_code" in file.values:
         raise RunError(
@@ -65,7 +65,7 @@ def _of_yaml(path: Path) -> dict[str, Any]:
             where=file.place(("allow_code",)),
             hint="give --allow-code by hand",
         )
-    said = file.record(record_of(RunSettings, _Beside), RunError)
+    said = file.record(record_of(RunSettings, _Beside))
     return {key: value for key, value in said if key in file.values and value is not None}
 
 

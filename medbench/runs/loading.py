@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from medbench.catalog.index import build_index
-from medbench.catalog.reading import Function
 from medbench.catalog.tasks import TaskDefinition
+from medbench.common.yaml_files import Function
 from medbench.errors import RunError
 from medbench.models.harness.generation_settings import TOKEN_LIMITS
 from medbench.runs.askable import asking_several, refuse_first_golds, settle_documents

@@ -129,7 +129,8 @@ def test_an_unknown_task_is_an_error(tmp_path: Path) -> None:
         (ENTRY.replace("45.5", "yes"), "is True, expected a score in percent"),
         ("a: 1", "a list of entries"),
         ("- a", "found 'a', expected keys with values"),
-        ("[", "cannot be read"),
+        ("[", "cannot be parsed"),
+        (ENTRY + "  note: a\n  note: b\n", "'note' is written twice"),
     ],
 )
 def test_a_faulty_register_is_refused(tmp_path: Path, text: str, says: str) -> None:

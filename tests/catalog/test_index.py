@@ -151,7 +151,7 @@ def test_digest_follows_includes_and_code(tmp_path: Path) -> None:
 def test_merging_agrees_with_lm_eval() -> None:
     from lm_eval.tasks._yaml_loader import load_yaml
 
-    from medbench.catalog.reading import Function
+    from medbench.common.yaml_files import Function
 
     def plain(value: object) -> object:
         if isinstance(value, Function):

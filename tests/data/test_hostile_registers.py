@@ -144,3 +144,33 @@ def test_aliases_cannot_make_a_message_of_any_length(tmp_path: Path) -> None:
     with pytest.raises(DataError) as caught:
         register([tmp_path])
     assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize(
+    ("text", "line"),
+    [
+        ("files:\n  a.csv:\n    sha256: abc\n", 3),
+        ("files:\n  a.csv:\n    bytes: 3\n", 2),
+        ("files:\n  ../a.csv:\n    sha256: " + "a" * 64 + "\n", 2),
+        ("benchmarks:\n  m:\n    schema: essay\n", 3),
+        ("benchmarks:\n  m:\n    language: en\n", 2),
+        ("benchmarks:\n  m:\n    schema: exam\n    datasets:\n      a: {}\n", 5),
+        ("benchmarks:\n  m:\n    schema: exam\n    language: en\n    datasets:\n      A: {}\n", 6),
+        ("benchmarks:\n  m:\n    schema: exam\n    hub:\n      id: a/b\n      revision: 1\n", 6),
+        ("benchmarks:\n  m:\n    schema: exam\n    title: a\n    title: b\n", 5),
+        ("benchmarks:\n  m:\n    schema: exam\n    splits:\n      test:\n        file: x\n", 6),
+        ("\n\nbenchmark: {}\n", 3),
+        ("files: {}\nbenchmarks: [\n", 3),
+    ],
+)
+def test_faults_are_told_with_their_line(text: str, line: int, tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_text(text, encoding="utf-8")
+    with pytest.raises(DataError) as caught:
+        register([tmp_path])
+    assert caught.value.where == f"{tmp_path / 'sources.yaml'}, line {line}"
+
+
+@pytest.mark.parametrize("text", ["", "# to be written\n", "files:\nbenchmarks:\n"])
+def test_an_empty_register_adds_nothing(text: str, tmp_path: Path) -> None:
+    (tmp_path / "sources.yaml").write_text(text, encoding="utf-8")
+    assert register([tmp_path]).datasets == register().datasets

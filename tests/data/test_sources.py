@@ -209,7 +209,7 @@ def test_a_register_from_outside_adds_and_never_replaces(tmp_path: Path) -> None
             "splits: {test: {files: [{path: a, format: pickle}]}}}}",
             "'format' under 'files' is 'pickle', expected one of",
         ),
-        ("benchmarks: [", "cannot be read"),
+        ("benchmarks: [", "cannot be parsed"),
         ("- a", "expected keys"),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from lm_eval.api.metrics import mean
 
 from medbench.api import evaluate_with_outcome
-from medbench.catalog.reading import definitions_folder
+from medbench.catalog.tasks import definitions_folder
 from medbench.runs.estimates import estimate
 
 TASK = """include: {include}

@@ -1,50 +1,31 @@
-"""YAML files with the line of every key, duplicate keys, and functions that are named but not imported.
-
-Also where the shipped ones are.
-"""
+"""YAML files with the line of every key, duplicate keys, and functions that are named but not imported."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
 from medbench.common.strict import Record, validated, words_of
-from medbench.errors import CatalogError, MedbenchError
+from medbench.errors import MedbenchError
 
-__all__ = ["Function", "Key", "YamlFile", "definitions_folder", "read_yaml"]
+__all__ = ["Function", "Key", "YamlFile", "read_yaml"]
 
 Key = tuple[str | int, ...]
 _R = TypeVar("_R", bound=Record)
 # YAML reads the words on and off as true and false.
 _SWITCHED = {"True": "on", "False": "off"}
 
-_PACKAGE = Path(__file__).resolve().parents[1]
-# A definition is a page of text; no real one comes near this size.
+_ROOTS: dict[type, tuple[str, str]] = {
+    dict: ("keys with values", "key: value"),
+    list: ("a list of entries", "- key: value"),
+}
+# These files are a few pages of text; no real one comes near this size.
 _MAX_BYTES = 1_000_000
 _MAX_NODES = 50_000
-
-
-def definitions_folder(kind: Literal["tasks", "models"]) -> Path:
-    """The folder of shipped task or model definitions.
-
-    Args:
-        kind: ``tasks`` or ``models``.
-
-    Raises:
-        CatalogError: If there is neither, as in a broken installation.
-    """
-    for folder in (_PACKAGE / "definitions" / kind, _PACKAGE.parent / kind):
-        if folder.is_dir():
-            return folder
-    raise CatalogError(
-        f"the shipped {kind} definitions are missing",
-        where=str(_PACKAGE / "definitions" / kind),
-        hint="install the package again",
-    )
 
 
 class Function(NamedTuple):
@@ -73,6 +54,7 @@ class YamlFile:
     Attributes:
         path: The file.
         values: Its content.
+        error: Class of the errors about it.
         lines: Line of each key, 1-based, by its path, such as ``("metric_list", 0, "metric")``.
         duplicates: Keys written twice, each with the line of the repetition.
         functions: Every ``!function`` of the file with its path and line. lm-eval imports all of them, even
@@ -80,7 +62,8 @@ class YamlFile:
     """
 
     path: Path
-    values: Mapping[str, Any]
+    values: Any
+    error: type[MedbenchError]
     lines: Mapping[Key, int] = field(default_factory=dict)
     duplicates: tuple[tuple[Key, int], ...] = ()
     functions: tuple[tuple[Key, int, Function], ...] = ()
@@ -91,28 +74,49 @@ class YamlFile:
             way = way[:-1]
         return f"{self.path}, line {self.lines[way]}" if way else str(self.path)
 
-    def record(self, kind: type[_R], error: type[MedbenchError]) -> _R:
+    def record(self, kind: type[_R]) -> _R:
         """The content as a record.
 
         Args:
             kind: The record.
-            error: Class of the errors.
 
         Raises:
             MedbenchError: A key is written twice, unknown or missing, or a value of another type.
         """
-        for way, line in self.duplicates:
-            raise error(
-                f"the key {way[-1]!r} is written twice",
-                where=f"{self.path}, line {line}",
-                hint="keep one of them",
-            )
+        self._refuse_duplicates()
         words = {key: words_of(field.annotation) for key, field in kind.model_fields.items()}
         values = {
             key: word if (word := _SWITCHED.get(str(value))) in words.get(key, ()) else value
             for key, value in self.values.items()
         }
-        return validated(kind, values, where=self.place, error=error)
+        return validated(kind, values, where=self.place, error=self.error)
+
+    def records(self, kind: type[_R]) -> list[_R]:
+        """The items of a list as records.
+
+        Args:
+            kind: The record that each is.
+
+        Raises:
+            MedbenchError: As for :meth:`record`.
+        """
+        self._refuse_duplicates()
+
+        def place(index: int) -> Callable[[Key], str]:
+            return lambda way: self.place((index, *way))
+
+        return [
+            validated(kind, item, where=place(index), error=self.error)
+            for index, item in enumerate(self.values)
+        ]
+
+    def _refuse_duplicates(self) -> None:
+        for way, line in self.duplicates:
+            raise self.error(
+                f"the key {way[-1]!r} is written twice",
+                where=f"{self.path}, line {line}",
+                hint="keep one of them",
+            )
 
 
 _FUNCTION = "!function"
@@ -139,6 +143,10 @@ class _Notes:
     functions: list[tuple[Key, int, str]] = field(default_factory=list)
 
 
+class _TooManyError(Exception):
+    """More entries than a file that people write has."""
+
+
 def _walk(node: yaml.Node, notes: _Notes) -> None:
     """Record the line of every key below a node; aliases are visited once, so that they cannot multiply."""
     lines, duplicates = notes.lines, notes.duplicates
@@ -150,7 +158,7 @@ def _walk(node: yaml.Node, notes: _Notes) -> None:
             continue
         seen.add(id(current))
         if len(seen) > _MAX_NODES:
-            raise CatalogError("the file has too many entries to be a definition")
+            raise _TooManyError
         if current.tag == _FUNCTION:
             notes.functions.append((way, current.start_mark.line + 1, str(current.value)))
         if isinstance(current, yaml.MappingNode):
@@ -171,8 +179,8 @@ def _walk(node: yaml.Node, notes: _Notes) -> None:
                 waiting.append((value, (*way, index)))
 
 
-def _refuse_multiplying(node: yaml.Node, where: str) -> None:
-    """Refuse aliases that expand to more entries than any definition has, or that contain themselves."""
+def _refuse_multiplying(node: yaml.Node) -> None:
+    """Refuse aliases that expand to more entries than any such file has, or that contain themselves."""
     sizes: dict[int, int] = {}
 
     def size(current: yaml.Node) -> int:
@@ -188,30 +196,31 @@ def _refuse_multiplying(node: yaml.Node, where: str) -> None:
         return total
 
     if size(node) > _MAX_NODES:
-        raise CatalogError(
-            "the file has too many entries to be a definition", where=where, hint="spell its aliases out"
-        )
+        raise _TooManyError
 
 
-def read_yaml(path: Path) -> YamlFile:
-    """Read a definition without running anything that it names.
+def read_yaml(
+    path: Path, error: type[MedbenchError], root: type = dict, *, may_be_empty: bool = False
+) -> YamlFile:
+    """Read a file without running anything that it names.
 
     Args:
         path: The file.
+        error: Class of the errors.
+        root: What the file holds: ``dict`` or ``list``.
+        may_be_empty: Whether an empty file counts as an empty one of these.
 
     Raises:
-        CatalogError: If it cannot be read or parsed, or is no mapping; names the line.
+        MedbenchError: If it cannot be read or parsed, or holds something else; names the line.
     """
     where = str(path)
     try:
         raw = path.read_bytes()
-    except OSError as error:
-        raise CatalogError(f"the file cannot be read: {error.strerror}", where=where) from error
+    except OSError as fault:
+        raise error(f"the file cannot be read: {fault.strerror}", where=where) from fault
     if len(raw) > _MAX_BYTES:
-        raise CatalogError(
-            f"the file has {len(raw)} bytes, too many for a definition",
-            where=where,
-            hint="is it the right file?",
+        raise error(
+            f"the file has {len(raw)} bytes, which are too many", where=where, hint="is it the right file?"
         )
     notes = _Notes()
     try:
@@ -220,31 +229,34 @@ def read_yaml(path: Path) -> YamlFile:
             node = loader.get_single_node()
             if node is not None:
                 _walk(node, notes)
-                _refuse_multiplying(node, where)
+                _refuse_multiplying(node)
             values = None if node is None else loader.construct_document(node)
         finally:
             loader.dispose()
-    except CatalogError as error:
-        raise CatalogError(error.what, where=where, hint=error.hint) from error
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        raise CatalogError(
-            f"the YAML cannot be parsed: {error.problem or error.context}",
+    except _TooManyError as fault:
+        raise error("the file has too many entries", where=where, hint="spell its aliases out") from fault
+    except yaml.MarkedYAMLError as fault:
+        mark = fault.problem_mark or fault.context_mark
+        raise error(
+            f"the YAML cannot be parsed: {fault.problem or fault.context}",
             where=f"{where}, line {mark.line + 1}" if mark else where,
             hint="check indentation, quotes and colons there",
-        ) from error
-    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as error:
+        ) from fault
+    except (yaml.YAMLError, ValueError, TypeError, RecursionError) as fault:
         # Impossible dates, unhashable keys, bad encodings and endless nesting raise these.
-        raise CatalogError(
-            f"the YAML cannot be parsed: {str(error).partition(chr(10))[0]}",
+        raise error(
+            f"the YAML cannot be parsed: {str(fault).partition(chr(10))[0]}",
             where=where,
             hint="correct the file there; quote dates and special characters",
-        ) from error
-    if not isinstance(values, dict):
-        raise CatalogError(
-            f"expected keys with values, found {'nothing' if values is None else type(values).__name__}",
+        ) from fault
+    if values is None and may_be_empty:
+        values = root()
+    if not isinstance(values, root):
+        expected, example = _ROOTS[root]
+        raise error(
+            f"expected {expected}, found {'nothing' if values is None else type(values).__name__}",
             where=where,
-            hint="a definition begins with lines such as `task: name`",
+            hint=f"begin with a line such as `{example}`",
         )
     functions = tuple((way, line, Function(name, path.parent)) for way, line, name in notes.functions)
-    return YamlFile(path, values, notes.lines, tuple(notes.duplicates), functions)
+    return YamlFile(path, values, error, notes.lines, tuple(notes.duplicates), functions)
