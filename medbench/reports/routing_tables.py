@@ -79,7 +79,10 @@ def load_difference_table(frame: pd.DataFrame, first: str, second: str) -> TextT
         frame.loc[order],
         [*_keys_before(frame, "load"), *columns, percent("load_chance", "chance")],
         "Expert loads compared",
-        [f"Percent of the choices. load: {first}; other: {second}; difference: the first minus the other."],
+        [
+            "Percent of the choices (of a dense gate: of its weights). "
+            f"load: {first}; other: {second}; difference: the first minus the other."
+        ],
     )
 
 
@@ -101,7 +104,10 @@ def specialization_table(frame: pd.DataFrame) -> TextTable:
         frame,
         [*_keys_before(frame, "rate"), *columns],
         "Experts by kind of task",
-        ["Percent of the tokens that choose the expert. Intervals resample documents."],
+        [
+            "Percent of the tokens that choose the expert (of a dense gate: its mean weight). "
+            "Intervals resample documents."
+        ],
     )
 
 

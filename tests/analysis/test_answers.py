@@ -22,9 +22,9 @@ from medbench.analysis.answers import (
     label_pairs,
 )
 from medbench.analysis.routing.cells import cells
+from medbench.analysis.routing.loads import loads_of
 from medbench.analysis.routing.verdicts import (
     _divergence,
-    _Loads,
     _shuffles,
     loads_by_verdict,
     routing_by_verdict,
@@ -176,7 +176,7 @@ def test_routing_beside_answers(tmp_path: Path, lean: float) -> None:
 def test_permuted_verdicts_are_found_different_as_often_as_the_level_says() -> None:
     rng = np.random.default_rng(5)
     right = rng.random(60) < 0.5
-    loads = _Loads(cells(_routing(right, 0.0).to_pandas().assign(model="", run="")))
+    loads = loads_of(cells(_routing(right, 0.0).to_pandas().assign(model="", run="")))
     found = 0
     for seed in range(200):
         shuffled = rng.permutation(right)

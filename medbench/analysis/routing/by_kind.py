@@ -11,6 +11,7 @@ import pandas as pd
 
 from medbench.analysis.kinds import kind_names
 from medbench.analysis.routing.cells import Cells, cells
+from medbench.analysis.routing.loads import loads_of
 from medbench.analysis.routing.tables import CELL_KEYS
 from medbench.analysis.runs import Runs
 from medbench.errors import AnalysisError
@@ -85,6 +86,8 @@ def specialization(
 ) -> pd.DataFrame:
     """How often tokens of a task choose an expert: n_{i,task} / T_task against k / E.
 
+    Of a dense gate, which chooses all: the mean weight that they give it, against 1 / E.
+
     Args:
         frame: ``runs.routing()``, or what :func:`regroup` made of it.
         across_routers: Mean over all routers of the model, expert by expert. That has a meaning only where
@@ -108,20 +111,14 @@ def specialization(
 
 
 def _of_run(mine: Cells, across: bool, seed: int, draws: int) -> pd.DataFrame:
-    experts, top_k = mine.shape()
-    pairs = list(zip(mine.keys["layer"].astype(int), mine.keys["projection"].astype(str), strict=True))
-    routers = sorted(set(pairs))
-    place = {pair: i for i, pair in enumerate(routers)}
-    owners = list(zip(mine.keys["task"].astype(str), mine.keys["document"].astype(int), strict=True))
-    documents = sorted(set(owners))
-    row = {owner: i for i, owner in enumerate(documents)}
-    sums = np.zeros((len(documents), len(routers), experts + 1))
-    where = ([row[owner] for owner in owners], [place[pair] for pair in pairs])
-    np.add.at(sums, where, np.column_stack([mine.count[:, :experts], mine.tokens]))
-    task_of = np.array([task for task, _ in documents])
-    document_of = np.array([document for _, document in documents])
+    experts, _ = mine.shape()
+    per_token = float(np.nanmax(mine.per_token)) if (mine.tokens > 0).any() else 0.0
+    loads = loads_of(mine)
+    routers = list(loads.routers.itertuples(index=False, name=None))
+    sums = np.concatenate([loads.used[..., :experts], loads.tokens[..., None]], axis=2)
+    task_of, document_of = (loads.documents[name].to_numpy() for name in ("task", "document"))
     total, parts = sums.sum(axis=0), []
-    for task in dict.fromkeys(task for task, _ in documents):
+    for task in dict.fromkeys(task_of):
         own = sums[task_of == task]
         known = bool((document_of[task_of == task] >= 0).all())
         low = high = np.full((1 if across else len(routers), experts), np.nan)
@@ -146,7 +143,7 @@ def _of_run(mine: Cells, across: bool, seed: int, draws: int) -> pd.DataFrame:
                     "low": low.ravel(),
                     "high": high.ravel(),
                     "elsewhere": _rates(total - own.sum(axis=0), across).ravel(),
-                    "chance": top_k / experts,
+                    "chance": per_token / experts,
                     "documents": len(own) if known else 0,
                 }
             )

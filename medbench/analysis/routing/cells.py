@@ -66,6 +66,25 @@ class Cells:
         np.divide(self.count.sum(axis=1), self.tokens, out=unknown, where=self.tokens > 0)
         return unknown
 
+    @property
+    def used(self) -> Floats:
+        """``[G, E]`` how much each expert served: tokens that chose it.
+
+        Where every token chooses all experts (k = E, a dense gate) choices tell nothing: there it is the
+        weight that tokens gave it.
+        """
+        return np.where(self._dense[:, None], self.mass, self.count)
+
+    @property
+    def per_token(self) -> Floats:
+        """``[G]`` what ``used`` adds up to over the experts for each token: k, or 1 with a dense gate."""
+        return np.where(self._dense, 1.0, self.top_k)
+
+    @property
+    def _dense(self) -> NDArray[np.bool_]:
+        dense: NDArray[np.bool_] = self.top_k == self.experts
+        return dense
+
     def shape(self) -> tuple[int, int]:
         """Experts E of every router, and how many of them, k, each token chooses.
 

@@ -7,17 +7,14 @@ a router that ignores its input and treats all experts alike would give.
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from medbench.errors import AnalysisError
 from medbench.statistics.corpus import Floats
 
 __all__ = [
-    "Agreement",
-    "agreement",
     "coactivation",
     "coactivation_chance",
     "dead_experts",
@@ -27,25 +24,8 @@ __all__ = [
     "load_entropy",
     "load_share",
     "max_violation",
-    "max_violation_worst",
     "mutual_information",
 ]
-
-
-class Agreement(NamedTuple):
-    """How far two routers choose alike on the same tokens.
-
-    Attributes:
-        observed: Mean share of common choices, |S ∩ S'| / k.
-        chance: k / E.
-        kappa: (observed - chance) / (1 - chance): 1 for equal choices, 0 for chance.
-        tokens: Tokens compared.
-    """
-
-    observed: float
-    chance: float
-    kappa: float
-    tokens: int
 
 
 def load_share(count: Any) -> Floats:
@@ -101,12 +81,6 @@ def max_violation(count: Any, experts: Any) -> Floats:
     return found
 
 
-def max_violation_worst(experts: Any, top_k: Any) -> Floats:
-    """E / k - 1, the violation when the same k experts serve every token."""
-    found: Floats = np.asarray(experts, dtype=np.float64) / np.asarray(top_k, dtype=np.float64) - 1
-    return found
-
-
 def dead_experts(count: Any, experts: Any) -> NDArray[np.int64]:
     """Number of experts that no token chose; chance 0.
 
@@ -152,25 +126,3 @@ def jensen_shannon_similarity(first: Any, second: Any) -> Floats:
     divergence = entropy((one + two) / 2) - (entropy(one) + entropy(two)) / 2
     found: Floats = 1 - np.clip(divergence / np.log(2), 0, 1)
     return np.where(np.isnan(one).any(axis=-1) | np.isnan(two).any(axis=-1), np.nan, found)
-
-
-def agreement(first: Any, second: Any, experts: int) -> Agreement:
-    """Compare the choices of two routers on the same tokens.
-
-    Args:
-        first: ``[T, k]`` experts chosen by one.
-        second: ``[T, k]`` experts chosen by the other.
-        experts: E.
-
-    Raises:
-        AnalysisError: The choices are not of the same tokens, or there are none.
-    """
-    one, two = np.asarray(first), np.asarray(second)
-    if one.shape != two.shape or one.ndim != 2 or not len(one):
-        raise AnalysisError(f"choices of the same tokens are needed; got shapes {one.shape} and {two.shape}")
-    k = one.shape[1]
-    if k >= experts:
-        raise AnalysisError("routers that choose all experts always agree")
-    observed = float((one[:, :, None] == two[:, None, :]).any(axis=2).sum(axis=1).mean() / k)
-    chance = k / experts
-    return Agreement(observed, chance, (observed - chance) / (1 - chance), len(one))

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from medbench.analysis.routing import metrics
 from medbench.analysis.routing.cells import Cells, cells
+from medbench.analysis.routing.loads import loads_of
 from medbench.analysis.routing.tables import NotRecordedError
 from medbench.errors import AnalysisError
 from medbench.statistics.corpus import Floats
@@ -40,7 +41,7 @@ def expert_load(frame: pd.DataFrame | Cells, by: Sequence[str] = BY) -> pd.DataF
         A row per group and expert: ``tokens``, ``count``, ``load`` = f_i and ``load_chance`` = 1 / E,
         ``rate`` = n_i / T and ``rate_chance`` = k / E (how specialized the expert is on the group, such as
         a task), ``mass`` (share of the gate weights) and ``top1`` (share of first ranks), both with chance
-        1 / E.
+        1 / E. Of a dense gate (k = E) n_i is the summed gate weight, and the chance of its rate 1 / E.
     """
     merged = cells(frame).merge(_with_runs(by))
     g, e = np.nonzero(np.arange(merged.count.shape[1]) < merged.experts[:, None])
@@ -50,10 +51,10 @@ def expert_load(frame: pd.DataFrame | Cells, by: Sequence[str] = BY) -> pd.DataF
         expert=e,
         tokens=merged.tokens[g].astype(np.int64),
         count=merged.count[g, e].astype(np.int64),
-        load=metrics.load_share(merged.count)[g, e],
+        load=metrics.load_share(merged.used)[g, e],
         load_chance=1 / merged.experts[g],
-        rate=(merged.count / safe[:, None])[g, e],
-        rate_chance=(merged.top_k / merged.experts)[g],
+        rate=(merged.used / safe[:, None])[g, e],
+        rate_chance=(merged.per_token / merged.experts)[g],
         mass=metrics.load_share(merged.mass)[g, e],
         top1=metrics.load_share(merged.top1)[g, e],
     )
@@ -161,10 +162,8 @@ def task_similarity(
     rows: list[dict[str, Any]] = []
     for (model, run), part in counted.keys.groupby(["model", "run"], observed=True, sort=True):
         mine = counted.select(counted.keys.index.isin(part.index))
-        loads = {
-            str(task): _load_tensor(mine.select((mine.keys["task"] == task).to_numpy()), mine)
-            for task in sorted(mine.keys["task"].astype(str).unique())
-        }
+        every = loads_of(mine)
+        loads = {task: every.used[every.of(task)] for task in sorted(every.documents["task"].unique())}
         halves = {task: _split_half(load, seed, draws) for task, load in loads.items()}
         sampled = {task: _resample(load, seed + i, draws) for i, (task, load) in enumerate(loads.items())}
         pairs = [(task, task) for task in loads] + list(combinations(loads, 2))
@@ -194,7 +193,7 @@ def _with_runs(by: Sequence[str]) -> list[str]:
 class _Flat:
     """Everything the summary needs of many groups, ready to be cut into ``[documents, routers, 3 + 2 E]``.
 
-    The last axis holds tokens, entropy, ties, counts and probabilities, all of which add up.
+    The last axis holds tokens, entropy, ties, what each expert served, and probabilities; all of them add up.
     """
 
     def __init__(self, merged: Cells) -> None:
@@ -207,7 +206,7 @@ class _Flat:
         self._routers = number(["layer", "projection"])
         self._experts = merged.experts
         head = np.column_stack([merged.tokens, merged.entropy, merged.near_ties])
-        self._values = np.hstack([head, merged.count, merged.prob])
+        self._values = np.hstack([head, merged.used, merged.prob])
 
     def pack(self, members: NDArray[np.intp]) -> tuple[Floats, NDArray[np.int64]]:
         """The tensor of some cells, and the number of experts of each of its routers."""
@@ -261,19 +260,6 @@ def _bootstrap(packed: Floats, experts: Any, seed: int, draws: int) -> Floats:
     flat = packed.reshape(len(packed), -1)
     blocks = bootstrap_totals(flat, seed=seed, draws=draws)
     return np.concatenate([_summary(block.reshape(-1, *packed.shape[1:]), experts) for block in blocks])
-
-
-def _load_tensor(task: Cells, every: Cells) -> Floats:
-    """Counts of a task, ``[documents, routers, E]``, with the routers of all tasks in one order."""
-    routers = every.keys[["layer", "projection"]].drop_duplicates().sort_values(["layer", "projection"])
-    place = {key: i for i, key in enumerate(routers.itertuples(index=False, name=None))}
-    documents = {document: i for i, document in enumerate(sorted(task.keys["document"].unique()))}
-    tensor = np.zeros((len(documents), len(place), every.count.shape[1]))
-    for i, row in enumerate(
-        task.keys[["document", "layer", "projection"]].itertuples(index=False, name=None)
-    ):
-        tensor[documents[row[0]], place[row[1:]]] += task.count[i]
-    return tensor
 
 
 def _similarity(first: Floats, second: Floats) -> Floats:

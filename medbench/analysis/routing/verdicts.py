@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from medbench.analysis.answers import document_values
 from medbench.analysis.routing import metrics
 from medbench.analysis.routing.cells import Cells, cells
+from medbench.analysis.routing.loads import Loads, loads_of
 from medbench.analysis.routing.tables import NotRecordedError
 from medbench.analysis.runs import Run, Runs
 from medbench.statistics import holm
@@ -83,11 +84,11 @@ def loads_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) ->
     parts = []
     for run, counted in _recorded(runs):
         for task, loads, right in _tasks(run, counted):
-            shares = np.nan_to_num(metrics.load_share(loads.counts)).reshape(len(right), -1)
+            shares = np.nan_to_num(metrics.load_share(loads.used)).reshape(len(right), -1)
             observed = _standardized(shares, right[None])[0]
             largest = np.abs(_standardized(shares, _shuffles(right, seed, permutations))).max(axis=1)
             exceeded = (largest[:, None] >= np.abs(observed) - 1e-12).sum(axis=0)
-            experts = loads.counts.shape[2]
+            experts = loads.used.shape[2]
             part = loads.routers.loc[loads.routers.index.repeat(experts)].reset_index(drop=True)
             means = [shares[chosen].mean(axis=0) for chosen in (right, ~right)]
             part = part.assign(
@@ -104,23 +105,6 @@ def loads_by_verdict(runs: Runs, *, seed: int = 0, permutations: int = 1_000) ->
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
 
 
-class _Loads:
-    """Expert counts of a task, ``[documents, routers, E]``, and what the routers are."""
-
-    def __init__(self, task: Cells) -> None:
-        merged = task.merge(["document", "layer", "projection"])
-        routers = merged.keys[["layer", "projection"]].drop_duplicates().sort_values(["layer", "projection"])
-        self.routers = routers.reset_index(drop=True)
-        place = {key: i for i, key in enumerate(self.routers.itertuples(index=False, name=None))}
-        self.documents = np.unique(merged.keys["document"].to_numpy())
-        position = np.searchsorted(self.documents, merged.keys["document"].to_numpy())
-        router = [
-            place[key] for key in merged.keys[["layer", "projection"]].itertuples(index=False, name=None)
-        ]
-        self.counts = np.zeros((len(self.documents), len(place), merged.count.shape[1]))
-        self.counts[position, router] = merged.count
-
-
 def _recorded(runs: Runs, most: int | None = None) -> list[tuple[Run, Cells]]:
     """The runs that recorded single documents, with their counts."""
     found = []
@@ -135,7 +119,7 @@ def _recorded(runs: Runs, most: int | None = None) -> list[tuple[Run, Cells]]:
     return found
 
 
-def _tasks(run: Run, counted: Cells) -> list[tuple[str, _Loads, NDArray[np.bool_]]]:
+def _tasks(run: Run, counted: Cells) -> list[tuple[str, Loads, NDArray[np.bool_]]]:
     """Tasks with both right and wrong documents, with the loads and verdicts of those."""
     kinds = [name for name in run.tables.sample_columns() if name.startswith(("counts.", "labels."))]
     samples = run.samples(["task", "doc_id", "score", *kinds])
@@ -147,8 +131,8 @@ def _tasks(run: Run, counted: Cells) -> list[tuple[str, _Loads, NDArray[np.bool_
         judged = (names == task) & counted.keys["document"].isin(values.index[values.notna()])
         if not judged.any():
             continue
-        loads = _Loads(counted.select(judged.to_numpy()))
-        right = values.loc[loads.documents].to_numpy() >= 1
+        loads = loads_of(counted.select(judged.to_numpy()))
+        right = values.loc[loads.documents["document"]].to_numpy() >= 1
         if 0 < right.sum() < len(right):
             found.append((task, loads, right))
     return found
@@ -159,11 +143,11 @@ def _shuffles(right: NDArray[np.bool_], seed: int, permutations: int) -> NDArray
     return rng.permuted(np.tile(right, (permutations, 1)), axis=1)
 
 
-def _divergence(loads: _Loads, right: NDArray[np.bool_]) -> Floats:
+def _divergence(loads: Loads, right: NDArray[np.bool_]) -> Floats:
     """Mean divergence over routers for every row of verdicts, ``[permutations]``."""
-    flat = loads.counts.reshape(len(loads.documents), -1)
-    one = (right.astype(np.float64) @ flat).reshape(len(right), *loads.counts.shape[1:])
-    two = flat.sum(axis=0).reshape(loads.counts.shape[1:]) - one
+    flat = loads.used.reshape(len(loads.documents), -1)
+    one = (right.astype(np.float64) @ flat).reshape(len(right), *loads.used.shape[1:])
+    two = flat.sum(axis=0).reshape(loads.used.shape[1:]) - one
     similar = metrics.jensen_shannon_similarity(metrics.load_share(one), metrics.load_share(two))
     found: Floats = 1 - np.nanmean(similar, axis=1)
     return found

@@ -30,7 +30,13 @@ class MoLoRARouter(Router):
     """
 
     def __init__(self, module: MoLoRALinear) -> None:
-        super().__init__(module.layer, str(module.projection), module.num_experts, module.top_k)
+        super().__init__(
+            module.layer,
+            str(module.projection),
+            module.num_experts,
+            module.top_k,
+            always_on=module.config.shared_experts,
+        )
         self.module = module
 
     @property

@@ -8,6 +8,7 @@ import numpy as np
 
 from medbench.analysis import Runs
 from medbench.analysis.routing.cells import Cells
+from medbench.analysis.routing.metrics import load_share
 from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import expert_map
 from medbench.reports.section import Section, in_computing_order, pack, routed
@@ -29,8 +30,9 @@ def routing(runs: Runs, systems: list[str]) -> Section | None:
     return Section(
         id="routing",
         title="Routing",
-        lead="Share of the choices that each expert received. The middle color is the chance level, "
-        "1 / experts; a strongly colored square is an expert that the chosen tokens prefer or avoid.",
+        lead="Share of the choices that each expert received, or of the gate weights where every token uses "
+        "all experts. The middle color is the chance level, 1 / experts; a strongly colored square is an "
+        "expert that the chosen tokens prefer or avoid.",
         template="routing.html.j2",
         data={"figures": figures},
         payloads={"routing-data": pack(payload)},
@@ -57,7 +59,8 @@ def _figure(counted: Cells, system: str) -> tuple[dict[str, Any], dict[str, Any]
             if keep.any():
                 loads[f"{i}/{j}"] = _loads(counted.select(keep), order)
     experts, top_k = counted.shape()
-    chance = 1 / experts
+    dense, chance = top_k == experts, 1 / experts
+    shared = "gate weights" if dense else "choices"
     shares = [value / 10_000 for value in loads["0/0"]]
     busiest = int(np.argmax(shares))
     (projection, layer), expert = order[busiest // width], busiest % width
@@ -65,11 +68,11 @@ def _figure(counted: Cells, system: str) -> tuple[dict[str, Any], dict[str, Any]
     picture = Picture(
         name=f"load-{file_stem(system)}",
         title=f"Expert load of {system}",
-        caption=f"{width} experts, {top_k} chosen per token, {len(layers)} layers. "
-        f"Chance level: {level} of the choices for every expert.",
-        reading=f"Orange experts receive more of the choices than chance ({level}), blue ones less. "
+        caption=f"{width} experts, {'all used by every' if dense else f'{top_k} chosen per'} token, "
+        f"{len(layers)} layers. Chance level: {level} of the {shared} for every expert.",
+        reading=f"Orange experts receive more of the {shared} than chance ({level}), blue ones less. "
         f"Over all tokens the busiest is {projection}, layer {layer}, expert {expert}: {most}.",
-        reading_zh=f"橙色专家得到的选择多于随机水平（{level}），蓝色少于随机水平。"
+        reading_zh=f"橙色专家得到的{'权重' if dense else '选择'}多于随机水平（{level}），蓝色少于随机水平。"
         f"在全部词元上，最忙的是第 {layer} 层 {projection} 的专家 {expert}：{most}。",
         drawing=expert_map(
             projections, layers, width, shares, middle=chance, reach=chance, name=f"Expert load of {system}"
@@ -90,7 +93,7 @@ def _loads(selected: Cells, order: list[tuple[str, int]]) -> list[int]:
     where = {
         (str(row["projection"]), int(row["layer"])): i for i, row in enumerate(merged.keys.to_dict("records"))
     }
-    share = merged.count / np.maximum(merged.count.sum(axis=1, keepdims=True), 1)
+    share = np.nan_to_num(load_share(merged.used))
     empty = np.zeros(share.shape[1])
     return [
         round(10_000 * value)

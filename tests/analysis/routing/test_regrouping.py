@@ -33,6 +33,11 @@ class Shape(NamedTuple):
     seed: int = 0
     phases: tuple[str, ...] = ("prompt", "generated")
 
+    @property
+    def per_token(self) -> int:
+        """What the rates of a token's experts add up to: where all are used, their weights do, to 1."""
+        return 1 if self.top_k == self.experts else self.top_k
+
 
 SHAPES = [
     Shape(),
@@ -79,7 +84,7 @@ class Slow:
     """The tokens of a group at one router, and what can be said of them by looking at each."""
 
     def __init__(self, texts: Texts, shape: Shape, tasks: Sequence[str], router: tuple[int, str]) -> None:
-        at = ROUTERS.index(router)
+        at, self.dense = ROUTERS.index(router), shape.top_k == shape.experts
         self.logits = [
             token.tolist() for (task, _, _), logits in texts.items() if task in tasks for token in logits[at]
         ]
@@ -89,6 +94,9 @@ class Slow:
         ]
 
     def rate(self, expert: int) -> float:
+        if self.dense:
+            weights = [math.exp(token[expert]) / sum(map(math.exp, token)) for token in self.logits]
+            return sum(weights) / len(weights)
         return sum(expert in chosen for chosen in self.chosen) / len(self.chosen)
 
     def together(self, one: int, two: int) -> int:
@@ -119,7 +127,7 @@ def test_kinds_are_what_their_tokens_are(shape: Shape, together: Sequence[str]) 
     pairs: Any = coactivation(kinds, GROUPED).set_index([*GROUPED, "expert", "other"])
     summary: Any = router_summary(kinds, GROUPED, draws=10).set_index([*GROUPED, "metric"])
     assert len(found) == 2 * len(ROUTERS) * shape.experts
-    assert set(found["chance"]) == set(across["chance"]) == {shape.top_k / shape.experts}
+    assert set(found["chance"]) == set(across["chance"]) == {shape.per_token / shape.experts}
     assert (summary["top_k"] == shape.top_k).all()
     for kind in ("x", "y"):
         slow = {router: Slow(texts, shape, _members(kind), router) for router in ROUTERS}
@@ -136,7 +144,7 @@ def test_kinds_are_what_their_tokens_are(shape: Shape, together: Sequence[str]) 
         for expert in range(shape.experts):
             mean = sum(tokens.rate(expert) for tokens in slow.values()) / len(slow)
             assert across.loc[kind, expert]["rate"] == pytest.approx(mean)
-        assert across.loc[kind]["rate"].sum() == pytest.approx(shape.top_k)
+        assert across.loc[kind]["rate"].sum() == pytest.approx(shape.per_token)
 
 
 @pytest.mark.parametrize("shape", SHAPES, ids=str)
@@ -202,7 +210,7 @@ def test_runs_of_one_model_with_other_routers_stay_apart() -> None:
         pd.testing.assert_frame_equal(mine, alone)
         assert set(mine["chance"]) == {shape.top_k / shape.experts}
         assert len(mine) == 2 * shape.experts
-        assert set(loads.loc[loads["run"] == str(i), "rate_chance"]) == {shape.top_k / shape.experts}
+        assert set(loads.loc[loads["run"] == str(i), "rate_chance"]) == {shape.per_token / shape.experts}
 
 
 @pytest.mark.parametrize(
