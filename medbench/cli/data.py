@@ -39,7 +39,7 @@ def list_command(
     """List the datasets and their current sources."""
     from medbench.cli.tables import show_table
     from medbench.data import dataset_names, get_entry
-    from medbench.data.summary import summarize
+    from medbench.data.sources import summarize
     from medbench.reports.tables import listing
 
     folders = tasks_dir or []

@@ -189,7 +189,7 @@ def new_command(
 
 def _rows(index: TaskIndex, data_dir: Path | None, source: str) -> list[dict[str, Any]]:
     """Tasks with what is known of their data without reading it."""
-    from medbench.data.summary import summarize
+    from medbench.data.sources import summarize
 
     known = {
         dataset: summarize(dataset, data_dir, source, index.folders[1:])

@@ -10,7 +10,8 @@ import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import MISSING, fields
 from functools import cache
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from pydantic import (
     BaseModel,
@@ -27,10 +28,10 @@ from medbench.errors import MedbenchError
 
 __all__ = [
     "Count",
+    "Key",
     "Name",
     "NotNegative",
     "Record",
-    "Way",
     "check_fields",
     "expecting",
     "record_of",
@@ -38,8 +39,8 @@ __all__ = [
     "words_of",
 ]
 
-#: Keys and positions that lead to a value, as :attr:`medbench.common.yaml_files.YamlFile.lines` has them.
-Way = tuple[str | int, ...]
+#: Keys and positions that lead to a value.
+Key = tuple[str | int, ...]
 _R = TypeVar("_R", bound="Record")
 _SHOWN = 60
 _EXPECTED = {
@@ -102,7 +103,7 @@ def validated(
     kind: type[_R],
     value: Any,
     *,
-    where: str | Callable[[Way], str],
+    where: str | Callable[[Key], str],
     error: type[MedbenchError],
     name: str = "",
 ) -> _R:
@@ -173,10 +174,12 @@ def words_of(kind: Any) -> tuple[str, ...]:
     parts = [part for part in get_args(kind) if part is not type(None)]
     if get_origin(kind) is Literal:
         return tuple(parts)
-    return words_of(parts[0]) if len(parts) == 1 or get_origin(kind) is Annotated else ()
+    if get_origin(kind) is Annotated:
+        return words_of(parts[0])
+    return words_of(parts[0]) if len(parts) == 1 and get_origin(kind) in (Union, UnionType) else ()
 
 
-def _told(found: Sequence[Mapping[str, Any]], value: Any, name: str) -> tuple[str, Way, str | None]:
+def _told(found: Sequence[Mapping[str, Any]], value: Any, name: str) -> tuple[str, Key, str | None]:
     """What is wrong, the keys that lead there, and what to do."""
     first, kind = found[0], found[0]["type"]
     way, given = _written(first["loc"], value)
@@ -193,7 +196,7 @@ def _told(found: Sequence[Mapping[str, Any]], value: Any, name: str) -> tuple[st
     return f"{_label(way, name)} {_shown(given)}, expected {' or '.join(dict.fromkeys(expected))}", way, hint
 
 
-def _written(way: Way, value: Any) -> tuple[Way, Any]:
+def _written(way: Key, value: Any) -> tuple[Key, Any]:
     """The part of a path that is in a value, without the names of types, and what it leads to."""
     for depth, part in enumerate(way):
         try:

@@ -9,12 +9,11 @@ from typing import Any, NamedTuple, TypeVar
 
 import yaml
 
-from medbench.common.strict import Record, validated, words_of
+from medbench.common.strict import Key, Record, validated, words_of
 from medbench.errors import MedbenchError
 
 __all__ = ["Function", "Key", "YamlFile", "read_yaml"]
 
-Key = tuple[str | int, ...]
 _R = TypeVar("_R", bound=Record)
 # YAML reads the words on and off as true and false.
 _SWITCHED = {"True": "on", "False": "off"}

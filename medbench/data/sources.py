@@ -7,11 +7,19 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from medbench.common.choices import DATA_SOURCES
 from medbench.common.files import sha256_of
 from medbench.data.locking import LockEntry, locked_entry
-from medbench.data.registry import DatasetEntry, PinnedFile, SplitEntry, get_entry, pinned_files
+from medbench.data.registry import (
+    DatasetEntry,
+    PinnedFile,
+    SplitEntry,
+    get_entry,
+    pinned_files,
+    readable_register,
+)
 from medbench.errors import DataError
 
 __all__ = [
@@ -20,9 +28,9 @@ __all__ = [
     "Source",
     "SourceFile",
     "fingerprint_of",
-    "has_dataset",
     "require_any",
     "resolve",
+    "summarize",
 ]
 
 DATA_VARIABLE = "MEDBENCH_DATA"
@@ -301,20 +309,6 @@ def resolve(
     raise _not_in_folder(entry, root)
 
 
-def has_dataset(
-    dataset: str,
-    data_dir: str | os.PathLike[str] | None = None,
-    tasks_dirs: TasksDirs = (),
-) -> bool:
-    """Whether the named data folder has the test split of a dataset.
-
-    Raises:
-        DataError: If the dataset is unknown or the folder does not exist.
-    """
-    root = _data_root(data_dir)
-    return root is not None and _folder_source(get_entry(dataset, tasks_dirs), root, tasks_dirs) is not None
-
-
 def require_any(
     datasets: Iterable[str],
     data_dir: str | os.PathLike[str] | None = None,
@@ -339,3 +333,51 @@ def require_any(
         where=str(root),
         hint="`medbench data fetch` gets pinned files; without --data-dir the bundled samples are used",
     )
+
+
+def _state_of(source: Source) -> str:
+    """The state of a source in a few words."""
+    if source.kind != "folder":
+        return source.kind
+    pinned = {file.pinned for file in source.files}
+    return "folder, differs" if False in pinned else "folder, not pinned" if None in pinned else "folder"
+
+
+def _sample_count(path: Path) -> int | None:
+    """Number of test documents among bundled samples, counted by lines."""
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        return None
+    # Samples have one document per line; the examples among them contain this text.
+    return sum(bool(line.strip()) and b'"split": "dev"' not in line for line in lines)
+
+
+def summarize(
+    dataset: str, data_dir: Path | None = None, data_source: str = "auto", tasks_dirs: TasksDirs = ()
+) -> dict[str, Any]:
+    """Source state, number of test documents and license of a dataset.
+
+    Args:
+        dataset: Key of the dataset.
+        data_dir: Folder with benchmark files.
+        data_source: As for :func:`medbench.data.resolve`.
+        tasks_dirs: Folders whose `sources.yaml` add datasets.
+
+    Returns:
+        `source` (``missing`` if there is none), `n` (None unless it is known without reading: for bundled
+        samples and files equal to their pins) and `licence`.
+    """
+    entry = readable_register(tasks_dirs).datasets.get(dataset)
+    if entry is None:
+        return {"source": "unknown dataset", "n": None, "licence": None}
+    try:
+        found = resolve(dataset, data_dir, data_source, tasks_dirs)
+    except DataError:
+        return {"source": "missing", "n": None, "licence": entry.licence}
+    n = None
+    if found.is_samples:
+        n = _sample_count(entry.samples)
+    elif found.kind == "folder" and all(file.pinned for file in found.files if file.split == "test"):
+        n = entry.n
+    return {"source": _state_of(found), "n": n, "licence": entry.licence}

@@ -282,6 +282,7 @@ def test_fields_of_a_dataclass_are_checked(values: dict[str, Any], message: str)
         (str | None, ()),
         (bool, ()),
         (list[str], ()),
+        (list[Literal["on", "off"]], ()),
         (None, ()),
     ],
 )

@@ -11,7 +11,7 @@ import pytest
 from medbench.data import dataset_names, get_entry, load, read, require_any, resolve
 from medbench.data.locking import LockEntry, lock_path, read_lock, write_lock
 from medbench.data.registry import register
-from medbench.data.sources import SAMPLES_NOTICE, has_dataset
+from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import DataError
 
 DOCUMENT = {"id": "1", "question": "?", "options": ["a", "b"], "answer": "A"}
@@ -79,8 +79,9 @@ def test_an_empty_folder_is_refused_whatever_may_fill_in(tmp_path: Path) -> None
     folder = folder_with(tmp_path, "medqa_us.jsonl", DOCUMENT)
     require_any(["medqa_us", "pubmedqa"], folder)
     require_any(["medqa_us"])
-    assert has_dataset("medqa_us", folder)
-    assert not has_dataset("pubmedqa", folder)
+    assert resolve("medqa_us", folder).kind == "folder"
+    with pytest.raises(DataError, match="no file of the dataset 'pubmedqa'"):
+        resolve("pubmedqa", folder)
 
 
 @pytest.mark.parametrize(
