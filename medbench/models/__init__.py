@@ -17,8 +17,7 @@ if TYPE_CHECKING:
     from medbench.models.checkpoints.loading import load_model
     from medbench.models.checkpoints.tokenizer import load_tokenizer
     from medbench.models.engines.engine import Engine
-    from medbench.models.engines.native.generation_rows import Generation
-    from medbench.models.engines.native.sampling import Sampling
+    from medbench.models.engines.native.generation_rows import Generation, Sampling
     from medbench.models.engines.native.scoring_pass import Score
     from medbench.models.harness.adapter import MedbenchLM, register_models
     from medbench.models.harness.answers import Answer, AnswerStore, MemoryStore
@@ -75,7 +74,7 @@ _HOMES = {
     "Recorder": "routing.recorder",
     "Response": "harness.responses",
     "RoutingCounts": "routing.counts",
-    "Sampling": "engines.native.sampling",
+    "Sampling": "engines.native.generation_rows",
     "Score": "engines.native.scoring_pass",
     "StoredLM": "harness.stored",
     "ablated": "routing.ablation",

@@ -14,10 +14,15 @@ from medbench.models.engines.native.budget import batch_tokens
 from medbench.models.engines.native.decode_graphs import Capture, CudaCapture
 from medbench.models.engines.native.decoding import Decoding
 from medbench.models.engines.native.generation_pass import GenerationPass
-from medbench.models.engines.native.generation_rows import Generation, GenerationCallback, GenerationRequest
-from medbench.models.engines.native.sampling import Sampler, Sampling
+from medbench.models.engines.native.generation_rows import (
+    Generation,
+    GenerationCallback,
+    GenerationRequest,
+    Sampler,
+    Sampling,
+    StopStrings,
+)
 from medbench.models.engines.native.scoring_pass import Score, ScoreCallback, ScoringPass
-from medbench.models.engines.native.stopping import StopStrings
 from medbench.models.engines.paths import EngineKind, choose_path
 from medbench.models.engines.reference_passes import ReferenceGeneration, ReferenceScoring
 from medbench.models.routing.counts import RoutingCounts, RoutingLabel

@@ -306,13 +306,17 @@ class Tape:
     """Takes given tokens one after another and keeps the logits that they were chosen from."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
-        self._tokens = iter(tokens)
+        self._tokens = tokens
         self.logits: list[Tensor] = []
+
+    def rewind(self, drawn: int) -> None:
+        """Go back to the state after so many tokens."""
+        del self.logits[drawn:]
 
     def draw(self, logits: Tensor) -> int:
         """The next token."""
         self.logits.append(logits.clone())
-        return next(self._tokens)
+        return self._tokens[len(self.logits) - 1]
 
 
 def _take(row: Row, logits: Tensor) -> FinishReason | None:

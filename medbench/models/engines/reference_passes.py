@@ -8,17 +8,17 @@ import torch
 from torch import Tensor
 
 from medbench.models.architecture.memory import is_out_of_memory, release_memory
-from medbench.models.engines.native.failures import FailedRequest, failure
+from medbench.models.engines.native.forward import FailedRequest, failure
 from medbench.models.engines.native.generation_rows import (
     Generation,
     GenerationCallback,
     GenerationRequest,
     Row,
 )
-from medbench.models.engines.native.scoring_pass import Score, ScoreCallback, count_owners
+from medbench.models.engines.native.scoring_pass import Score, ScoreCallback
 from medbench.models.engines.reference import NotFiniteError, ReferenceModel
-from medbench.models.routing.counts import RoutingLabel
-from medbench.models.routing.recorder import Owned, Recorder
+from medbench.models.routing.counts import UNLABELED, CreditSpan, RoutingLabel
+from medbench.models.routing.recorder import Recorder
 
 __all__ = ["ReferenceGeneration", "ReferenceScoring"]
 
@@ -44,19 +44,17 @@ class ReferenceScoring:
         contexts: dict[Tokens, list[int]] = {}
         for index, (context, _) in enumerate(requests):
             contexts.setdefault(tuple(context), []).append(index)
-        try:
+        with self._recorder.session():
             for context, indices in contexts.items():
-                scores = self._family(context, indices, requests, labels, failed)
+                scores = self._context(context, indices, requests, labels, failed)
                 results |= scores
                 if scores and on_batch is not None:
                     on_batch(list(scores), list(scores.values()))
-        finally:
-            self._recorder.clear()
         if failed:
             raise failure(failed, labels)
         return [results[index] for index in range(len(requests))]
 
-    def _family(
+    def _context(
         self,
         context: Tokens,
         indices: Sequence[int],
@@ -64,7 +62,7 @@ class ReferenceScoring:
         labels: Sequence[RoutingLabel] | None,
         failed: list[FailedRequest],
     ) -> dict[int, Score]:
-        """Score the continuations of one context; what several feed alike is run once."""
+        """Score the continuations of one context; equal inputs run once."""
         scores: dict[int, Score] = {}
         fed: dict[Tokens, list[int]] = {}
         for index in indices:
@@ -73,38 +71,34 @@ class ReferenceScoring:
                 fed.setdefault(continuation[:-1], []).append(index)
             else:
                 scores[index] = Score(0.0, True)
-        owners: dict[object, RoutingLabel] = {}
-        asking = [index for group in fed.values() for index in group]
-        owned = [
-            Owned(owner, 0, 0, len(context), times)
-            for owner, times in count_owners(self._recorder, asking, labels, owners).items()
-        ]
+        asking = self._recorder.credited([index for group in fed.values() for index in group], labels)
+        spans = [CreditSpan(label, 0, 0, len(context), times) for label, times in asking.items()]
         for more, group in fed.items():
             ids = [*context, *more]
-            owned += [
-                Owned(owner, 1, len(context), len(ids), times)
-                for owner, times in count_owners(self._recorder, group, labels, owners).items()
+            spans += [
+                CreditSpan(label, 1, len(context), len(ids), times)
+                for label, times in self._recorder.credited(group, labels).items()
             ]
             try:
-                logits = self._run(ids, len(more) + 1, owned)
+                logits = self._run(ids, len(more) + 1, spans)
             except (RuntimeError, MemoryError) as error:
                 if not is_out_of_memory(error):
                     raise
                 release_memory(self._model.device)
                 failed += [FailedRequest.too_large(index, len(ids)) for index in group]
                 continue
-            owned = []
+            spans = []
             for index in group:
                 score = _score(logits, requests[index][1])
                 if score is None:
                     failed.append(FailedRequest.not_finite(index))
                 else:
                     scores[index] = score
-        self._recorder.release(owners)
+        self._recorder.release({label: label for label in asking})
         return scores
 
-    def _run(self, ids: Sequence[int], last: int, owned: Sequence[Owned]) -> Tensor:
-        return self._recorder.observe(lambda: self._model.logits(ids, last), owned, ids, range(len(ids)))
+    def _run(self, ids: Sequence[int], last: int, spans: Sequence[CreditSpan]) -> Tensor:
+        return self._recorder.observe(lambda: self._model.logits(ids, last), spans, ids, range(len(ids)))
 
 
 class ReferenceGeneration:
@@ -124,7 +118,7 @@ class ReferenceGeneration:
         """Continue all prompts; see :meth:`medbench.models.engines.engine.Engine.generate`."""
         results: list[Generation] = []
         failed: list[FailedRequest] = []
-        try:
+        with self._recorder.session():
             for index, request in enumerate(requests):
                 row = Row(index, request, counted=request.counted)
                 try:
@@ -139,12 +133,10 @@ class ReferenceGeneration:
                     release_memory(self._model.device)
                     failed.append(FailedRequest.too_large(index, row.size))
                     continue
-                self._recorder.release({index: labels[index] if labels is not None else ("", -1)})
+                self._recorder.release({row: labels[index] if labels is not None else UNLABELED})
                 results.append(generation)
                 if on_batch is not None:
                     on_batch([index], [generation])
-        finally:
-            self._recorder.clear()
         if failed:
             raise failure(failed, labels)
         return results
@@ -153,8 +145,8 @@ class ReferenceGeneration:
         """Count router choices of a row, by one more forward over what went through the model."""
         if self._recorder.active:
             ids = row.tokens[:-1]
-            owned = list(row.owned(0, len(ids), 0))
-            self._recorder.observe(lambda: self._model.logits(ids, 1), owned, ids, range(len(ids)))
+            spans = list(row.credit_spans(0, len(ids), 0))
+            self._recorder.observe(lambda: self._model.logits(ids, 1), spans, ids, range(len(ids)))
 
 
 def _score(logits: Tensor, continuation: Sequence[int]) -> Score | None:

@@ -11,7 +11,7 @@ from pydantic import BeforeValidator, Field
 from medbench.common.strict import NotNegative, Record, expecting, validated
 from medbench.errors import ModelError
 from medbench.models.checkpoints.generation_config import DRAWING, HONORED
-from medbench.models.engines.native.sampling import Sampling
+from medbench.models.engines.native.generation_rows import Sampling
 from medbench.scoring.authors.passes import joiner, offered_letters
 from medbench.scoring.exams import commits
 from medbench.scoring.reasoning import TagPair, closing_mark, is_open, split

@@ -1,13 +1,13 @@
-"""Where the routers of a model put what they choose, for the tokens of one or several forwards.
+"""A buffer for the outputs of a model's routers, for the tokens of one or several forwards.
 
-A step of decoding is short: copying the outputs of every router by itself would take a few percent of it.
-They are set aside and copied together when the forward ends. Where there are many tokens they are copied at
-once, because what is set aside keeps the whole product alive that it is a part of.
+A decoding step is short: copying the outputs of each router by itself would take a few percent of it. They
+are kept and copied together when the forward ends. With many tokens they are copied at once, because an
+output that is kept keeps the whole tensor alive that it is a view of.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
@@ -29,27 +29,60 @@ class RouterBuffer:
     def __init__(self, routers: Sequence[Router]) -> None:
         self._places = {router: place for place, router in enumerate(routers)}
         self._together = len({router.device for router in routers}) == 1
+        self._observing = False
+        self._observer: Observer | None = None  # of the forward at hand
         self.outputs: RouterOutputs | None = None
 
     @contextmanager
+    def observing(self) -> Iterator[None]:
+        """Observe the routers until the block ends; within another such block it changes nothing.
+
+        What they put out is kept only within :meth:`filled`.
+        """
+        if self._observing:
+            yield
+            return
+        with ExitStack() as stack:
+            for router in self._places:
+                stack.enter_context(router.observed(self._receive))
+            self._observing = True
+            stack.callback(setattr, self, "_observing", False)
+            yield
+
+    @contextmanager
     def filled(self, start: int, stop: int) -> Iterator[None]:
-        """Have forwards of ``stop - start`` tokens put their choices at ``start``."""
+        """Put the outputs of forwards of ``stop - start`` tokens at ``start``."""
         aside: dict[Router, RouterOutputs] = {}
         few = self._together and stop - start <= _FEW
 
         def keep(router: Router, outputs: RouterOutputs) -> None:
             self._keep(start, stop, router, outputs)
 
-        observer: Observer = aside.__setitem__ if few else keep
-        with ExitStack() as stack:
-            for router in self._places:
-                stack.enter_context(router.observed(observer))
-            yield
+        with self.observing():
+            earlier, self._observer = self._observer, aside.__setitem__ if few else keep
+            try:
+                yield
+            finally:
+                self._observer = earlier
         if aside:
             self.append(start, RouterOutputs.stacked([aside[router] for router in self._places]))
 
+    def _receive(self, router: Router, outputs: RouterOutputs) -> None:
+        if self._observer is not None:
+            self._observer(router, outputs)
+
+    def captured(self, forward: Callable[[], Tensor], tokens: int) -> tuple[Tensor, RouterOutputs | None]:
+        """Run a forward of so many tokens; return its result, and its routers' outputs outside the buffer."""
+        earlier, self.outputs = self.outputs, None
+        try:
+            with self.filled(0, tokens):
+                result = forward()
+            return result, self.outputs
+        finally:
+            self.outputs = earlier
+
     def append(self, start: int, outputs: RouterOutputs) -> None:
-        """Copy outputs to ``start``; what stands behind is lost."""
+        """Copy outputs to ``start``; those behind are overwritten."""
         stop = start + outputs.logits.shape[1]
         for held, new in _pairs(self._room(start, stop, outputs), outputs):
             held[:, start:stop] = new
@@ -60,7 +93,7 @@ class RouterBuffer:
             held[place, start:stop] = new
 
     def _room(self, start: int, stop: int, like: RouterOutputs) -> RouterOutputs:
-        """A buffer of ``stop`` tokens at least, with what stands before ``start``."""
+        """A buffer of at least ``stop`` tokens that keeps those before ``start``."""
         held = self.outputs
         if held is None or held.logits.shape[1] < stop:
             shape = (len(self._places), stop)
@@ -73,7 +106,7 @@ class RouterBuffer:
 
 
 def _pairs(held: RouterOutputs, new: RouterOutputs) -> Iterator[tuple[Tensor, Tensor]]:
-    """The tensors of two, side by side."""
+    """The corresponding tensors of two outputs."""
     for mine, other in zip(held, new, strict=True):
         if mine is not None and other is not None:
             yield mine, other

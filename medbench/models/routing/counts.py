@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -18,15 +18,46 @@ from medbench.models.routing.invariants import RouterSums, find_violation
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PHASES", "RoutingCounts", "RoutingLabel"]
+__all__ = ["PHASES", "UNLABELED", "CreditSpan", "RoutingCounts", "RoutingLabel"]
 
 # (task, document), the document -1 where a task's documents are counted together.
 RoutingLabel = tuple[str, int]
+
+UNLABELED: RoutingLabel = ("", -1)  # of requests that were given no labels
 
 PHASES = ("prompt", "generated")
 
 _INTEGERS = ("tokens", "count", "top1", "near_ties", "coactive")
 _FLOATS = ("mass", "prob", "entropy")
+
+
+@dataclass(frozen=True, slots=True)
+class CreditSpan:
+    """Consecutive tokens of a forward whose router choices are credited to one owner.
+
+    Attributes:
+        owner: Key that the counts are credited to.
+        phase: Index in ``PHASES``: 0 for the prompt, 1 for generated tokens.
+        start: First token in the pack.
+        stop: One past the last.
+        times: How often each token counts.
+        prefix: Owner of the prefix that the tokens follow, if that was computed once for several owners; its
+            counts are credited too, as often.
+        grows: Whether the tokens continue those that the owner already has in this phase.
+    """
+
+    owner: Hashable
+    phase: int
+    start: int
+    stop: int
+    times: int = 1
+    prefix: Hashable = None
+    grows: bool = False
+
+    def moved(self, by: int) -> CreditSpan:
+        """The same tokens ``by`` places later."""
+        start, stop = self.start + by, self.stop + by
+        return CreditSpan(self.owner, self.phase, start, stop, self.times, self.prefix, self.grows)
 
 
 @dataclass(frozen=True)

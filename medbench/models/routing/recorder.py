@@ -1,18 +1,28 @@
-"""The router recorder: observes the routers of a model and sums up what they choose, on the device.
+"""The router recorder: observes the routers of a model and sums up their choices on the device.
 
-The observers copy the routers' outputs into a buffer while a forward runs. When it ends, one product of a
-[groups, tokens] matrix of weights with the tokens' features adds them to the groups' sums: no host
-synchronisation, no growth with the tokens seen. Decoding runs many small forwards; a few of them wait for
-each other, so that the product is not made for a handful of tokens. A forward that fails leaves no trace.
+Observers copy the routers' outputs into a buffer during a forward. Afterwards, one product of an
+[owners, tokens] matrix with the tokens' features adds them to the owners' sums: no synchronization with the
+host, and no growth with the number of tokens. Small forwards (decoding steps) are queued and counted
+together. A forward that fails leaves no trace.
 
-Who owns a token is the engine's to say (docs/routing.md has the rules). Sums stay apart by *owner*, whatever
-hashable thing the engine uses, until :meth:`Recorder.release` moves them to a label: what a crash leaves
-unanswered is never counted.
+A pass records within one session::
+
+    with recorder.session():
+        hidden = recorder.observe(forward, spans, ids, positions)  # credit tokens to owners
+        recorder.release({owner: label})                           # answered: count under the label
+        recorder.discard([owner])                                  # failed: forget
+    recorder.drain()                                               # the counts by label
+
+The engine decides which owner a token is credited to (docs/routing.md has the rules). An *owner* is any
+hashable key. Its sums become part of the counts only with :meth:`Recorder.release`, so that requests left
+unanswered by a crash are never counted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -22,22 +32,22 @@ from torch import Tensor
 from medbench.common.choices import ROUTING_LEVELS as LEVELS
 from medbench.errors import ModelError
 from medbench.models.routing.buffer import RouterBuffer
-from medbench.models.routing.counts import PHASES, RoutingCounts, RoutingLabel
+from medbench.models.routing.counts import PHASES, UNLABELED, CreditSpan, RoutingCounts, RoutingLabel
 from medbench.models.routing.router_finding import routers_of
 from medbench.models.routing.routers import Router, RouterOutputs
-from medbench.models.routing.tracer import Owned, Tracer
+from medbench.models.routing.tracer import Tracer
 from medbench.models.routing.traces import Traces
 
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LEVELS", "Owned", "Recorder", "RoutingCounts"]
+__all__ = ["LEVELS", "Recorder"]
 
 # Elements of the [modules, tokens, experts, experts] products formed at once.
 _CHUNK_ELEMENTS = 2**22
 _FIRST_ROWS = 16
-# Forwards are summed up together until they have this many tokens.
-_WAITING_TOKENS = 256
+# Forwards are queued and counted together once they have this many tokens.
+_QUEUED_TOKENS = 256
 
 
 class Recorder:
@@ -46,8 +56,8 @@ class Recorder:
     Args:
         model: The model whose routers are observed; one without, or with some that cannot be read, records
             nothing.
-        level: ``tasks`` adds up a task's documents, ``documents`` keeps them apart, ``tokens`` keeps the
-            choices of single tokens besides, ``off`` records nothing.
+        level: ``tasks``: sums per task; ``documents``: sums per document; ``tokens``: also the choices of
+            every token; ``off``: nothing.
         near_tie: Logit margin between ranks k and k + 1 below which a choice counts as nearly tied.
 
     Raises:
@@ -62,7 +72,9 @@ class Recorder:
         self._routers: list[Router] = routers_of(model) if level != "off" else []
         self._done = RoutingCounts()
         self._buffer = RouterBuffer(self._routers)
-        self._waiting: list[Owned] = []
+        self._in_session = False
+        # Tokens whose router outputs are in the buffer but not yet in the sums.
+        self._spans: list[CreditSpan] = []
         self._ids: list[int] = []
         self._positions: list[int] = []
         self._rows: dict[tuple[Hashable, int], int] = {}
@@ -88,13 +100,49 @@ class Recorder:
         return bool(self._routers)
 
     def label(self, label: RoutingLabel) -> RoutingLabel:
-        """The label under which a document's tokens are counted at this level."""
+        """The label that a document's tokens are counted under at this level."""
         return (label[0], -1) if self.level == "tasks" else label
+
+    def credited(
+        self, indices: Iterable[int], labels: Sequence[RoutingLabel] | None
+    ) -> Counter[RoutingLabel]:
+        """The labels that the tokens of some requests are credited to, and how often.
+
+        Args:
+            indices: The requests; those of one document count once.
+            labels: The document of each request.
+        """
+        if labels is None:
+            return Counter({UNLABELED: 1})
+        documents = dict.fromkeys(labels[index] for index in indices)
+        return Counter(self.label(document) for document in documents)
+
+    @contextmanager
+    def session(self) -> Iterator[None]:
+        """Observe the routers until the block ends; then forget all owners that were not released.
+
+        Within another session it changes nothing.
+        """
+        if self._in_session:
+            yield
+            return
+        self._in_session = True
+        try:
+            with self._buffer.observing():
+                yield
+        finally:
+            self._in_session = False
+            self._clear_queue()
+            self._rows = {}
+            self._free = []
+            self._sums = None
+            if self._tracer:
+                self._tracer.clear()
 
     def observe(
         self,
         forward: Callable[[], Tensor],
-        owned: Iterable[Owned],
+        spans: Iterable[CreditSpan],
         ids: Sequence[int],
         positions: Sequence[int],
     ) -> Tensor:
@@ -102,91 +150,78 @@ class Recorder:
 
         Args:
             forward: Runs the model on N tokens.
-            owned: Which of them count for whom.
+            spans: Whom the tokens are credited to.
             ids: The N tokens.
-            positions: Their places in their texts.
+            positions: Their positions in their texts.
 
         Returns:
-            What ``forward`` returns. If it raises, nothing is counted.
+            The result of ``forward``. If it raises, nothing is counted.
         """
         if not self._routers:
             return forward()
         start = len(self._ids)
         with self._buffer.filled(start, start + len(ids)):
             result = forward()
-        self._wait(owned, ids, positions)
+        self._enqueue(spans, ids, positions)
         return result
 
-    def apart(self, forward: Callable[[], Tensor], tokens: int) -> tuple[Tensor, RouterOutputs | None]:
-        """Run a forward of so many tokens that counts for nobody; return what its routers put out as well."""
-        buffer = RouterBuffer(self._routers)
-        with buffer.filled(0, tokens):
-            result = forward()
-        return result, buffer.outputs
+    def record_uncounted(
+        self, forward: Callable[[], Tensor], tokens: int
+    ) -> tuple[Tensor, RouterOutputs | None]:
+        """Run a forward of so many tokens without counting it.
+
+        Returns:
+            The result of ``forward``, and the outputs of the routers for :meth:`add`.
+        """
+        return self._buffer.captured(forward, tokens)
 
     def add(
         self,
         outputs: RouterOutputs | None,
-        owned: Iterable[Owned],
+        spans: Iterable[CreditSpan],
         ids: Sequence[int],
         positions: Sequence[int],
     ) -> None:
-        """Count tokens by what routers put out, as :meth:`observe` does; what comes behind them is left."""
+        """Count tokens from recorded router outputs, as :meth:`observe` does.
+
+        Args:
+            outputs: Of as many tokens as there are ids, or more; those behind are padding.
+            spans: Whom the tokens are credited to.
+            ids: The tokens.
+            positions: Their positions in their texts.
+        """
         if outputs is not None:
             self._buffer.append(len(self._ids), outputs.first(len(ids)))
-            self._wait(owned, ids, positions)
-
-    def share(self, source: Hashable, owners: Mapping[Hashable, int]) -> None:
-        """Add the sums of one owner to others', so many times each (a prefix computed once)."""
-        if not self._routers:
-            return
-        self._count()
-        origin = self._rows.get((source, 0))
-        if origin is None:
-            return
-        rows = [self._row((owner, 0)) for owner in owners]
-        assert self._sums is not None
-        times = torch.tensor(list(owners.values()), dtype=self._sums.dtype, device=self._sums.device)
-        unit = self._sums[origin]
-        self._sums.index_add_(0, _index(rows, self._sums), times[:, None, None] * unit[None])
+            self._enqueue(spans, ids, positions)
 
     def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
-        """Count what these owners have gathered under their labels; the owners are forgotten."""
+        """Count the tokens credited to these owners under their labels, and forget the owners."""
         if not owners:
-            return  # what waits goes on waiting
+            return  # the queue may grow further
         self._count()
+        labels = {owner: self.label(label) for owner, label in owners.items()}
+        keys = self._held(labels)
+        if keys and self._sums is not None:
+            sums = self._sums[_index([self._rows[key] for key in keys], self._sums)].cpu().numpy()
+            groups = [(labels[owner], PHASES[phase]) for owner, phase in keys]
+            places = {group: place for place, group in enumerate(dict.fromkeys(groups))}
+            total = np.zeros((len(places), *sums.shape[1:]))
+            np.add.at(total, [places[group] for group in groups], sums)
+            done = self._done + self._counts(tuple(places), total)
+            self._drop(keys)
+            self._done = done
         if self._tracer:
-            self._tracer.release({owner: self.label(label) for owner, label in owners.items()})
-        held = [(key, label) for key, label in self._held(owners)]
-        if not held or self._sums is None:
-            return
-        rows = [self._rows.pop(key) for key, _ in held]
-        sums = self._sums[_index(rows, self._sums)].cpu().numpy()
-        self._clear(rows)
-        groups = dict.fromkeys((self.label(label), PHASES[phase]) for (_, phase), label in held)
-        places = {group: place for place, group in enumerate(groups)}
-        total = np.zeros((len(groups), *sums.shape[1:]))
-        np.add.at(total, [places[self.label(label), PHASES[phase]] for (_, phase), label in held], sums)
-        self._done = self._done + self._counts(tuple(groups), total)
-
-    def clear(self) -> None:
-        """Forget what owners have gathered and was not released."""
-        self._take_waiting()
-        self._rows = {}
-        self._free = []
-        self._sums = None
-        if self._tracer:
-            self._tracer.clear()
+            self._tracer.release(labels)
 
     def discard(self, owners: Iterable[Hashable]) -> None:
-        """Forget what these owners have gathered."""
-        self._count()
-        forgotten: dict[Hashable, RoutingLabel] = dict.fromkeys(owners, ("", -1))
+        """Forget these owners and the tokens credited to them."""
+        gone = set(owners)
+        if any(span.prefix in gone and span.owner not in gone for span in self._spans):
+            self._count()  # others are still to be credited with the prefix
+        self._spans = [span for span in self._spans if span.owner not in gone]
         if self._tracer:
-            self._tracer.discard(forgotten)
-        rows = [self._rows.pop(key) for key, _ in self._held(forgotten)]
-        if rows:
-            self._clear(rows)
+            self._tracer.discard(gone)
+        self._drop(self._held(gone))
 
     def drain(self) -> RoutingCounts:
         """Return the counts released since the last call, and start anew."""
@@ -197,20 +232,17 @@ class Recorder:
         """Return the choices of the tokens released since the last call, if any were kept."""
         return self._tracer.drain() if self._tracer else None
 
-    def _held(
-        self, owners: Mapping[Hashable, RoutingLabel]
-    ) -> Iterable[tuple[tuple[Hashable, int], RoutingLabel]]:
-        return [
-            ((owner, phase), label)
-            for owner, label in owners.items()
-            for phase in range(len(PHASES))
-            if (owner, phase) in self._rows
-        ]
+    def _held(self, owners: Iterable[Hashable]) -> list[tuple[Hashable, int]]:
+        """The (owner, phase) pairs of these owners that have sums."""
+        keys = [(owner, phase) for owner in owners for phase in range(len(PHASES))]
+        return [key for key in keys if key in self._rows]
 
-    def _clear(self, rows: Sequence[int]) -> None:
-        assert self._sums is not None
-        self._sums[_index(rows, self._sums)] = 0
-        self._free += rows
+    def _drop(self, keys: Sequence[tuple[Hashable, int]]) -> None:
+        """Free the rows of these pairs."""
+        rows = [self._rows.pop(key) for key in keys]
+        if rows and self._sums is not None:
+            self._sums[_index(rows, self._sums)] = 0
+            self._free += rows
 
     def _row(self, key: tuple[Hashable, int]) -> int:
         row = self._rows.get(key)
@@ -226,59 +258,82 @@ class Recorder:
         row = self._rows[key] = self._free.pop()
         return row
 
-    def _wait(self, owned: Iterable[Owned], ids: Sequence[int], positions: Sequence[int]) -> None:
-        """Let tokens whose router outputs are in the buffer wait to be counted."""
-        start = len(self._ids)
-        self._waiting += [
-            part._replace(start=part.start + start, stop=part.stop + start)
-            for part in owned
-            if part.stop > part.start
-        ]
+    def _enqueue(self, spans: Iterable[CreditSpan], ids: Sequence[int], positions: Sequence[int]) -> None:
+        """Queue tokens whose router outputs are in the buffer."""
+        start, before = len(self._ids), len(self._spans)
+        self._spans += [span.moved(start) for span in spans if span.stop > span.start]
         self._ids += ids
         self._positions += positions
-        if len(self._ids) >= _WAITING_TOKENS:
+        if len(self._ids) < _QUEUED_TOKENS:
+            return
+        try:
             self._count()
+        except BaseException:  # this forward leaves no trace; earlier ones stay queued
+            del self._spans[before:], self._ids[start:], self._positions[start:]
+            raise
 
-    def _take_waiting(self) -> tuple[list[Owned], list[int], list[int]]:
-        """What waits, as of one forward; it waits no longer."""
-        waiting = self._waiting, self._ids, self._positions
-        self._waiting, self._ids, self._positions = [], [], []
-        return waiting
+    def _clear_queue(self) -> None:
+        self._spans, self._ids, self._positions = [], [], []
 
     def _count(self) -> None:
-        """Add what waits to the sums of its owners."""
-        owned, ids, positions = self._take_waiting()
-        if not owned or self._buffer.outputs is None:
+        """Add the queued tokens to the sums of their owners: all of them, or none if it raises."""
+        outputs = self._buffer.outputs
+        if not self._spans or outputs is None:
+            self._clear_queue()
             return
-        tokens = len(ids)
-        outputs = self._buffer.outputs.first(tokens)
-        if self._tracer:
-            self._tracer.keep(outputs.choice, outputs.weights, owned, ids, positions)
-        modules, _, experts = outputs.logits.shape
+        outputs = outputs.first(len(self._ids))
         if self._sums is None:
+            modules, _, experts = outputs.logits.shape
             width = experts * experts + 3 * experts + 3
             self._sums = torch.zeros(0, modules, width, dtype=torch.float64, device=outputs.logits.device)
-        keys = list(dict.fromkeys((part.owner, part.phase) for part in owned))
+        keys = list(dict.fromkeys((span.owner, span.phase) for span in self._spans))
         places = {key: place for place, key in enumerate(keys)}
-        shares = torch.zeros(len(keys), tokens)
-        for part in owned:
-            shares[places[part.owner, part.phase], part.start : part.stop] += part.times
-        shares = shares.to(outputs.logits.device, non_blocking=True)
+        total = self._summed(outputs, places)
+        self._credit_prefixes(total, places)
         rows = [self._row(key) for key in keys]
-        index = _index(rows, self._sums)
-        # Many experts make the products of a token large: then tokens go in parts as well.
+        if self._tracer:
+            self._tracer.keep(outputs.choice, outputs.weights, self._spans, self._ids, self._positions)
+        self._sums.index_add_(0, _index(rows, self._sums), total)
+        self._clear_queue()
+
+    def _summed(self, outputs: RouterOutputs, places: Mapping[tuple[Hashable, int], int]) -> Tensor:
+        """Sums of the queued tokens' features, [owners and phases, modules, features] in float64."""
+        modules, tokens, experts = outputs.logits.shape
+        weights = torch.zeros(len(places), tokens)
+        for span in self._spans:
+            weights[places[span.owner, span.phase], span.start : span.stop] += span.times
+        weights = weights.to(outputs.logits.device, non_blocking=True)
+        # Many experts make the features of a token large: then tokens are taken in parts as well.
         most = max(1, _CHUNK_ELEMENTS // experts**2)
         step = max(1, most // tokens)
+        total: Tensor | None = None
         for first in range(0, tokens, most):
             stop = min(first + most, tokens)
             parts = [
                 torch.matmul(
-                    shares[:, first:stop],
+                    weights[:, first:stop],
                     _features(outputs.cut((start, start + step), (first, stop)), self.near_tie),
                 )
                 for start in range(0, modules, step)
             ]
-            self._sums.index_add_(0, index, torch.cat(parts).transpose(0, 1).to(self._sums.dtype))
+            summed = torch.cat(parts).transpose(0, 1).to(torch.float64)
+            total = summed if total is None else total.add_(summed)
+        assert total is not None
+        return total
+
+    def _credit_prefixes(self, total: Tensor, places: Mapping[tuple[Hashable, int], int]) -> None:
+        """Add the sums of each prefix to the owners that go on from it."""
+        assert self._sums is not None
+        shares: dict[Hashable, Counter[Hashable]] = {}
+        for span in self._spans:
+            if span.prefix is not None:
+                shares.setdefault(span.prefix, Counter())[span.owner] += span.times
+        for prefix, owners in shares.items():
+            row, place = self._rows.get((prefix, 0)), places.get((prefix, 0))
+            counted = [part for part in (_at(self._sums, row), _at(total, place)) if part is not None]
+            times = torch.tensor(list(owners.values()), dtype=total.dtype, device=total.device)
+            index = _index([places[owner, 0] for owner in owners], total)
+            total.index_add_(0, index, times[:, None, None] * torch.stack(counted).sum(0)[None])
 
     def _counts(self, labels: tuple[tuple[RoutingLabel, str], ...], sums: np.ndarray) -> RoutingCounts:
         ((experts, top_k),) = self._shapes
@@ -330,6 +385,10 @@ def _features(outputs: RouterOutputs, near_tie: float) -> Tensor:
         margin = worst - wide.masked_fill(chosen.bool(), float("-inf")).amax(2, keepdim=True)
     tie = (margin < near_tie).float()
     return torch.cat([pairs, mass, top1, prob, entropy, tie, torch.ones_like(tie)], dim=2)
+
+
+def _at(sums: Tensor, place: int | None) -> Tensor | None:
+    return None if place is None else sums[place]
 
 
 def _index(rows: Sequence[int], like: Tensor) -> Tensor:

@@ -10,34 +10,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from medbench.models.routing.counts import PHASES, RoutingLabel
+from medbench.models.routing.counts import PHASES, CreditSpan, RoutingLabel
 from medbench.models.routing.traces import Traces
 
-__all__ = ["Owned", "Tracer"]
+__all__ = ["Tracer"]
 
 Bytes = NDArray[np.uint8]
-
-
-class Owned(NamedTuple):
-    """Tokens of a forward that count for one owner and phase.
-
-    Attributes:
-        owner: Key that their counts are credited to.
-        phase: 0 for the prompt, 1 for generated tokens.
-        start: First token in the pack.
-        stop: One past the last.
-        times: How often each counts.
-        prefix: Key of the tokens that they follow, if those were computed once for several owners.
-        grows: Whether they follow the tokens that the owner already has in this phase.
-    """
-
-    owner: Hashable
-    phase: int
-    start: int
-    stop: int
-    times: int = 1
-    prefix: Hashable = None
-    grows: bool = False
 
 
 class _Part(NamedTuple):
@@ -73,7 +51,7 @@ class Tracer:
         self,
         choice: Tensor,
         weights: Tensor,
-        owned: Iterable[Owned],
+        spans: Iterable[CreditSpan],
         ids: Sequence[int],
         positions: Sequence[int],
     ) -> None:
@@ -82,25 +60,24 @@ class Tracer:
         Args:
             choice: [M, N, k].
             weights: [M, N, k].
-            owned: Which tokens count for whom.
+            spans: Whom the tokens are credited to.
             ids: The N tokens.
             positions: Their places in their texts.
         """
         chosen = choice.to(torch.uint8).transpose(0, 1).cpu().numpy()
         gates = (weights.float() * 255).round().to(torch.uint8).transpose(0, 1).cpu().numpy()
-        for owner, phase, start, stop, times, prefix, grows in owned:
-            pieces = self._held.setdefault((owner, phase), [])
+        for span in spans:
+            pieces = self._held.setdefault((span.owner, span.phase), [])
+            own = slice(span.start, span.stop)
             # Copies: a view would keep the whole forward in memory for as long as its slowest row takes.
-            part = _Part(
-                np.array(ids[start:stop], np.int32), chosen[start:stop].copy(), gates[start:stop].copy()
-            )
-            if grows and pieces:
+            part = _Part(np.array(ids[own], np.int32), chosen[own].copy(), gates[own].copy())
+            if span.grows and pieces:
                 pieces[-1].parts.append(part)
                 continue
-            first, before = positions[start], list[_Part]()
-            if prefix is not None:
-                ((first, before),) = self._held[prefix, 0]
-            pieces += [_Piece(first, [*before, part]) for _ in range(times)]
+            first, before = positions[span.start], list[_Part]()
+            if span.prefix is not None:
+                ((first, before),) = self._held[span.prefix, 0]
+            pieces += [_Piece(first, [*before, part]) for _ in range(span.times)]
 
     def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
         """Count what these owners have gathered under their labels; the owners are forgotten."""

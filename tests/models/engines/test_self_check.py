@@ -14,7 +14,7 @@ from medbench.errors import ModelError
 from medbench.models import Engine
 from medbench.models.engines.native import attention, generation_pass, scoring_pass
 from medbench.models.engines.native.forward import PackedModel
-from medbench.models.engines.native.packing import KeyValues, Pack
+from medbench.models.engines.native.packing import KVCache, Pack
 from medbench.models.engines.native.rope import RopeSwitches
 from tests.models.tiny_zoo import LONGROPE, own_score, own_tokens, some_tokens, zoo_model
 
@@ -127,7 +127,7 @@ def _sees_all(past: int, context: int, branches: Sequence[int], **like: Any) -> 
     return torch.zeros(total, past + total, **like)
 
 
-def _stay(self: KeyValues, source: int, target: int, length: int) -> None:
+def _stay(self: KVCache, source: int, target: int, length: int) -> None:
     del self, source, target, length
 
 
@@ -147,7 +147,7 @@ FAULTS: list[tuple[str, _Plant]] = [
     ("positions doubled", _positions(lambda positions: positions * 2)),
     ("mask dropped from scoring", lambda patch: patch.setattr(scoring_pass, "tree_mask", _sees_all)),
     ("mask dropped from generation", lambda patch: patch.setattr(generation_pass, "tree_mask", _sees_all)),
-    ("keys never moved", lambda patch: patch.setattr(KeyValues, "move", _stay)),
+    ("keys never moved", lambda patch: patch.setattr(KVCache, "move", _stay)),
 ]  # fmt: skip
 FORMATS = [torch.float32, torch.bfloat16, torch.float16]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections import defaultdict
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from torch import Tensor
 
 from medbench.errors import ModelError
 from medbench.models import Engine, MoLoRAConfig, MoLoRALinear, RoutingCounts, load_model, molora_linears
+from medbench.models.routing import recorder
 from medbench.models.routing.routers import RouterOutputs
 from tests.models.made_checkpoints import GOLDEN_CASES, expected, golden
-from tests.models.made_engines import MIXTURE, alone_generate, tiny_model
+from tests.models.made_engines import MIXTURE, VOCABULARY, alone_generate, tiny_model
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -305,8 +307,6 @@ def test_counts_of_different_routers_do_not_add_up() -> None:
 
 
 def test_steps_of_decoding_are_summed_up_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    from medbench.models.routing import recorder
-
     summed: list[int] = []
     features = recorder._features
 
@@ -320,3 +320,56 @@ def test_steps_of_decoding_are_summed_up_together(monkeypatch: pytest.MonkeyPatc
     assert sum(summed) == 5 + 2 * 99
     assert len(summed) == 1
     assert engine.routing().tokens.tolist() == [5, 198]
+
+
+@pytest.mark.parametrize("failing", range(1, 9))
+@pytest.mark.parametrize("level", ["tasks", "documents", "tokens"])
+def test_memory_that_runs_out_while_tokens_are_counted_changes_no_count(
+    level: str, failing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stem = [5 * i % VOCABULARY for i in range(90)]
+    requests = [([*stem[: 40 + 10 * (i % 5)], i], [i % 3, 7][: 1 + i % 2]) for i in range(30)]
+    prompts = [[*stem, i] for i in range(6)] + [[i, *stem] for i in range(6)]
+    labels = [("exam", i // 2) for i in range(len(requests))]
+    model = tiny_model()
+    features, calls = recorder._features, 0
+
+    def breaking(*args: Any) -> Tensor:
+        nonlocal calls
+        calls += 1
+        if calls == failing:
+            raise torch.OutOfMemoryError("fake: out of memory")
+        return features(*args)
+
+    calm = Engine(model, max_batch_tokens=100, routing=level)
+    broken = Engine(model, max_batch_tokens=100, routing=level)
+    expected = calm.score(requests, labels), calm.routing(), calm.traces()
+    written = calm.generate(prompts, 2), calm.routing(), calm.traces()
+    monkeypatch.setattr(recorder, "_features", breaking)
+    scores = broken.score(requests, labels)
+    assert calls > failing
+    assert [score.logprob for score in scores] == pytest.approx([s.logprob for s in expected[0]], abs=1e-5)
+    _assert_same_records((broken.routing(), broken.traces()), expected[1:])
+    calls = 0
+    assert broken.generate(prompts, 2) == written[0]
+    assert calls > failing or failing > 3
+    _assert_same_records((broken.routing(), broken.traces()), written[1:])
+
+
+def _assert_same_records(found: Sequence[Any], expected: Sequence[Any]) -> None:
+    """The same counts by label, and the same traces, in any order."""
+    order = [found[0].labels.index(label) for label in expected[0].labels]
+    assert len(found[0].labels) == len(order)
+    assert found[0].tokens[order].tolist() == expected[0].tokens.tolist()
+    assert (found[0].count[order] == expected[0].count).all()
+    assert found[0].mass[order] == pytest.approx(expected[0].mass, abs=1e-4)
+    texts = [None if traces is None else _texts(traces) for traces in (found[1], expected[1])]
+    assert texts[0] == texts[1]
+
+
+def _texts(traces: Any) -> list[tuple[Any, ...]]:
+    bounds = zip(traces.documents, traces.phases, traces.starts, pairwise(traces.offsets), strict=True)
+    return sorted(
+        (label, int(phase), int(start), traces.tokens[slice(*part)].tobytes())
+        for label, phase, start, part in bounds
+    )

@@ -10,7 +10,7 @@ in a row of steps, is held against the plain forward once, and is only used if t
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -18,9 +18,10 @@ from torch import Tensor
 
 from medbench.models.architecture.memory import is_out_of_memory
 from medbench.models.engines.native.forward import PackedModel
-from medbench.models.engines.native.packing import DecodeBlock, KeyValues, Pack
-from medbench.models.routing.buffer import RouterOutputs
-from medbench.models.routing.recorder import Owned, Recorder
+from medbench.models.engines.native.packing import DecodeBlock, KVCache, Pack
+from medbench.models.routing.counts import CreditSpan
+from medbench.models.routing.recorder import Recorder
+from medbench.models.routing.routers import RouterOutputs
 
 __all__ = ["Capture", "CudaCapture", "DecodeGraphs", "Step"]
 
@@ -71,16 +72,16 @@ class DecodeGraphs:
         self._model = model
         self._recorder = recorder
         self._capture: Capture | None = capture
-        self._store = KeyValues(0, 0)
+        self._store = KVCache(0, 0)
         self._room = (0, 0)
         self._graphs: dict[tuple[int, int, int], _Graph | None] = {}
 
     def run(
         self,
-        store: KeyValues,
+        store: KVCache,
         ids: Sequence[int],
         lengths: Sequence[int],
-        owned: Iterable[Owned],
+        spans: Sequence[CreditSpan],
         stretch: int = 0,
     ) -> Tensor | None:
         """Decode one token of each of the first rows of a store by a graph, if there is one.
@@ -89,7 +90,7 @@ class DecodeGraphs:
             store: The rows.
             ids: Their last tokens.
             lengths: Tokens they hold, which are the positions of those tokens.
-            owned: Who counts their router choices.
+            spans: Whom they are credited to.
             stretch: The stretch of lengths that the rows belong to.
 
         Returns:
@@ -117,18 +118,18 @@ class DecodeGraphs:
         graph.run(ids, lengths)
         self._model.tokens += len(ids)
         states, routed = graph.outputs
-        self._recorder.add(routed, owned, ids, lengths)
+        self._recorder.add(routed, spans, ids, lengths)
         return states[: len(ids)]
 
     def clear(self) -> None:
         """Let go of all graphs and their memory."""
         self._graphs.clear()
-        self._store, self._room = KeyValues(0, 0), (0, 0)
+        self._store, self._room = KVCache(0, 0), (0, 0)
 
     def _record(
         self,
         capture: Capture,
-        store: KeyValues,
+        store: KVCache,
         size: tuple[int, int, int],
         ids: Sequence[int],
         lengths: Sequence[int],
@@ -141,7 +142,7 @@ class DecodeGraphs:
         def step() -> Step:
             block = DecodeBlock.of(store, held, [(0, rows, reach)], dtype=self._model.dtype)
             pack = Pack([], block, stretch)
-            return self._recorder.apart(lambda: self._model.hidden(tokens, held, pack), rows)
+            return self._recorder.record_uncounted(lambda: self._model.hidden(tokens, held, pack), rows)
 
         counted = self._model.tokens
         try:
@@ -174,7 +175,7 @@ def _fill(held: Tensor, values: Sequence[int]) -> None:
     held[len(values) :] = 0
 
 
-def _size(rows: int, reach: int, store: KeyValues) -> tuple[int, int]:
+def _size(rows: int, reach: int, store: KVCache) -> tuple[int, int]:
     """R and C for a step of so many rows that reach so far."""
     if rows <= 8:
         padded = 1 << (rows - 1).bit_length()

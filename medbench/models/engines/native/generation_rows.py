@@ -1,21 +1,33 @@
-"""What generation is asked, what it answers, and the state of a request in between."""
+"""A generation request: how its tokens are chosen, when it ends, its state in between, and its answer."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
+from medbench.errors import ModelError
 from medbench.models.engines.native.decoding import Processors
-from medbench.models.engines.native.packing import KeyValues
-from medbench.models.engines.native.sampling import Sampler
-from medbench.models.engines.native.stopping import StopStrings
-from medbench.models.routing.recorder import Owned
+from medbench.models.engines.native.prefixes import Prefix
+from medbench.models.routing.counts import CreditSpan
 
-__all__ = ["FinishReason", "Generation", "GenerationCallback", "GenerationRequest", "Prefix", "Row"]
+__all__ = [
+    "FinishReason",
+    "Generation",
+    "GenerationCallback",
+    "GenerationRequest",
+    "Row",
+    "Sampler",
+    "Sampling",
+    "StopStrings",
+    "cut_at",
+]
+
+_UNFINISHED = "\ufffd"  # what a tokenizer writes for a character whose bytes are not all there yet
 
 FinishReason = Literal["eos", "stop", "length"]
 
@@ -35,6 +47,116 @@ class Generation(NamedTuple):
 
 # (indices of the requests that finished, what they were continued with)
 GenerationCallback = Callable[[Sequence[int], Sequence[Generation]], None]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """Random decoding of one request.
+
+    Attributes:
+        temperature: Divides the logits; above 0.
+        top_k: Only the so many likeliest tokens; 0 for all.
+        top_p: Only the likeliest tokens that together reach this probability.
+        seed: With the same seed a request gets the same tokens, whatever else is in the batch.
+    """
+
+    temperature: float = 1.0
+    top_k: int = 0
+    top_p: float = 1.0
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not self.temperature > 0 or self.temperature == float("inf"):
+            raise ModelError(f"the temperature must be above 0, not {self.temperature}")
+        if self.top_k < 0:
+            raise ModelError(f"top_k must be 0 or more, not {self.top_k}")
+        if not 0 < self.top_p <= 1:
+            raise ModelError(f"top_p must lie between 0 and 1, not {self.top_p}")
+
+
+class Sampler:
+    """Draws the tokens of one request, one after another."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self._sampling = sampling
+        self._drawn = 0
+        self._generator = self._start()
+
+    def _start(self) -> np.random.Generator:
+        return np.random.Generator(np.random.Philox(self._sampling.seed % 2**64))
+
+    def rewind(self, drawn: int) -> None:
+        """Go back to the state after so many tokens: those behind will be drawn again."""
+        if drawn != self._drawn:
+            self._drawn, self._generator = drawn, self._start()
+            self._generator.random(drawn)
+
+    def draw(self, logits: Tensor) -> int:
+        """Draw a token from logits [V]: the tokens by falling probability, cut, and a point in their sum."""
+        chosen = self._sampling
+        scaled = logits.double() / chosen.temperature
+        if chosen.top_k:
+            values, order = torch.topk(scaled, min(chosen.top_k, len(scaled)))
+        else:
+            values, order = torch.sort(scaled, descending=True, stable=True)
+        reached = torch.softmax(values, dim=0).cumsum(0)
+        # The token that crosses top_p still belongs to the kept ones.
+        kept = int((reached < chosen.top_p).sum()) + 1
+        reached = reached[:kept]
+        self._drawn += 1
+        point = self._generator.random() * float(reached[-1])
+        place = int(
+            torch.searchsorted(
+                reached, torch.tensor([point], dtype=reached.dtype, device=reached.device), right=True
+            )
+        )
+        return int(order[min(place, len(reached) - 1)])
+
+
+class StopStrings:
+    """Watches one text for stop strings, token by token.
+
+    Each step decodes the last few tokens only. A stop string may span tokens and may be a special token.
+
+    Args:
+        tokenizer: Decodes tokens.
+        stops: The strings; empty ones are ignored.
+        counts: Says of the text so far whether stop strings count in it yet; ``None``: always.
+    """
+
+    def __init__(
+        self, tokenizer: Any, stops: Sequence[str], counts: Callable[[str], bool] | None = None
+    ) -> None:
+        self._tokenizer = tokenizer
+        self._counts = counts
+        self._all: list[int] = []
+        self._stops = [stop for stop in stops if stop]
+        self._longest = max((len(stop) for stop in self._stops), default=0)
+        self._tail = ""
+        self._ids: list[int] = []
+        self._settled = ""  # text of the ids that only give context to later ones
+
+    def add(self, token: int) -> bool:
+        """Take the next token; return whether a stop string is now in the text."""
+        if not self._stops:
+            return False
+        self._ids.append(token)
+        self._all.append(token)
+        text = self._decode(self._ids)
+        if text.endswith(_UNFINISHED) and len(self._ids) < 16:
+            return False
+        self._tail += text[len(self._settled) :]
+        found = any(stop in self._tail for stop in self._stops)
+        # One token is kept, since some tokenizers write the first token of a text without its space.
+        self._ids = self._ids[-1:]
+        self._settled = self._decode(self._ids)
+        self._tail = self._tail[-(self._longest - 1) :] if self._longest > 1 else ""
+        return found and (self._counts is None or self._counts(self._decode(self._all)))
+
+    def _decode(self, tokens: Sequence[int]) -> str:
+        return str(
+            self._tokenizer.decode(tokens, skip_special_tokens=False, clean_up_tokenization_spaces=False)
+        )
 
 
 @dataclass(frozen=True)
@@ -63,24 +185,24 @@ class GenerationRequest:
 
 
 @dataclass(eq=False)
-class Prefix:
-    """The common start of several prompts; its store is filled when first needed."""
-
-    tokens: tuple[int, ...]
-    waiting: int
-    store: KeyValues | None = None
-
-
-@dataclass(eq=False)
 class Row:
-    """A request at work or waiting."""
+    """A request that is active or waiting, and the owner of its router counts.
+
+    Attributes:
+        index: Its index among the requests.
+        request: What is asked.
+        prefix: The shared prefix that it continues from, until it is in the KV cache itself.
+        new: The tokens generated so far.
+        length: Tokens in the KV cache.
+        counted: Tokens, from the start, whose router choices were counted.
+    """
 
     index: int
     request: GenerationRequest
     prefix: Prefix | None = None
     new: list[int] = field(default_factory=list)
-    length: int = 0  # tokens in the store
-    counted: int = 0  # tokens whose router choices were counted
+    length: int = 0
+    counted: int = 0
 
     @property
     def reserved(self) -> int:
@@ -102,14 +224,24 @@ class Row:
         """Tokens to feed when it is admitted."""
         return self.size - (len(self.prefix.tokens) if self.prefix else 0)
 
-    def owned(self, first: int, last: int, start: int) -> Iterable[Owned]:
-        """Who counts tokens ``first`` to ``last`` of the row, standing at ``start`` in the pack."""
-        border = min(max(len(self.request.prompt), first), last)
-        first_new = min(max(self.counted, first), last)
-        prefix = self.prefix if not self.counted else None
-        yield Owned(self.index, 0, start + first_new - first, start + border - first, 1, prefix, grows=True)
-        begin = max(first_new, border)
-        yield Owned(self.index, 1, start + begin - first, start + last - first, grows=True)
+    def credit_spans(self, first: int, last: int, start: int) -> Iterable[CreditSpan]:
+        """Credit tokens ``first`` to ``last`` of the row, which stand at ``start`` in the pack, to the row.
+
+        Tokens that were counted before are left out.
+        """
+        prompt_stop = min(max(len(self.request.prompt), first), last)
+        uncounted = min(max(self.counted, first), last)
+        by = start - first
+        if uncounted < prompt_stop:
+            prefix = self.prefix if not self.counted else None
+            yield CreditSpan(self, 0, uncounted + by, prompt_stop + by, 1, prefix, grows=True)
+        if (begin := max(uncounted, prompt_stop)) < last:
+            yield CreditSpan(self, 1, begin + by, last + by, grows=True)
+
+    def rewind(self) -> None:
+        """Take back a token that was drawn in a step that failed."""
+        if self.request.sampler is not None:
+            self.request.sampler.rewind(len(self.new))
 
     def choose(self, logits: Tensor, likeliest: int | None = None) -> int | None:
         """The next token; ``None`` where what it is chosen from is not finite.
@@ -146,3 +278,9 @@ class Row:
         if request.stops is not None and request.stops.add(token):
             return "stop"
         return "length" if len(self.new) >= request.max_new_tokens else None
+
+
+def cut_at(text: str, stops: Sequence[str], start: int = 0) -> str:
+    """The text before the earliest of the stop strings that stand at ``start`` or behind."""
+    ends = [text.find(stop, start) for stop in stops if stop]
+    return text[: min((end for end in ends if end >= 0), default=len(text))]

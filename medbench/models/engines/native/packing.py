@@ -27,7 +27,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["DecodeBlock", "KeyValues", "MaskRule", "Pack", "Segment", "decode_spans", "tree_mask"]
+__all__ = ["DecodeBlock", "KVCache", "MaskRule", "Pack", "Segment", "decode_spans", "tree_mask"]
 
 _ROUND = 128  # tokens to a multiple of which a store's capacity is rounded up
 _GROWTH = 1.5  # of a store that became too small, so that keys are rarely copied
@@ -36,7 +36,7 @@ _GROWTH = 1.5  # of a store that became too small, so that keys are rarely copie
 _SPAN = 4
 
 
-class KeyValues:
+class KVCache:
     """Keys and values of some sequences in every layer.
 
     Args:
@@ -84,7 +84,7 @@ class KeyValues:
             roomy = max(capacity, min(most_capacity, int(_GROWTH * capacity)))
             self.capacity = -(-roomy // _ROUND) * _ROUND
 
-    def take(self, other: KeyValues, rows: int) -> None:
+    def take(self, other: KVCache, rows: int) -> None:
         """Copy the first rows of another store, as far as they fit."""
         for index, (keys, values) in other._layers.items():
             own_keys, own_values = self.layer(index, keys[:1], values[:1])
@@ -129,10 +129,10 @@ class Segment:
     start: int
     stop: int
     positions: Tensor
-    store: KeyValues | None = None
+    store: KVCache | None = None
     row: int = 0
     past: int = 0
-    prefix: KeyValues | None = None
+    prefix: KVCache | None = None
     mask: Tensor | None = None
 
 
@@ -147,7 +147,7 @@ class DecodeBlock:
         spans: Rows that attend together, as (first, one past the last, tokens that the longest reaches).
     """
 
-    store: KeyValues
+    store: KVCache
     lengths: Tensor
     mask: Tensor
     spans: Sequence[tuple[int, int, int]]
@@ -155,7 +155,7 @@ class DecodeBlock:
     @classmethod
     def of(
         cls,
-        store: KeyValues,
+        store: KVCache,
         lengths: Tensor,
         spans: Sequence[tuple[int, int, int]],
         *,
@@ -174,7 +174,7 @@ class DecodeBlock:
 
 
 def decode_spans(lengths: Sequence[int], device: torch.device) -> list[tuple[int, int, int]]:
-    """Which rows of a decoding step attend together; neighbours had better be of a length."""
+    """Which rows of a decoding step attend together; adjacent rows should have similar lengths."""
     step = _SPAN if device.type == "cpu" else len(lengths)
     return [
         (first, min(first + step, len(lengths)), max(lengths[first : first + step]) + 1)

@@ -1,15 +1,28 @@
-"""Which prefix of token sequences to compute once."""
+"""Prefixes that several token sequences share: which to compute once, and their cached keys and values.
+
+``share_prefixes`` chooses a prefix for each sequence. Before a batch, ``PrefixCache.fill`` computes the
+prefixes that it needs; after it, ``PrefixCache.release`` drops those that no waiting sequence needs anymore.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
+import torch
+from torch import Tensor
 
-__all__ = ["SharedPrefix", "find_prefixes"]
+from medbench.models.engines.native.packing import KVCache, Pack, Segment
+from medbench.models.routing.counts import CreditSpan
+from medbench.models.routing.recorder import Recorder
+
+__all__ = ["Prefix", "PrefixCache", "SharedPrefix", "find_prefixes", "share_prefixes"]
+
+# Runs one forward: token ids, positions, the pack, and whom its tokens are credited to.
+Forward = Callable[[Sequence[int], Sequence[int], Pack, Sequence[CreditSpan]], Tensor]
 
 _MIN_LENGTH = 16  # a shorter prefix costs more in bookkeeping than it saves
 _MIN_SAVING = 64  # tokens
@@ -25,6 +38,98 @@ class SharedPrefix(NamedTuple):
 
     length: int
     members: tuple[int, ...]
+
+
+@dataclass(eq=False)
+class Prefix:
+    """The common start of several sequences.
+
+    Attributes:
+        tokens: Its token ids.
+        waiting: Sequences that still need it.
+        room: Tokens that its cache row has room for behind the prefix.
+        store: Its keys and values; ``None`` until they are computed, and after the last sequence.
+    """
+
+    tokens: tuple[int, ...]
+    waiting: int
+    room: int = 0
+    store: KVCache | None = None
+
+    @property
+    def length(self) -> int:
+        """Number of its tokens."""
+        return len(self.tokens)
+
+
+class PrefixCache:
+    """Computes prefixes when they are first needed and frees them after their last use.
+
+    A prefix is credited to itself; the recorder passes its counts on to those that go on from it.
+
+    Args:
+        forward: Runs a pack through the model.
+        recorder: Counts router choices.
+        device: Device of the token ids.
+    """
+
+    def __init__(self, forward: Forward, recorder: Recorder, device: torch.device) -> None:
+        self._forward = forward
+        self._recorder = recorder
+        self._device = device
+
+    def fill(self, prefixes: Iterable[Prefix | None], stretch: int, budget: int) -> None:
+        """Compute the keys and values of the prefixes that lack them.
+
+        Args:
+            prefixes: What a batch goes on from; repetitions and ``None`` are skipped.
+            stretch: The stretch of lengths that their sequences belong to.
+            budget: Tokens per forward; one prefix may be longer.
+        """
+        missing = [prefix for prefix in dict.fromkeys(prefixes) if prefix and prefix.store is None]
+        while missing:
+            taken = [missing.pop(0)]
+            while missing and sum(p.length for p in taken) + missing[0].length <= budget:
+                taken.append(missing.pop(0))
+            self._compute(taken, stretch)
+
+    def release(self, prefixes: Iterable[Prefix | None]) -> None:
+        """Note that one sequence is done with each of these prefixes; free those that none needs."""
+        for prefix in prefixes:
+            if prefix is None:
+                continue
+            prefix.waiting -= 1
+            if not prefix.waiting:
+                prefix.store = None
+                self._recorder.discard([prefix])
+
+    def _compute(self, prefixes: Sequence[Prefix], stretch: int) -> None:
+        """Compute prefixes in one forward."""
+        ids: list[int] = []
+        positions: list[int] = []
+        segments: list[Segment] = []
+        spans: list[CreditSpan] = []
+        stores = [KVCache(1, prefix.length + prefix.room) for prefix in prefixes]
+        for prefix, store in zip(prefixes, stores, strict=True):
+            start = len(ids)
+            ids += prefix.tokens
+            positions += range(prefix.length)
+            own = torch.arange(prefix.length, device=self._device)
+            segments.append(Segment(start, len(ids), own, store=store))
+            spans.append(CreditSpan(prefix, 0, start, len(ids)))
+        self._forward(ids, positions, Pack(segments, stretch=stretch), spans)
+        for prefix, store in zip(prefixes, stores, strict=True):
+            prefix.store = store
+
+
+def share_prefixes(sequences: Sequence[tuple[int, ...]]) -> list[Prefix | None]:
+    """The prefix of each sequence, ``None`` where sharing one is not worth it."""
+    found: list[Prefix | None] = [None] * len(sequences)
+    for shared in find_prefixes(sequences):
+        prefix = Prefix(sequences[shared.members[0]][: shared.length], len(shared.members))
+        for member in shared.members:
+            found[member] = prefix
+    return found
 
 
 @dataclass

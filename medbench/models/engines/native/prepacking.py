@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import NamedTuple, TypeGuard
 
 import torch
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from medbench.models.architecture.memory import free_memory
 
-__all__ = ["PackedWeights", "packs"]
+__all__ = ["PrepackedWeights", "packs"]
 
 _LOG = logging.getLogger(__name__)
 _SHARE = 0.25  # of the free memory that the copies may take
@@ -49,7 +49,7 @@ class _State(NamedTuple):
         return cls(weight.data_ptr(), weight._version)
 
 
-class PackedWeights:
+class PrepackedWeights:
     """The linear layers of a model, multiplying by packed weights while the model is at work.
 
     Args:
@@ -67,19 +67,16 @@ class PackedWeights:
         self._packed: dict[nn.Linear, tuple[_State, Product | None]] = {}
 
     @contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Let the layers multiply by packed weights; afterwards they are as they were."""
-        swapped = []
-        try:
+    def installed(self) -> Iterator[None]:
+        """Let the layers multiply by packed weights until the block ends; then they are as they were."""
+        with ExitStack() as stack:
             for linear in self._linears:
                 product = self._current(linear)
                 if product is not None:
+                    earlier = linear.__dict__.get("forward")
                     linear.__dict__["forward"] = product
-                    swapped.append(linear)
+                    stack.callback(_restore, linear, earlier)
             yield
-        finally:
-            for linear in swapped:
-                del linear.__dict__["forward"]
 
     def product(self, layer: nn.Module) -> Product:
         """How to apply one layer of the model: by its packed weight, if it has one."""
@@ -93,6 +90,13 @@ class PackedWeights:
         if held is None or held[0] != state:
             self._packed[linear] = held = (state, _pack(linear))
         return held[1]
+
+
+def _restore(linear: nn.Linear, forward: Product | None) -> None:
+    if forward is None:
+        del linear.__dict__["forward"]
+    else:
+        linear.__dict__["forward"] = forward
 
 
 def _can_pack(module: nn.Module) -> TypeGuard[nn.Linear]:

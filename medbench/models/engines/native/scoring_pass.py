@@ -1,27 +1,54 @@
-"""Log-likelihoods of continuations: every distinct token computed once, the head on scored tokens only.
+"""Log-likelihoods of continuations: each distinct token is computed once, the head on scored tokens only.
 
-Requests with the same context make a *family*: one segment with the context and, behind it, each continuation
-but for its last token. Families with a long common prefix go on from keys computed once.
+A log-likelihood request from lm-eval to the stored answer::
+
+    models/harness/adapter.py     _score: requests without a stored answer, each (context, continuation)
+    engines/native/encoding.py      Encoder.pairs: text -> token ids
+    engines/engine.py               Engine.score: ids and lengths are checked
+    engines/native/scoring_pass.py    ScoringPass.run: this file
+    engines/native/forward.py           PackedModel.hidden, PackedModel.logits
+    models/harness/adapter.py     on_batch -> ready -> store.put: answers and router counts, batch by batch
+
+Requests with the same context make a group, and a group is one segment of a pack: the context ``c``, then
+each distinct continuation (here ``x1 x2`` and ``y1 y2 y3``) except for its last token, which no logits are
+needed after. A token's target is the token that follows it, so the last context token has one target for
+each continuation::
+
+    tokens     c1  c2  c3 | x1 | y1  y2
+    sees        c1…c3     | c x | c  y          causal; a continuation does not see the others (tree_mask)
+    targets             x1  x2   y2  y3
+                        y1
+
+    log p(x) = log p(x1 | c3) + log p(x2 | x1)
+    log p(y) = log p(y1 | c3) + log p(y2 | y1) + log p(y3 | y2)
+
+A batch is made in three steps: ``_lay_out`` packs the tokens, ``_credit_spans`` says whom they are credited
+to, ``_targets`` says which tokens are scored. Contexts with a long common prefix continue from its cached
+keys and values (:mod:`medbench.models.engines.native.prefixes`).
 """
 
 from __future__ import annotations
 
-from collections import Counter, deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections import deque
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from medbench.models.architecture.memory import is_out_of_memory, release_memory
-from medbench.models.engines.native.failures import FailedRequest, failure
-from medbench.models.engines.native.families import Family, ScoringPrefix, group_requests
-from medbench.models.engines.native.forward import PackedModel
-from medbench.models.engines.native.packing import KeyValues, Pack, Segment, tree_mask
-from medbench.models.routing.counts import RoutingLabel
-from medbench.models.routing.recorder import Owned, Recorder
+from medbench.models.engines.native.forward import FailedRequest, PackedPass
+from medbench.models.engines.native.packing import Pack, Segment, tree_mask
+from medbench.models.engines.native.prefixes import Prefix, share_prefixes
+from medbench.models.routing.counts import CreditSpan, RoutingLabel
 
-__all__ = ["Score", "ScoreCallback", "ScoringPass", "count_owners"]
+__all__ = ["Score", "ScoreCallback", "ScoringPass"]
+
+Tokens = tuple[int, ...]
+
+# Continuations of one segment need a mask of this many tokens squared at most.
+_MAX_BRANCHES = 1024
 
 
 class Score(NamedTuple):
@@ -29,7 +56,7 @@ class Score(NamedTuple):
 
     Attributes:
         logprob: Summed log-probability of its tokens, in nats.
-        is_greedy: Whether no token is likelier than any of its tokens in their places.
+        is_greedy: Whether each of its tokens is among the most likely in its place.
     """
 
     logprob: float
@@ -40,32 +67,80 @@ class Score(NamedTuple):
 ScoreCallback = Callable[[Sequence[int], Sequence[Score]], None]
 
 
-class _Target(NamedTuple):
-    """A token to score: the pack's token that predicts it, its id, and the option it belongs to."""
+@dataclass
+class _Group:
+    """A context and its distinct continuations.
 
-    place: int
+    Attributes:
+        context: Token ids.
+        stretch: The stretch of lengths that all its sequences lie in.
+        options: Each continuation, with the indices of the requests that asked for it.
+        prefix: The shared prefix that the context continues from, if any.
+    """
+
+    context: Tokens
+    stretch: int
+    options: dict[Tokens, list[int]] = field(default_factory=dict)
+    prefix: Prefix | None = None
+
+    @property
+    def past(self) -> int:
+        """Tokens of the prefix."""
+        return self.prefix.length if self.prefix else 0
+
+    @property
+    def branches(self) -> list[int]:
+        """Tokens to feed of each continuation."""
+        return [len(option) - 1 for option in self.options]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens to feed, without the prefix."""
+        return len(self.context) - self.past + sum(self.branches)
+
+    def indices(self) -> Iterator[int]:
+        """The requests it answers."""
+        for asked in self.options.values():
+            yield from asked
+
+
+class _Layout(NamedTuple):
+    """Where a group's tokens are in the pack.
+
+    Attributes:
+        group: The group.
+        start: First token of the context behind the prefix.
+        branches: (first token, one past the last) of each continuation.
+        stop: One past the last token.
+    """
+
+    group: _Group
+    start: int
+    branches: list[tuple[int, int]]
+    stop: int
+
+    @property
+    def context_stop(self) -> int:
+        """One past the last token of the context."""
+        return self.start + len(self.group.context) - self.group.past
+
+
+class _Target(NamedTuple):
+    """A token to score.
+
+    Attributes:
+        source: The pack's token whose logits predict it.
+        token: Its id.
+        option: Number of its continuation in the batch.
+    """
+
+    source: int
     token: int
     option: int
 
 
-class ScoringPass:
-    """Scores requests batch by batch.
-
-    Args:
-        model: The model.
-        recorder: Counts router choices.
-        max_batch_tokens: Tokens per forward; one family may be longer.
-        share_prefixes: Whether prefixes common to several contexts are computed once.
-    """
-
-    def __init__(
-        self, model: PackedModel, recorder: Recorder, max_batch_tokens: int, *, share_prefixes: bool = True
-    ) -> None:
-        self._model = model
-        self._recorder = recorder
-        self._budget = max_batch_tokens
-        self._share = share_prefixes
-        self._failed: list[FailedRequest] = []
+class ScoringPass(PackedPass):
+    """Scores requests batch by batch."""
 
     def run(
         self,
@@ -75,42 +150,28 @@ class ScoringPass:
     ) -> list[Score]:
         """Score all requests; see :meth:`medbench.models.engines.engine.Engine.score`."""
         results: list[Score | None] = [None] * len(requests)
-        empty = [index for index, (_, continuation) in enumerate(requests) if not continuation]
-        for index in empty:
-            results[index] = Score(0.0, True)
-        if empty and on_batch is not None:
-            on_batch(empty, [Score(0.0, True)] * len(empty))
-        queue = deque(group_requests(requests, self._model.rope.stretch, share_prefixes=self._share))
-        try:
+
+        def answered(scores: dict[int, Score]) -> None:
+            for index, score in scores.items():
+                results[index] = score
+            if scores and on_batch is not None:
+                on_batch(list(scores), list(scores.values()))
+
+        answered({i: Score(0.0, True) for i, (_, continuation) in enumerate(requests) if not continuation})
+        queue = deque(_grouped(requests, self._model.rope.stretch, share=self._share))
+        with self._model.session(self._recorder):
             while queue:
                 batch = self._take(queue)
-                scores = self._try(batch, queue, labels)
-                good = {index: score for index, score in scores.items() if score is not None}
-                for index, score in good.items():
-                    results[index] = score
-                if good and on_batch is not None:
-                    on_batch(list(good), list(good.values()))
-        finally:
-            self._recorder.clear()
-        if self._failed:
-            raise failure(self._failed, labels)
-        return [score for score in results if score is not None]
+                scores = self._attempt(partial(self._batch, batch, labels))
+                if scores is None:
+                    self._handle_oom(batch, queue)
+                    continue
+                self._failed += [FailedRequest.not_finite(i) for i, score in scores.items() if score is None]
+                answered({i: score for i, score in scores.items() if score is not None})
+        return self._answers(results, labels)
 
-    def _try(
-        self, batch: Sequence[Family], queue: deque[Family], labels: Sequence[RoutingLabel] | None
-    ) -> dict[int, Score | None]:
-        """Score a batch; where memory runs out it goes back to the queue, and nothing is scored."""
-        try:
-            scores = self._batch(batch, labels)
-        except (RuntimeError, MemoryError) as error:
-            if not is_out_of_memory(error):
-                raise
-            self._retreat(batch, queue)
-            return {}
-        self._failed += [FailedRequest.not_finite(index) for index, score in scores.items() if score is None]
-        return scores
-
-    def _take(self, queue: deque[Family]) -> list[Family]:
+    def _take(self, queue: deque[_Group]) -> list[_Group]:
+        """The next groups, as many as the budget allows."""
         batch = [queue.popleft()]
         tokens = batch[0].tokens
         while queue and queue[0].stretch == batch[0].stretch and tokens + queue[0].tokens <= self._budget:
@@ -118,152 +179,92 @@ class ScoringPass:
             tokens += batch[-1].tokens
         return batch
 
-    def _retreat(self, batch: Sequence[Family], queue: deque[Family]) -> None:
-        """Halve the budget; a family that was alone in its batch is given up."""
-        release_memory(self._model.device)
-        if len(batch) == 1:
-            (family,) = batch
-            tokens = family.past + family.tokens
-            self._failed += [FailedRequest.too_large(index, tokens) for index in family.indices()]
-            self._leave(batch)
+    def _handle_oom(self, batch: Sequence[_Group], queue: deque[_Group]) -> None:
+        """Halve the budget and try again; a group that was alone in its batch has failed."""
+        if len(batch) > 1:
+            self._halve_budget(sum(group.tokens for group in batch))
+            queue.extendleft(reversed(batch))
             return
-        self._budget = max(1, sum(family.tokens for family in batch) // 2)
-        queue.extendleft(reversed(batch))
+        (group,) = batch
+        tokens = group.past + group.tokens
+        self._failed += [FailedRequest.too_large(index, tokens) for index in group.indices()]
+        self._prefixes.release([group.prefix])
 
     def _batch(
-        self, batch: Sequence[Family], labels: Sequence[RoutingLabel] | None
+        self, batch: Sequence[_Group], labels: Sequence[RoutingLabel] | None
     ) -> dict[int, Score | None]:
-        prefixes = dict.fromkeys(family.prefix for family in batch if family.prefix)
-        missing = [prefix for prefix in prefixes if prefix.store is None]
-        while missing:
-            taken = [missing.pop(0)]
-            while missing and sum(p.length for p in taken) + missing[0].length <= self._budget:
-                taken.append(missing.pop(0))
-            self._fill(taken, batch[0].stretch)
-        owners: dict[object, RoutingLabel] = {}
-        owned: list[Owned] = []
-        segments: list[Segment] = []
-        targets: list[_Target] = []
-        options: list[list[int]] = []
-        ids: list[int] = []
-        positions: list[int] = []
-        shares: dict[ScoringPrefix, Counter[object]] = {}
-        for family in batch:
-            start, past = len(ids), family.past
-            context = len(family.context) - past
-            ids += family.context[past:]
-            positions += range(past, past + context)
-            asking = count_owners(self._recorder, family.indices(), labels, owners)
-            owned += [
-                Owned(owner, 0, start, start + context, times, family.prefix)
-                for owner, times in asking.items()
-            ]
-            if family.prefix:
-                shares.setdefault(family.prefix, Counter()).update(asking)
-            for option, asked in family.options.items():
-                place = len(ids)
-                ids += option[:-1]
-                positions += range(past + context, past + context + len(option) - 1)
-                for owner, times in count_owners(self._recorder, asked, labels, owners).items():
-                    owned.append(Owned(owner, 1, place, len(ids), times))
-                before = [start + context - 1, *range(place, len(ids))]
-                targets += [
-                    _Target(at, token, len(options)) for at, token in zip(before, option, strict=True)
-                ]
-                options.append(asked)
-            segments.append(self._segment(family, start, len(ids), positions[start:]))
+        """Score a batch: each request's score, ``None`` where the logits are not finite."""
+        stretch = batch[0].stretch
+        self._prefixes.fill([group.prefix for group in batch], stretch, self._budget)
+        ids, positions, layouts = _lay_out(batch)
+        spans = self._credit_spans(layouts, labels)
+        asking = [index for group in batch for index in group.indices()]
+        owners: dict[Hashable, RoutingLabel] = {
+            label: label for label in self._recorder.credited(asking, labels)
+        }
         try:
-            pack = Pack(segments, stretch=batch[0].stretch)
-            outcome = self._score(ids, positions, pack, owned, targets, len(options))
-            for prefix, counter in shares.items():
-                self._recorder.share(prefix, dict(counter))
+            pack = Pack([self._segment(layout, positions) for layout in layouts], stretch=stretch)
+            hidden = self._forward(ids, positions, pack, spans)
+            scores = self._score(hidden, _targets(layouts))
+            self._recorder.release(owners)
         except BaseException:
             self._recorder.discard(owners)
             raise
-        self._recorder.release(owners)
-        self._leave(batch)
-        return {index: score for asked, score in zip(options, outcome, strict=True) for index in asked}
+        self._prefixes.release(group.prefix for group in batch)
+        asked = [indices for group in batch for indices in group.options.values()]
+        return {index: score for indices, score in zip(asked, scores, strict=True) for index in indices}
 
-    def _segment(self, family: Family, start: int, stop: int, positions: Sequence[int]) -> Segment:
-        device = self._model.device
-        past = family.past
-        mask = tree_mask(
-            past, len(family.context) - past, family.branches, dtype=self._model.dtype, device=device
-        )
+    def _credit_spans(
+        self, layouts: Sequence[_Layout], labels: Sequence[RoutingLabel] | None
+    ) -> list[CreditSpan]:
+        """Whom the tokens are credited to.
+
+        A context is credited to every document that asked for one of its continuations, a continuation to
+        those that asked for it.
+        """
+        spans = []
+        for layout in layouts:
+            group, start, stop = layout.group, layout.start, layout.context_stop
+            for label, times in self._recorder.credited(group.indices(), labels).items():
+                spans.append(CreditSpan(label, 0, start, stop, times, group.prefix))
+            for (first, last), asked in zip(layout.branches, group.options.values(), strict=True):
+                for label, times in self._recorder.credited(asked, labels).items():
+                    spans.append(CreditSpan(label, 1, first, last, times))
+        return spans
+
+    def _segment(self, layout: _Layout, positions: Sequence[int]) -> Segment:
+        group, device = layout.group, self._model.device
+        context = len(group.context) - group.past
         return Segment(
-            start,
-            stop,
-            torch.tensor(positions, device=device),
-            store=family.prefix.store if family.prefix else None,
-            past=past,
-            mask=mask,
+            layout.start,
+            layout.stop,
+            torch.tensor(positions[layout.start : layout.stop], device=device),
+            store=group.prefix.store if group.prefix else None,
+            past=group.past,
+            mask=tree_mask(group.past, context, group.branches, dtype=self._model.dtype, device=device),
         )
 
-    def _fill(self, prefixes: Sequence[ScoringPrefix], stretch: int) -> None:
-        """Compute the keys of prefixes, all in one forward."""
-        device = self._model.device
-        ids: list[int] = []
-        positions: list[int] = []
-        segments, owned = [], []
-        stores = [KeyValues(1, prefix.length + prefix.room) for prefix in prefixes]
-        for prefix, store in zip(prefixes, stores, strict=True):
-            start = len(ids)
-            ids += prefix.tokens
-            positions += range(prefix.length)
-            own = torch.arange(prefix.length, device=device)
-            segments.append(Segment(start, len(ids), own, store=store))
-            owned.append(Owned(prefix, 0, start, len(ids)))
-        self._hidden(ids, positions, Pack(segments, stretch=stretch), owned)
-        for prefix, store in zip(prefixes, stores, strict=True):
-            prefix.store = store
+    def _score(self, hidden: Tensor, targets: Sequence[_Target]) -> list[Score | None]:
+        """One score per continuation; ``None`` where the logits are not finite.
 
-    def _leave(self, batch: Sequence[Family]) -> None:
-        """Let go of prefixes that no family needs any more."""
-        for family in batch:
-            prefix = family.prefix
-            if prefix is None:
-                continue
-            prefix.waiting -= 1
-            if not prefix.waiting:
-                prefix.store = None
-                self._recorder.discard([prefix])
-
-    def _hidden(
-        self,
-        ids: Sequence[int],
-        positions: Sequence[int],
-        pack: Pack,
-        owned: Sequence[Owned],
-    ) -> Tensor:
-        device = self._model.device
-        tokens = torch.tensor(ids, device=device)
-        places = torch.tensor(positions, device=device)
-        return self._recorder.observe(lambda: self._model.hidden(tokens, places, pack), owned, ids, positions)
-
-    def _score(
-        self,
-        ids: Sequence[int],
-        positions: Sequence[int],
-        pack: Pack,
-        owned: Sequence[Owned],
-        targets: Sequence[_Target],
-        options: int,
-    ) -> list[Score | None]:
-        """One score per option; ``None`` where the logits are not finite."""
-        hidden = self._hidden(ids, positions, pack, owned)
+        Args:
+            hidden: [N, hidden] of the pack.
+            targets: The tokens to score, ordered by continuation.
+        """
+        options = targets[-1].option + 1
         ordered = sorted(targets)
-        places = sorted({target.place for target in targets})
-        row_of = {place: row for row, place in enumerate(places)}
+        sources = sorted({target.source for target in targets})
+        row_of = {source: row for row, source in enumerate(sources)}
         device = hidden.device
-        rows = torch.tensor([row_of[target.place] for target in ordered], device=device)
+        rows = torch.tensor([row_of[target.source] for target in ordered], device=device)
         tokens = torch.tensor([target.token for target in ordered], device=device)
-        scored = hidden[torch.tensor(places, device=device)]
-        bounds = _bounds([row_of[target.place] for target in ordered], len(places), self._model.head_rows)
+        scored = hidden[torch.tensor(sources, device=device)]
+        bounds = _bounds([row_of[target.source] for target in ordered], len(sources), self._model.head_rows)
         parts = [
             self._pick(scored[low:high], rows[first:last] - low, tokens[first:last])
             for low, high, first, last in bounds
         ]
-        # The only synchronisation of the batch.
+        # The only synchronization of the batch.
         logprobs, greedy = torch.cat(parts, dim=1).tolist()
         totals = [0.0] * options
         best = [True] * options
@@ -276,41 +277,98 @@ class ScoringPass:
         ]
 
     def _pick(self, hidden: Tensor, rows: Tensor, tokens: Tensor) -> Tensor:
-        """Log-probabilities of chosen tokens and whether they are the likeliest, [2, targets] in float64."""
+        """Log-probabilities of the targets and whether they are the most likely, [2, targets] in float64."""
         logits = self._model.logits(hidden)
-        top = logits.amax(dim=1)  # finding the place as well would take several times as long
+        top = logits.amax(dim=1)  # the index of the maximum would take several times as long
         picked = logits[rows, tokens]
         total = logits.sub_(top[:, None]).exp_().sum(dim=1).log_()
         logprob = picked - top[rows] - total[rows]
         return torch.stack([logprob.double(), (picked == top[rows]).double()])
 
 
-_NOBODY: RoutingLabel = ("", -1)
+def _lay_out(batch: Sequence[_Group]) -> tuple[list[int], list[int], list[_Layout]]:
+    """Put the tokens of groups one after another.
+
+    Returns:
+        Token ids, their positions in their sequences, and where each group is.
+    """
+    ids: list[int] = []
+    positions: list[int] = []
+    layouts = []
+    for group in batch:
+        start, length = len(ids), len(group.context)
+        ids += group.context[group.past :]
+        positions += range(group.past, length)
+        branches = []
+        for option in group.options:
+            first = len(ids)
+            ids += option[:-1]
+            positions += range(length, length + len(option) - 1)
+            branches.append((first, len(ids)))
+        layouts.append(_Layout(group, start, branches, len(ids)))
+    return ids, positions, layouts
 
 
-def count_owners(
-    recorder: Recorder,
-    indices: Iterable[int],
-    labels: Sequence[RoutingLabel] | None,
-    owners: dict[object, RoutingLabel],
-) -> Counter[object]:
-    """Who counts tokens, and how often: each document that asked, once.
+def _targets(layouts: Sequence[_Layout]) -> list[_Target]:
+    """The tokens to score: the first of a continuation after the context, each other after the one before."""
+    targets: list[_Target] = []
+    number = 0
+    for layout in layouts:
+        for (first, last), option in zip(layout.branches, layout.group.options, strict=True):
+            sources = [layout.context_stop - 1, *range(first, last)]
+            targets += [_Target(source, token, number) for source, token in zip(sources, option, strict=True)]
+            number += 1
+    return targets
+
+
+def _grouped(
+    requests: Sequence[tuple[Sequence[int], Sequence[int]]],
+    stretch_of: Callable[[int], int],
+    *,
+    share: bool,
+) -> list[_Group]:
+    """Group requests by context.
 
     Args:
-        recorder: Knows under which label a document is counted.
-        indices: The requests that the tokens belong to.
-        labels: The documents of all requests.
-        owners: Gathers owner -> label.
+        requests: Contexts and continuations; those with an empty continuation are left out.
+        stretch_of: The stretch of lengths that a sequence of so many tokens belongs to.
+        share: Whether to look for common prefixes.
+
+    Returns:
+        The groups: by stretch, and within it those with the same prefix next to each other.
     """
-    if labels is None:
-        owners[_NOBODY] = _NOBODY
-        return Counter({_NOBODY: 1})
-    counted: Counter[object] = Counter()
-    for document in dict.fromkeys(labels[index] for index in indices):
-        label = recorder.label(document)
-        owners[label] = label
-        counted[label] += 1
-    return counted
+    by_context: dict[tuple[int, Tokens], list[_Group]] = {}
+    for index, (context, continuation) in enumerate(requests):
+        if not continuation:
+            continue
+        option = tuple(continuation)
+        stretch = stretch_of(len(context) + len(option) - 1)
+        groups = by_context.setdefault((stretch, tuple(context)), [])
+        known = next((group for group in groups if option in group.options), None)
+        if known is None:
+            if not groups or sum(groups[-1].branches) + len(option) > _MAX_BRANCHES:
+                groups.append(_Group(tuple(context), stretch))
+            known = groups[-1]
+        known.options.setdefault(option, []).append(index)
+    whole = [group for groups in by_context.values() for group in groups]
+    parts = [
+        [group for group in whole if group.stretch == stretch]
+        for stretch in sorted({group.stretch for group in whole})
+    ]
+    return [group for part in parts for group in (_by_prefix(part) if share else part)]
+
+
+def _by_prefix(groups: list[_Group]) -> list[_Group]:
+    """Find common prefixes, and put groups with the same prefix next to each other."""
+    first: dict[Prefix | None, int] = {None: 0}
+    for place, (group, prefix) in enumerate(
+        zip(groups, share_prefixes([group.context for group in groups]), strict=True)
+    ):
+        group.prefix = prefix
+        if prefix is not None:
+            first.setdefault(prefix, place)
+            prefix.room = max(prefix.room, group.tokens)
+    return sorted(groups, key=lambda group: first[group.prefix])
 
 
 def _bounds(rows: Sequence[int], count: int, step: int) -> Iterator[tuple[int, int, int, int]]:

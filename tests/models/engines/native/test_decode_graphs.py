@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from medbench.errors import ModelError
 from medbench.models import Engine
 from medbench.models.engines.native.decode_graphs import Capture, Step, _size
-from medbench.models.engines.native.packing import KeyValues
+from medbench.models.engines.native.packing import KVCache
 from tests.models.made_engines import VOCABULARY, tiny_model
 from tests.models.tape import capture_on_tape
 
@@ -203,7 +203,7 @@ def test_a_row_without_finite_logits_fails_alone() -> None:
     [(1, 1, (1, 256)), (3, 256, (4, 256)), (9, 257, (16, 512)), (65, 300, (96, 512)), (100, 900, (100, 900))],
 )
 def test_sizes_are_few_and_within_the_store(rows: int, reach: int, expected: tuple[int, int]) -> None:
-    assert _size(rows, reach, KeyValues(100, 900)) == expected
+    assert _size(rows, reach, KVCache(100, 900)) == expected
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")

@@ -12,7 +12,7 @@ from medbench.errors import ModelError
 from medbench.models import Engine
 from medbench.models.checkpoints.generation_config import DRAWING, HONORED, WITHOUT_EFFECT
 from medbench.models.engines.native.decoding import Decoding
-from medbench.models.engines.native.sampling import Sampling
+from medbench.models.engines.native.generation_rows import Sampling
 from tests.models.made_engines import tiny_model
 from tests.models.tiny_zoo import zoo_model
 

@@ -7,11 +7,11 @@ import mmap
 import pytest
 import torch
 
-from medbench.models.engines.native.packing import DecodeBlock, KeyValues, decode_spans
+from medbench.models.engines.native.packing import DecodeBlock, KVCache, decode_spans
 
 
 def test_a_store_grows_by_half_and_keeps_what_it_held() -> None:
-    store = KeyValues(0, 0)
+    store = KVCache(0, 0)
     like = torch.ones(1, 2, 3, 4)
     store.reserve(4, 200, most_rows=64, most_capacity=2000)
     assert (store.rows, store.capacity) == (6, 384)  # 300, rounded up
@@ -29,7 +29,7 @@ def test_a_store_grows_by_half_and_keeps_what_it_held() -> None:
 
 
 def test_a_store_takes_no_more_than_may_be_needed() -> None:
-    store = KeyValues(0, 0)
+    store = KVCache(0, 0)
     store.reserve(60, 1000, most_rows=64, most_capacity=1020)
     assert (store.rows, store.capacity) == (64, 1024)
 
@@ -40,7 +40,7 @@ def test_a_store_that_finds_no_memory_says_so(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(mmap, "mmap", refuse)
     with pytest.raises(MemoryError, match="3072 bytes for keys and values"):
-        KeyValues(2, 128).layer(0, torch.ones(1, 1, 1, 3), torch.ones(1, 1, 1, 3))
+        KVCache(2, 128).layer(0, torch.ones(1, 1, 1, 3), torch.ones(1, 1, 1, 3))
 
 
 def test_rows_attend_with_their_neighbours_only_as_far_as_the_longest_reaches() -> None:
@@ -48,7 +48,7 @@ def test_rows_attend_with_their_neighbours_only_as_far_as_the_longest_reaches() 
     spans = decode_spans(lengths, torch.device("cpu"))
     assert spans == [(0, 4, 10), (4, 6, 21)]
     assert decode_spans(lengths, torch.device("cuda")) == [(0, 6, 21)]
-    block = DecodeBlock.of(KeyValues(6, 32), torch.tensor(lengths), spans, dtype=torch.float32)
+    block = DecodeBlock.of(KVCache(6, 32), torch.tensor(lengths), spans, dtype=torch.float32)
     assert block.mask.shape == (6, 1, 1, 21)
     seen = (block.mask[:, 0, 0] == 0).sum(1)
     assert seen.tolist() == [length + 1 for length in lengths]

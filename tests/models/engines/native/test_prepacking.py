@@ -8,7 +8,7 @@ from torch import nn
 
 from medbench.models import Engine
 from medbench.models.engines.native import prepacking
-from medbench.models.engines.native.prepacking import PackedWeights, packs
+from medbench.models.engines.native.prepacking import PrepackedWeights, packs
 from tests.models.made_engines import tiny_model
 
 _packing = pytest.mark.skipif(not packs(torch.float32), reason="this build of torch packs no weights")
@@ -27,9 +27,9 @@ def test_the_product_is_the_layers(dtype: torch.dtype, bias: bool, shape: tuple[
     layer = _layer(dtype, bias=bias)
     x = torch.randn(*shape, 48, dtype=dtype)
     expected = layer(x)
-    weights = PackedWeights(layer)
+    weights = PrepackedWeights(layer)
     assert (weights.product(layer) is not layer) == packs(dtype)
-    with weights.at_work():
+    with weights.installed():
         assert ("forward" in layer.__dict__) == packs(dtype)
         inside = layer(x)
     tolerance = 1e-5 if dtype == torch.float32 else 2e-2
@@ -46,11 +46,11 @@ def test_without_the_instructions_a_layer_stays_plain(
     monkeypatch.setattr(torch.ops.mkldnn, "_is_mkldnn_bf16_supported", lambda: False)
     assert not packs(torch.bfloat16)
     layer = _layer(dtype)
-    weights = PackedWeights(layer)
+    weights = PrepackedWeights(layer)
     assert (weights.product(layer) is layer) == (not packs(dtype))
     x = torch.randn(3, 48, dtype=dtype)
     expected = layer(x)
-    with weights.at_work():
+    with weights.installed():
         torch.testing.assert_close(layer(x), expected, rtol=1e-5, atol=1e-5)
 
 
@@ -58,18 +58,18 @@ def test_without_the_instructions_a_layer_stays_plain(
 @torch.no_grad()
 def test_layers_are_as_they_were_afterwards() -> None:
     model = nn.Sequential(_layer(), nn.ReLU())
-    weights = PackedWeights(model)
-    with weights.at_work():
+    weights = PrepackedWeights(model)
+    with weights.installed():
         assert "forward" in model[0].__dict__
     assert "forward" not in model[0].__dict__
-    with pytest.raises(RuntimeError), weights.at_work():
+    with pytest.raises(RuntimeError), weights.installed():
         model(torch.ones(2, 3))  # of the wrong width
     assert "forward" not in model[0].__dict__
 
 
 def test_a_changed_weight_is_packed_anew() -> None:
     layer = _layer()
-    weights = PackedWeights(layer)
+    weights = PrepackedWeights(layer)
     x = torch.randn(5, 48)
     with torch.no_grad():
         before = weights.product(layer)(x)
@@ -101,13 +101,13 @@ def test_what_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     hooked = _layer()
     hooked.__dict__["forward"] = hooked.forward
     layers = [_layer(torch.float16), _layer(torch.float64), Quantized(4, 4), hooked]
-    weights = PackedWeights(nn.ModuleList(layers))
+    weights = PrepackedWeights(nn.ModuleList(layers))
     assert all(weights.product(layer) is layer for layer in layers)
     monkeypatch.setattr(prepacking, "free_memory", lambda _: 4 * 48 * 70 * 4 - 1)
     layer = _layer()
-    assert PackedWeights(layer).product(layer) is layer
+    assert PrepackedWeights(layer).product(layer) is layer
     monkeypatch.setattr(prepacking, "free_memory", lambda _: 4 * 48 * 70 * 4)
-    assert (PackedWeights(layer).product(layer) is not layer) == packs(torch.float32)
+    assert (PrepackedWeights(layer).product(layer) is not layer) == packs(torch.float32)
 
 
 @_packing
@@ -125,7 +125,7 @@ def test_a_layer_that_cannot_be_packed_rightly_stays_plain(
     genuine = torch.ops.mkldnn._reorder_linear_weight
     monkeypatch.setattr(torch.ops.mkldnn, "_reorder_linear_weight", reorder)
     layer = _layer()
-    weights = PackedWeights(layer)
+    weights = PrepackedWeights(layer)
     assert weights.product(layer) is layer
-    with weights.at_work():
+    with weights.installed():
         assert "forward" not in layer.__dict__

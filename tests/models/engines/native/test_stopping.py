@@ -7,8 +7,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from medbench.models import Engine
+from medbench.models.engines.native.generation_rows import StopStrings, cut_at
 from medbench.models.engines.native.prefixes import find_prefixes
-from medbench.models.engines.native.stopping import StopStrings, cut_at
 from tests.models.made_engines import tiny_model, tiny_tokenizer
 
 _TOKENIZER = tiny_tokenizer()
