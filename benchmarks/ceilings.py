@@ -21,7 +21,7 @@ from rich.table import Table
 from benchmarks.synthetic import E8_R16, SHAPES, Shape, build_model
 from medbench.errors import ModelError
 from medbench.models import Engine, set_impl
-from medbench.models.architecture.molora import Impl
+from medbench.models.architecture.mixture import Impl
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from medbench.models import MoLoRAConfig, add_molora
+from medbench.models import MoLoRAConfig, add_molora, molora_linears
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -56,7 +56,8 @@ def build_model(shape: Shape, molora: MoLoRAConfig | None, seed: int = 0) -> Pre
     )
     model = Qwen2ForCausalLM(config)
     if molora is not None:
-        for module in add_molora(model, molora):
+        add_molora(model, molora)
+        for module in molora_linears(model):
             torch.nn.init.normal_(module.molora_in, std=0.05)
             torch.nn.init.normal_(module.molora_b, std=0.02)
     model.requires_grad_(False)

@@ -166,6 +166,7 @@ def find_model(
     name: str,
     *,
     base: str | None = None,
+    layout: str | None = None,
     dtype: str | None = None,
     device: str | None = None,
     quantization: str | None = None,
@@ -177,6 +178,7 @@ def find_model(
         name: Name of a shipped definition, a YAML file, or the folder or hub id of a checkpoint. However it
             is named, the checkpoint of a shipped definition uses that definition's settings.
         base: Replaces the base of the definition.
+        layout: Replaces its layout.
         dtype: Replaces its number format.
         device: Replaces its device.
         quantization: Replaces its quantization.
@@ -189,6 +191,7 @@ def find_model(
         base = str(Path(base).expanduser().resolve())  # absolute, because workers may start in another folder
     asked: dict[str, Any] = {
         "base": base,
+        "layout": layout,
         "dtype": dtype,
         "device": device,
         "quantization": quantization,

@@ -10,7 +10,7 @@ import typer
 
 from medbench.cli.options import AsJson, Format, Output
 from medbench.cli.output import print_json, say
-from medbench.common.choices import Dtype, Quantization
+from medbench.common.choices import Dtype, Layout, Quantization
 
 if TYPE_CHECKING:
     from medbench.models import CheckReport
@@ -21,6 +21,10 @@ app = typer.Typer(help="List, show, check and convert models.", no_args_is_help=
 
 Model = Annotated[str, typer.Argument(help="Name of a definition, a YAML file, or a checkpoint folder.")]
 Base = Annotated[str | None, typer.Option(help="Base model of an adapter: a folder or hub id.")]
+HowRead = Annotated[
+    Layout | None,
+    typer.Option("--layout", help="How the files are read, in place of the definition's."),
+]
 
 
 @app.command("list")
@@ -55,6 +59,7 @@ def show_command(model: Model, base: Base = None, form: Format = "text", as_json
 def check_command(
     model: Model,
     base: Base = None,
+    layout: HowRead = None,
     dtype: Annotated[Dtype | None, typer.Option(help="Number format, in place of the definition's.")] = None,
     device: Annotated[str | None, typer.Option(help="cpu, cuda, cuda:1, …")] = None,
     quantization: Annotated[
@@ -79,7 +84,7 @@ def check_command(
     from medbench.runs.protocol import model_source
 
     found = on_this_machine(
-        find_model(model, base=base, dtype=dtype, device=device, quantization=quantization)
+        find_model(model, base=base, layout=layout, dtype=dtype, device=device, quantization=quantization)
     )
     source = model_source(found)
     report = check(
@@ -119,6 +124,7 @@ def convert_command(
     model: Model,
     destination: Annotated[Path, typer.Argument(help="Folder to write; must not exist.")],
     base: Base = None,
+    layout: HowRead = None,
     dtype: Annotated[
         Dtype | None, typer.Option(help="Store all tensors in this number format instead of their own.")
     ] = None,
@@ -129,8 +135,16 @@ def convert_command(
     from medbench.models import convert
     from medbench.models.checkpoints.loading import DTYPES
 
-    found = find_model(model, base=base)
-    written = convert(found.path, destination, found.base, dtype=DTYPES[dtype] if dtype else None)
+    found = find_model(model, base=base, layout=layout)
+    written = convert(
+        found.path,
+        destination,
+        found.base,
+        layout=found.layout,
+        dtype=DTYPES[dtype] if dtype else None,
+        revision=found.revision,
+        base_revision=found.base_revision,
+    )
     if as_json:
         print_json({"written": str(written)})
         return

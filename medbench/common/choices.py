@@ -35,7 +35,20 @@ Dtype = Literal["float32", "bfloat16", "float16"]
 Quantization = Literal["none", "int8", "nf4"]
 #: Layouts of checkpoints.
 LayoutName = Literal[
-    "adapter", "merged", "converted", "loramoe", "hydralora", "mola", "peft", "gguf", "plain"
+    "adapter",
+    "medcare-no-share",
+    "medcare-share",
+    "merged",
+    "converted",
+    "loramoe",
+    "hydralora",
+    "mola",
+    "mixlora",
+    "mixlora-0.2.3",
+    "mixlora-moe-peft",
+    "peft",
+    "gguf",
+    "plain",
 ]
 #: How a checkpoint is to be read; ``auto`` recognizes the layout by its files.
 Layout = Literal["auto", LayoutName]

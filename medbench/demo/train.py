@@ -26,7 +26,8 @@ from torch.nn import functional as F
 
 from medbench.demo.corpus import CHAT_TEMPLATE, Example, read_examples, train_tokenizer
 from medbench.models.architecture.config import MoLoRAConfig
-from medbench.models.architecture.molora import MoLoRALinear, add_molora, molora_linears
+from medbench.models.architecture.mixture import Mixture
+from medbench.models.architecture.mixtures import add_molora, molora_linears
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
@@ -265,7 +266,7 @@ class _ExpertTrainer(_Trainer):
         routing = self._routing_loss(torch.tensor([s.kind for s in batch]), mask)
         return answer + self.recipe.routing_weight * routing
 
-    def _observe(self, module: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
+    def _observe(self, module: Mixture, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
         self.logits.append(logits)
 
     def _routing_loss(self, kinds: Tensor, mask: Tensor) -> Tensor:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from medbench.models.architecture.config import MoLoRAConfig
-    from medbench.models.architecture.molora import MoLoRALinear, add_molora, molora_linears, set_impl
+    from medbench.models.architecture.mixtures import add_molora, molora_linears, set_impl
+    from medbench.models.architecture.molora import MoLoRALinear
     from medbench.models.checkpoints.checking import CheckReport, check
     from medbench.models.checkpoints.converting import convert, save_converted
     from medbench.models.checkpoints.identity import fingerprint
@@ -78,17 +79,17 @@ _HOMES = {
     "Score": "engines.native.scoring_pass",
     "StoredLM": "harness.stored",
     "ablated": "routing.ablation",
-    "add_molora": "architecture.molora",
+    "add_molora": "architecture.mixtures",
     "check": "checkpoints.checking",
     "convert": "checkpoints.converting",
     "fingerprint": "checkpoints.identity",
     "load_model": "checkpoints.loading",
     "load_tokenizer": "checkpoints.tokenizer",
-    "molora_linears": "architecture.molora",
+    "molora_linears": "architecture.mixtures",
     "parse_ablation": "routing.ablation",
     "register_models": "harness.adapter",
     "save_converted": "checkpoints.converting",
-    "set_impl": "architecture.molora",
+    "set_impl": "architecture.mixtures",
     "sweep": "routing.ablation",
 }
 

@@ -77,7 +77,13 @@ class ModelSource:
         """Identify the checkpoint by its content, see :func:`medbench.models.fingerprint`."""
         from medbench.models.checkpoints.identity import fingerprint
 
-        return fingerprint(self.path, self.base, revision=self.revision, base_revision=self.base_revision)
+        return fingerprint(
+            self.path,
+            self.base,
+            layout=self.layout,
+            revision=self.revision,
+            base_revision=self.base_revision,
+        )
 
     def _of_authors(self) -> bool:
         """Whether the files are in a layout of MING-MOE's authors, wherever they lie."""

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, NamedTuple, get_type_hints
 
 from pydantic import Field
 
-from medbench.common.choices import DataSource, Dtype, Quantization, RoutingLevel, Thinking
+from medbench.common.choices import DataSource, Dtype, Layout, Quantization, RoutingLevel, Thinking
 from medbench.common.strict import Count, check_fields, expecting
 from medbench.errors import RunError
 
@@ -118,6 +118,10 @@ class RunSettings:
         Count | Literal["auto"] | None,
         Setting("Token budget of a batch, or auto. Changes speed, not answers.", in_identity=False),
     ] = None
+    layout: Annotated[
+        Layout | None,
+        Setting("How the checkpoint's files are read, in place of the definition's.", in_identity=False),
+    ] = None
     dtype: Annotated[
         Literal["auto", Dtype] | None,
         Setting("Number format, in place of the definition's.", in_identity=False),
@@ -154,7 +158,7 @@ class RunSettings:
 
     def of_model(self) -> dict[str, Any]:
         """The settings that replace those of a model's definition (:func:`medbench.catalog.find_model`)."""
-        names = ("dtype", "device", "quantization", "deterministic")
+        names = ("layout", "dtype", "device", "quantization", "deterministic")
         return {name: getattr(self, name) for name in names}
 
 

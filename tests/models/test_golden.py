@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from medbench.models import MoLoRALinear, convert, load_model, molora_linears, set_impl
-from medbench.models.architecture.molora import Impl
+from medbench.models.architecture.mixture import Impl
 from tests.models.made_checkpoints import GOLDEN_CASES, Source, expected, golden
 from tests.models.made_engines import less_exact
 

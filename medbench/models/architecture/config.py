@@ -66,6 +66,11 @@ class MoLoRAConfig:
         shared_experts: Experts besides, of the same rank and scaling, that every token passes with weight 1.
         shared_a: Whether all experts of a linear share one A (HydraLoRA, arXiv 2404.19245).
         projections: The linears of a decoder layer that carry experts.
+        block: Whether an expert is a whole MLP with its LoRAs, and one router chooses for the MLP (MixLoRA).
+        top_p: Keep the likeliest experts, up to the first with which their probabilities exceed this, with
+            these as weights; k is then E. 0: keep k.
+        temperature: Divides those probabilities, if it is not 0.
+        activation: The experts' activation; ``None``: the base's.
 
     Raises:
         ModelError: A value is out of range, or k exceeds E.
@@ -80,6 +85,10 @@ class MoLoRAConfig:
     shared_experts: int = 0
     shared_a: bool = False
     projections: tuple[Projection, ...] = MLP_PROJECTIONS
+    block: bool = False
+    top_p: float = 0.0
+    temperature: float = 0.0
+    activation: str | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.num_experts <= _MAX_EXPERTS:
@@ -99,6 +108,15 @@ class MoLoRAConfig:
                 f"experts at {', '.join(self.projections) or 'no linear'}",
                 hint=f"some of {', '.join(PROJECTIONS)}",
             )
+
+        if self.block and not set(self.projections) <= set(MLP_PROJECTIONS):
+            raise ModelError("experts that are whole MLPs have no LoRA in attention")
+        if self.block and (self.router_bias or self.shared_experts or self.shared_a or not self.has_router):
+            raise ModelError("experts that are whole MLPs have a router without bias, and nothing shared")
+        if not 0 <= self.top_p <= 1 or not 0 <= self.temperature < math.inf:
+            raise ModelError(f"top_p is {self.top_p}, temperature {self.temperature}: 0 to 1, and 0 or more")
+        if self.top_p and (not self.block or self.top_k != self.num_experts):
+            raise ModelError("top_p belongs to experts that are whole MLPs, with top_k equal to num_experts")
 
     @property
     def scaling(self) -> float:
@@ -123,7 +141,7 @@ class MoLoRAConfig:
     @property
     def fusible(self) -> bool:
         """Whether the CUDA kernel computes such a mixture."""
-        return not (self.shared_experts or self.shared_a)
+        return not (self.shared_experts or self.shared_a or self.block)
 
     @classmethod
     def from_authors(
@@ -271,6 +289,13 @@ def _projections(values: Mapping[str, Any], key: str, where: str) -> tuple[Proje
     return tuple(name for name in PROJECTIONS if name in value)
 
 
+def _text(values: Mapping[str, Any], key: str, where: str) -> str:
+    value = values.get(key)
+    if not isinstance(value, str):
+        raise ModelError(f"{key} is {value!r}, expected a name", where=where)
+    return value
+
+
 # What tells other mixtures from MING-MOE's: key of a converted checkpoint -> field, and how it is read.
 # Written where it differs from the default only, so that older versions refuse what they do not compute.
 _FORM: dict[str, tuple[str, Callable[[Mapping[str, Any], str, str], Any]]] = {
@@ -278,4 +303,8 @@ _FORM: dict[str, tuple[str, Callable[[Mapping[str, Any], str, str], Any]]] = {
     "molora_shared_experts": ("shared_experts", integer),
     "molora_shared_a": ("shared_a", boolean),
     "molora_projections": ("projections", _projections),
+    "molora_block": ("block", boolean),
+    "molora_top_p": ("top_p", number),
+    "molora_temperature": ("temperature", number),
+    "molora_activation": ("activation", _text),
 }

@@ -12,7 +12,7 @@ import os
 import torch
 from torch import nn
 
-from medbench.models.architecture.molora import molora_linears
+from medbench.models.architecture.mixtures import mixtures_of
 
 __all__ = ["prepare_determinism", "route_deterministically"]
 
@@ -42,5 +42,5 @@ def prepare_determinism() -> None:
 
 def route_deterministically(model: nn.Module) -> None:
     """Have every router take the lowest index among equal logits."""
-    for module in molora_linears(model):
+    for module in mixtures_of(model):
         module.routing = "first"

@@ -40,7 +40,9 @@ def require_fused(device: torch.device, dtype: torch.dtype, config: MoLoRAConfig
     if device.type != "cuda" and not _interpreted():
         raise ModelError(f"impl fused needs a CUDA device, not {device.type}", hint=hint)
     if not config.fusible:
-        raise ModelError("impl fused computes neither shared experts nor a shared A", hint=hint)
+        raise ModelError(
+            "impl fused computes no shared experts, no shared A and no experts that are whole MLPs", hint=hint
+        )
     if config.num_experts > MAX_EXPERTS:
         raise ModelError(
             f"impl fused takes at most {MAX_EXPERTS} experts, not {config.num_experts}", hint=hint

@@ -14,7 +14,9 @@ from torch import Tensor
 
 from medbench.errors import ModelError
 from medbench.models.architecture.fused import require_fused
-from medbench.models.architecture.molora import Impl, MoLoRALinear, molora_linears, set_impl
+from medbench.models.architecture.mixture import Impl
+from medbench.models.architecture.mixtures import molora_linears, set_impl
+from medbench.models.architecture.molora import MoLoRALinear
 
 __all__ = ["choose_impl"]
 
@@ -32,7 +34,7 @@ def choose_impl(model: torch.nn.Module) -> Impl:
     Args:
         model: On the device it is to run on.
     """
-    mixtures = molora_linears(model)
+    mixtures = [module for module in molora_linears(model) if module.config.fusible]
     chosen: Impl = "fused" if mixtures and all(map(_prefers_fused, mixtures[:3])) else "stacked"
     set_impl(model, chosen)
     return chosen

@@ -29,40 +29,21 @@ A softmax over all logits whose k largest values are renormalized is the softmax
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Literal, get_args
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from medbench.common.choices import PROJECTIONS, Projection
-from medbench.errors import ModelError
+from medbench.common.choices import Projection
 from medbench.models.architecture.config import MoLoRAConfig
-from medbench.models.architecture.fused import expand_, require_fused
-from medbench.models.architecture.skeleton import find_linears
+from medbench.models.architecture.fused import expand_
+from medbench.models.architecture.mixture import Impl, Mixture
 
-__all__ = [
-    "Impl",
-    "MoLoRALinear",
-    "Observer",
-    "Routing",
-    "Rule",
-    "add_molora",
-    "molora_linears",
-    "set_impl",
-]
-
-Impl = Literal["stacked", "fused", "loop"]
-Routing = Literal["topk", "first"]
-
-# (module, logits [N, E], choice [N, k], weights [N, k]) for the N tokens of the forward, in their order.
-Observer = Callable[["MoLoRALinear", Tensor, Tensor, Tensor], None]
-# logits [N, E] -> choice [N, k'], best first, and weights [N, k'], in float32 at least
-Rule = Callable[[Tensor], tuple[Tensor, Tensor]]
+__all__ = ["MoLoRALinear"]
 
 
-class MoLoRALinear(nn.Module):
+class MoLoRALinear(Mixture):
     """A linear layer with a mixture of LoRA experts added to its output.
 
     It holds the base layer instead of being an ``nn.Linear``: engines rewrite subclasses of that, and a
@@ -77,22 +58,12 @@ class MoLoRALinear(nn.Module):
             two products; or ``loop``: the published arithmetic, expert by expert, the oracle of the tests.
 
     Attributes:
-        scaling: Factor on the output of every expert that is chosen; 0 switches them off.
-        observer: Called with the routing of every forward; ``None`` costs nothing. Not called with one
-            expert, where there is nothing to choose.
-        router: Chooses in place of the published rule (see :mod:`medbench.models.routing.ablation`);
-            ``None``, the rule itself, costs nothing.
-        routing: ``topk`` as published; ``first`` takes the lowest index among equal logits on every device
-            (``torch.topk`` leaves that open), as ``fused`` always does.
         molora_in: The rows of A ([E*r, in], or [r, in] if it is shared), of the shared experts' A
             ([r*n, in]), and of the router ([E, in], none with one expert).
         molora_in_bias: Zeros for A, then the router's bias; ``None`` without one. The bias belongs in the
             product: added afterwards in 16 bit it flips one top-2 set in a thousand.
         molora_b: [out, E*r + r*n], the columns of all B_i, then those of the shared experts.
     """
-
-    observer: Observer | None
-    router: Rule | None
 
     def __init__(
         self,
@@ -103,19 +74,8 @@ class MoLoRALinear(nn.Module):
         projection: Projection,
         impl: Impl = "stacked",
     ) -> None:
-        super().__init__()
+        super().__init__(config, layer=layer, projection=projection, impl=impl)
         self.base = base
-        self.layer = layer
-        self.projection: Projection = projection
-        self.num_experts = config.num_experts
-        self.top_k = config.top_k
-        self.rank = config.rank
-        self.scaling = config.scaling
-        self.config = config
-        self.impl: Impl = impl
-        self.routing: Routing = "topk"
-        self.observer = None
-        self.router = None
         like = base.weight
         self._rows = config.rank * (1 if config.shared_a else config.num_experts)
         self._router = self._rows + config.shared_rank  # the first row of the router
@@ -134,32 +94,20 @@ class MoLoRALinear(nn.Module):
         if self.molora_in_bias is not None:
             nn.init.zeros_(self.molora_in_bias)
 
-    def fill(
-        self,
-        a: Tensor,
-        b: Tensor,
-        router: Tensor | None = None,
-        router_bias: Tensor | None = None,
-        shared_a: Tensor | None = None,
-        shared_b: Tensor | None = None,
-    ) -> None:
+    def fill(self, parts: Mapping[str, Tensor]) -> None:
         """Take over weights; they are frozen.
 
         Args:
-            a: [E*r, in], the rows of expert 0 first; [r, in] if it is shared.
-            b: [out, E*r], the columns of expert 0 first.
-            router: [E, in], ``None`` with one expert.
-            router_bias: [E], ``None`` without one.
-            shared_a: [r*n, in], of the experts that every token passes.
-            shared_b: [out, r*n].
+            parts: ``a`` [E*r, in], the rows of expert 0 first, or [r, in] if it is shared; ``b`` [out, E*r],
+                the columns of expert 0 first; ``router`` [E, in] and ``router_bias`` [E], ``shared_a``
+                [r*n, in] and ``shared_b`` [out, r*n], where there are any.
         """
-        rows = [part for part in (a, shared_a, router) if part is not None]
-        self.molora_in = nn.Parameter(rows[0] if len(rows) == 1 else torch.cat(rows), requires_grad=False)
-        self.molora_b = nn.Parameter(
-            b if shared_b is None else torch.cat([b, shared_b], 1), requires_grad=False
-        )
-        if router_bias is not None:
-            bias = torch.cat([a.new_zeros(self._router), router_bias])
+        rows = [parts[name] for name in ("a", "shared_a", "router") if name in parts]
+        columns = [parts[name] for name in ("b", "shared_b") if name in parts]
+        self.molora_in = nn.Parameter(_joined(rows, 0), requires_grad=False)
+        self.molora_b = nn.Parameter(_joined(columns, 1), requires_grad=False)
+        if "router_bias" in parts:
+            bias = torch.cat([parts["a"].new_zeros(self._router), parts["router_bias"]])
             self.molora_in_bias = nn.Parameter(bias, requires_grad=False)
 
     @property
@@ -223,7 +171,7 @@ class MoLoRALinear(nn.Module):
         """What B is applied to, [N, columns of B], of the product with ``molora_in``."""
         tokens, experts = len(h), self.num_experts
         if self.config.has_router:
-            choice, weights = self._route(h[:, self._router :])
+            choice, weights = self.route(h[:, self._router :])
             gates = weights.new_zeros(tokens, experts).scatter_(1, choice, weights * self.scaling)
             inner = h[:, : self._rows].view(tokens, self._rows // self.rank, self.rank)  # [N, E or 1, r]
             gated = (inner * gates.unsqueeze(2)).to(h.dtype).view(tokens, experts * self.rank)
@@ -238,7 +186,7 @@ class MoLoRALinear(nn.Module):
             return self._stacked(x)  # the kernel knows no other rule than the published one
         h = F.linear(x, self.molora_in, self.molora_in_bias)
         if self.observer is not None:
-            self._route(h[:, self._router :])
+            self.route(h[:, self._router :])
         return expand_(
             self.base(x),
             h,
@@ -256,7 +204,7 @@ class MoLoRALinear(nn.Module):
             y = y + F.linear(F.linear(x, shared[0]), shared[1]) * self.config.scaling
         if self.router_weight is None:
             return y + F.linear(F.linear(x, a[0]), b[:, 0]) * self.scaling
-        choice, weights = self._route(F.linear(x, self.router_weight, self.router_bias))
+        choice, weights = self.route(F.linear(x, self.router_weight, self.router_bias))
         total = x.new_zeros(len(x), len(b))
         for expert in range(self.num_experts):
             token, place = torch.where(choice == expert)
@@ -264,86 +212,6 @@ class MoLoRALinear(nn.Module):
             total[token] += weights[token, place, None].to(x.dtype) * output
         return y + total
 
-    def _route(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Choose experts: indices [N, k], best first, and their weights [N, k], in float32 at least."""
-        if self.router is not None:
-            choice, weights = self.router(logits)
-        else:
-            if self.routing == "first" or self.impl == "fused":
-                choice = _first_k(logits, self.top_k)
-                best = logits.gather(1, choice)
-            else:
-                best, choice = torch.topk(logits, self.top_k, dim=1)
-            wide = torch.float64 if logits.dtype == torch.float64 else torch.float32
-            weights = F.softmax(best, dim=1, dtype=wide)
-        if self.observer is not None:
-            self.observer(self, logits, choice, weights)
-        return choice, weights
 
-    def extra_repr(self) -> str:
-        """Describe the experts in the model's printout."""
-        return (
-            f"layer={self.layer}, projection={self.projection}, num_experts={self.num_experts}, "
-            f"top_k={self.top_k}, rank={self.rank}, scaling={self.scaling:g}, impl={self.impl}"
-        )
-
-
-def _first_k(logits: Tensor, k: int) -> Tensor:
-    """Return the indices [N, k] of the k largest logits [N, E], the lowest index first among equals."""
-    rest = logits
-    chosen = []
-    for _ in range(k):
-        best = rest.argmax(dim=1, keepdim=True)
-        chosen.append(best)
-        rest = rest.scatter(1, best, float("-inf"))
-    return torch.cat(chosen, dim=1)
-
-
-def add_molora(model: nn.Module, config: MoLoRAConfig, impl: Impl = "stacked") -> list[MoLoRALinear]:
-    """Put a mixture of experts in front of linears in every layer of a causal language model.
-
-    Args:
-        model: A transformers model whose MLPs have ``gate_proj``, ``up_proj`` and ``down_proj``; changed in
-            place.
-        config: Shape of the mixtures, and in front of which linears.
-        impl: Form of the arithmetic.
-
-    Returns:
-        The new modules, by layer, then in the order of ``PROJECTIONS``.
-
-    Raises:
-        ModelError: The model has no such linears, or the form is unknown.
-    """
-    _known_impl(impl)
-    added = []
-    for place in find_linears(model, config.projections):
-        module = MoLoRALinear(place.linear, config, layer=place.layer, projection=place.projection, impl=impl)
-        setattr(place.parent, f"{place.projection}_proj", module)
-        added.append(module)
-    return added
-
-
-def molora_linears(model: nn.Module) -> list[MoLoRALinear]:
-    """Return the mixtures of a model, by layer, then by linear; empty for a plain model."""
-    found = [module for module in model.modules() if isinstance(module, MoLoRALinear)]
-    return sorted(found, key=lambda module: (module.layer, PROJECTIONS.index(module.projection)))
-
-
-def set_impl(model: nn.Module, impl: Impl) -> None:
-    """Switch every mixture of a model to another form of the same arithmetic.
-
-    Raises:
-        ModelError: The form is unknown, or cannot run here; then nothing changes.
-    """
-    _known_impl(impl)
-    linears = molora_linears(model)
-    if impl == "fused":
-        for module in linears:
-            require_fused(module.molora_b.device, module.molora_b.dtype, module.config)
-    for module in linears:
-        module.impl = impl
-
-
-def _known_impl(impl: str) -> None:
-    if impl not in get_args(Impl):
-        raise ModelError(f"unknown impl {impl!r}", hint=f"one of {', '.join(get_args(Impl))}")
+def _joined(parts: list[Tensor], dim: int) -> Tensor:
+    return parts[0] if len(parts) == 1 else torch.cat(parts, dim)

@@ -16,7 +16,7 @@ from torch import Tensor
 from medbench.common.files import reason, write_folder
 from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig
-from medbench.models.architecture.molora import molora_linears
+from medbench.models.architecture.mixture import Mixture
 from medbench.models.architecture.skeleton import build_skeleton
 from medbench.models.checkpoints.folder import TOKENIZER_FILES
 from medbench.models.checkpoints.layouts import Checkpoint, is_of_authors, open_checkpoint
@@ -38,6 +38,7 @@ def convert(
     destination: str | Path,
     base: str | Path | None = None,
     *,
+    layout: str = "auto",
     dtype: torch.dtype | None = None,
     shard_bytes: int = _SHARD_BYTES,
     revision: str | None = None,
@@ -53,6 +54,7 @@ def convert(
         source: Folder or hub id of an adapter, merged or converted checkpoint.
         destination: Folder to write; must not exist.
         base: Base model of an adapter.
+        layout: ``auto``, or the layout that the source must have.
         dtype: Store everything in this element type instead, to save space.
         shard_bytes: Largest size of one file of tensors.
         revision: Revision of ``source`` on the hub.
@@ -64,7 +66,7 @@ def convert(
     Raises:
         ModelError: The source cannot be read or has no experts, or the destination cannot be written.
     """
-    checkpoint = open_checkpoint(source, base, revision=revision, base_revision=base_revision)
+    checkpoint = open_checkpoint(source, base, layout, revision=revision, base_revision=base_revision)
     if checkpoint.molora is None:
         raise ModelError(
             f"a checkpoint of layout {checkpoint.layout} has no experts to convert",
@@ -83,32 +85,34 @@ def convert(
 
 
 def save_converted(model: PreTrainedModel, destination: str | Path, tokenizer: Any = None) -> Path:
-    """Write a model with MoLoRA linears, such as a freshly trained one, in medbench's own layout.
+    """Write a model with mixtures of LoRA experts, such as a freshly trained one, in medbench's own layout.
 
     Args:
         model: A model from :func:`~medbench.models.checkpoints.loading.load_model`, or one that
-            :func:`~medbench.models.architecture.molora.add_molora` was applied to.
+            :func:`~medbench.models.architecture.mixtures.add_molora` was applied to.
         destination: Folder to write; must not exist.
         tokenizer: Its tokenizer, written too.
 
     Raises:
         ModelError: The model has no mixtures, or the destination cannot be written.
     """
-    linears = molora_linears(model)
-    if not linears:
+    mixtures = {name: module for name, module in model.named_modules() if isinstance(module, Mixture)}
+    if not mixtures:
         raise ModelError("the model has no experts to save", where=type(model).__name__)
     tensors: dict[str, Tensor] = {}
     for name, parameter in model.named_parameters():
-        parent, _, leaf = name.rpartition(".")
-        if not leaf.startswith("molora_"):
-            tensors[f"{parent.removesuffix('.base')}.{leaf}"] = parameter
-    names = {module: name for name, module in model.named_modules()}
-    for module in linears:
-        tensors |= {canonical(names[module], part): tensor for part, tensor in module.parts().items()}
+        owner = next((one for one in mixtures if name.startswith(f"{one}.")), None)
+        if owner is None:
+            tensors[name] = parameter
+        elif name.startswith(f"{owner}.base."):
+            tensors[f"{owner}.{name.removeprefix(f'{owner}.base.')}"] = parameter
+    for name, module in mixtures.items():
+        tensors |= {canonical(name, part): tensor for part, tensor in module.parts().items()}
+    config = next(iter(mixtures.values())).config
     plan = {name: _lazy(tensor) for name, tensor in tensors.items()}
     with _written(Path(destination)) as folder:
         _write_tensors(folder, plan, None, _SHARD_BYTES)
-        _write_config(folder, model.config.to_diff_dict(), linears[0].config, of_authors=False)
+        _write_config(folder, model.config.to_diff_dict(), config, of_authors=False)
         if model.generation_config is not None:
             model.generation_config.save_pretrained(folder)
         if tokenizer is not None:

@@ -30,16 +30,18 @@ def fingerprint(
     path: str | Path,
     base: str | Path | None = None,
     *,
+    layout: str = "auto",
     revision: str | None = None,
     base_revision: str | None = None,
 ) -> dict[str, Any]:
-    """Identify a checkpoint by its content, wherever it lies.
+    """Identify a checkpoint by its content, wherever it lies, and by how it is read.
 
     Files are read once per process, as long as their size and time of change stay the same.
 
     Args:
         path: Folder or hub id of the checkpoint.
         base: Folder or hub id of the base model, of an adapter.
+        layout: ``auto``, or the layout that it must have.
         revision: Revision of ``path`` on the hub.
         base_revision: Revision of ``base`` on the hub.
 
@@ -56,7 +58,7 @@ def fingerprint(
     Raises:
         ModelError: The checkpoint cannot be found or read, or a file differs from what the hub delivered.
     """
-    checkpoint = open_checkpoint(path, base, revision=revision, base_revision=base_revision)
+    checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
     files = {name: _digest(file) for name, file in _files(checkpoint).items()}
     weights = {_label(checkpoint, file) for file in checkpoint.files}
     template = _chat_template(checkpoint.model_folder)

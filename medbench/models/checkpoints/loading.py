@@ -13,13 +13,14 @@ from medbench.errors import ModelError
 from medbench.models.architecture.determinism import prepare_determinism, route_deterministically
 from medbench.models.architecture.fused import require_fused
 from medbench.models.architecture.impl_choice import choose_impl
-from medbench.models.architecture.molora import Impl, add_molora
+from medbench.models.architecture.mixture import Impl, Mixture
+from medbench.models.architecture.mixtures import add_molora
 from medbench.models.architecture.quantization import quantize, require_quantization
-from medbench.models.architecture.skeleton import Skeleton, build_skeleton, find_linears
+from medbench.models.architecture.skeleton import Skeleton, build_skeleton
 from medbench.models.checkpoints.devices import open_device
 from medbench.models.checkpoints.generation_config import read_generation_config
 from medbench.models.checkpoints.layouts import Checkpoint, open_checkpoint
-from medbench.models.checkpoints.layouts.checkpoint import canonical, mixture_shapes
+from medbench.models.checkpoints.layouts.checkpoint import canonical
 from medbench.models.checkpoints.layouts.foreign import load_by_transformers, require_finite
 from medbench.models.checkpoints.placement import device_map, home_of, install_hooks
 from medbench.models.checkpoints.tensors import LazyTensor
@@ -158,11 +159,10 @@ def _fill(
         if name not in skeleton.tied:
             _assign(model, name, take(name))
     if checkpoint.molora is not None:
-        linears = {place.linear: place for place in find_linears(model, checkpoint.molora.projections)}
-        for module in add_molora(model, checkpoint.molora, impl):
-            place = linears[module.base]
-            parts = mixture_shapes(place, checkpoint.molora)
-            module.fill(**{part: take(canonical(place.name, part)) for part in parts})
+        add_molora(model, checkpoint.molora, impl)
+        for name, module in model.named_modules():
+            if isinstance(module, Mixture):
+                module.fill({part: take(canonical(name, part)) for part in module.parts()})
     model.tie_weights()
     _settle(model, places)
     _take_generation_config(model, checkpoint.model_folder)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from medbench.errors import ModelError
 from medbench.models.architecture.memory import free_memory, is_out_of_memory
-from medbench.models.architecture.molora import set_impl
+from medbench.models.architecture.mixtures import set_impl
 from medbench.models.architecture.text_config import usable_tokens
 from medbench.models.engines.lengths import affordable, rope_lengths, window_lengths
 from medbench.models.engines.native.forward import PackedModel

@@ -21,7 +21,7 @@ from lm_eval.api.registry import model_registry
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from medbench.errors import ModelError
-from medbench.models.architecture.molora import molora_linears
+from medbench.models.architecture.mixtures import mixtures_of
 from medbench.models.checkpoints.chat import AS_TEMPLATE_SAYS, Thinking, render_chat, switches_thinking
 from medbench.models.checkpoints.loading import load_model
 from medbench.models.checkpoints.tokenizer import load_tokenizer
@@ -199,7 +199,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
 
     def get_model_info(self) -> dict[str, Any]:
         """What ran: size and number format of the model, and the engine's settings."""
-        mixtures = molora_linears(self.engine.model)
+        mixtures = mixtures_of(self.engine.model)
         return {
             "model_num_parameters": sum(p.numel() for p in self.engine.model.parameters()),
             "model_dtype": str(self.engine.model.dtype),

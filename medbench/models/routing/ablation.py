@@ -30,7 +30,8 @@ from torch.nn import functional as F
 
 from medbench.common.choices import ROUTED, SWEEPS
 from medbench.errors import ModelError
-from medbench.models.architecture.molora import MoLoRALinear, Rule, molora_linears
+from medbench.models.architecture.mixture import Mixture, Rule
+from medbench.models.architecture.mixtures import mixtures_of
 from medbench.models.routing.native_routers import Change, NativeRouter
 from medbench.models.routing.router_finding import need_routers
 
@@ -71,7 +72,7 @@ class Ablation:
         place = ".".join(str(part) for part in (self.layer, self.projection) if part is not None)
         return f"{text}@{place}" if place else text
 
-    def concerns(self, module: MoLoRALinear | NativeRouter) -> bool:
+    def concerns(self, module: Mixture | NativeRouter) -> bool:
         """Whether the change applies to this router."""
         return self.layer in (None, module.layer) and self.projection in (None, module.projection)
 
@@ -146,21 +147,21 @@ def ablated(model: nn.Module, ablation: Ablation | None) -> Iterator[None]:
         yield
 
 
-def _routed(model: nn.Module, form: Form = "expert") -> Sequence[MoLoRALinear | NativeRouter]:
+def _routed(model: nn.Module, form: Form = "expert") -> Sequence[Mixture | NativeRouter]:
     # One expert has nothing to choose, but it can be switched off.
     least = 1 if form == "off" else 2
-    modules = [module for module in molora_linears(model) if module.num_experts >= least]
+    modules = [module for module in mixtures_of(model) if module.num_experts >= least]
     return modules or [router for router in need_routers(model) if isinstance(router, NativeRouter)]
 
 
-def _changed(module: MoLoRALinear | NativeRouter, ablation: Ablation) -> AbstractContextManager[None]:
+def _changed(module: Mixture | NativeRouter, ablation: Ablation) -> AbstractContextManager[None]:
     if isinstance(module, NativeRouter):
         return module.changed(_change(module, ablation))
     return _ruled(module, _rule(module, ablation), off=ablation.form == "off")
 
 
 @contextmanager
-def _ruled(module: MoLoRALinear, rule: Rule | None, *, off: bool) -> Iterator[None]:
+def _ruled(module: Mixture, rule: Rule | None, *, off: bool) -> Iterator[None]:
     before = module.router, module.scaling
     module.router = rule
     if off:
@@ -171,7 +172,7 @@ def _ruled(module: MoLoRALinear, rule: Rule | None, *, off: bool) -> Iterator[No
         module.router, module.scaling = before
 
 
-def _rule(module: MoLoRALinear, ablation: Ablation) -> Rule | None:
+def _rule(module: Mixture, ablation: Ablation) -> Rule | None:
     experts, k = module.num_experts, module.top_k
     if ablation.form == "off":
         return None
@@ -187,7 +188,7 @@ def _rule(module: MoLoRALinear, ablation: Ablation) -> Rule | None:
     def without(logits: Tensor) -> tuple[Tensor, Tensor]:
         masked = logits.clone()
         masked[:, gone] = float("-inf")
-        return _best(masked, min(k, left))
+        return module.nucleus(masked) if module.config.top_p else _best(masked, min(k, left))
 
     return without
 

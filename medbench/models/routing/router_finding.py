@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from medbench.errors import ModelError
-from medbench.models.architecture.molora import MoLoRALinear, molora_linears
+from medbench.models.architecture.mixture import Mixture
+from medbench.models.architecture.mixtures import mixtures_of
 from medbench.models.routing.native_routers import native_routers, router_modules
 from medbench.models.routing.routers import Observer, Router, RouterOutputs
 
@@ -29,10 +30,10 @@ class MoLoRARouter(Router):
         module: The mixture, of several experts.
     """
 
-    def __init__(self, module: MoLoRALinear) -> None:
+    def __init__(self, module: Mixture) -> None:
         super().__init__(
             module.layer,
-            str(module.projection),
+            module.projection,
             module.num_experts,
             module.top_k,
             always_on=module.config.shared_experts,
@@ -42,13 +43,13 @@ class MoLoRARouter(Router):
     @property
     def device(self) -> torch.device:
         """Where its outputs lie."""
-        return self.module.molora_b.device
+        return self.module.device
 
     @contextmanager
     def observed(self, observer: Observer) -> Iterator[None]:
         """Call the observer with the outputs of every forward, for as long as a block runs."""
 
-        def see(_: MoLoRALinear, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
+        def see(_: Mixture, logits: Tensor, choice: Tensor, weights: Tensor) -> None:
             observer(self, RouterOutputs(logits, choice, weights))
 
         before = self.module.observer
@@ -64,7 +65,7 @@ def routers_of(model: nn.Module) -> list[Router]:
 
     Those of LoRA experts go before those of the architecture beneath them.
     """
-    mixtures = [module for module in molora_linears(model) if module.num_experts > 1]
+    mixtures = [module for module in mixtures_of(model) if module.num_experts > 1]
     if mixtures:
         return [MoLoRARouter(module) for module in mixtures]
     return list(native_routers(model).routers)

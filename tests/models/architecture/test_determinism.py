@@ -65,7 +65,7 @@ def test_the_fused_form_must_be_right_and_faster(
         return module(x) + (error if impl == "fused" else 0.0), seconds if impl == "fused" else 1.0
 
     monkeypatch.setattr("medbench.models.architecture.impl_choice.require_fused", lambda *_: None)
-    monkeypatch.setattr("medbench.models.architecture.molora.require_fused", lambda *_: None)
+    monkeypatch.setattr("medbench.models.architecture.mixtures.require_fused", lambda *_: None)
     monkeypatch.setattr("medbench.models.architecture.impl_choice._timed", timed)
     assert choose_impl(tiny_model()) == chosen
 

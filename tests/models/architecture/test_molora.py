@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from medbench.errors import ModelError
 from medbench.models import MoLoRAConfig, MoLoRALinear, add_molora, molora_linears, set_impl
-from medbench.models.architecture.molora import Impl
+from medbench.models.architecture.mixture import Impl
 
 FORMS: tuple[Impl, ...] = ("stacked", "loop")
 
@@ -38,9 +38,10 @@ def _mixture(
     rows = config.num_experts * config.rank
     a, b = random(rows, in_features), random(out_features, rows)
     if config.has_router:
-        module.fill(a, b, random(config.num_experts, in_features), random(config.num_experts))
+        router, shift = random(config.num_experts, in_features), random(config.num_experts)
+        module.fill({"a": a, "b": b, "router": router, "router_bias": shift})
     else:
-        module.fill(a, b)
+        module.fill({"a": a, "b": b})
     return module
 
 
@@ -189,15 +190,14 @@ def test_gates_stay_in_float32_in_16_bit() -> None:
 def test_first_routing_takes_the_lowest_index_among_equals() -> None:
     module = _mixture(MoLoRAConfig(6, 3, 2, 4))
     zero = torch.zeros(6, 12, dtype=torch.float64)
-    module.fill(
-        module.lora_a.detach(), module.lora_b.detach(), zero, torch.tensor([0.0, 1, 0, 1, 0, 1]).double()
-    )
+    parts = {name: part.detach() for name, part in module.parts().items()} | {"router": zero}
+    module.fill(parts | {"router_bias": torch.tensor([0.0, 1, 0, 1, 0, 1]).double()})
     module.routing = "first"
     seen: list[Tensor] = []
     module.observer = lambda _module, _logits, choice, _weights: seen.append(choice)
     _run(module, torch.ones(4, 12, dtype=torch.float64), "stacked")
     assert seen[0].tolist() == [[1, 3, 5]] * 4
-    module.fill(module.lora_a.detach(), module.lora_b.detach(), zero, torch.zeros(6, dtype=torch.float64))
+    module.fill(parts | {"router_bias": torch.zeros(6, dtype=torch.float64)})
     _run(module, torch.ones(4, 12, dtype=torch.float64), "stacked")
     assert seen[1].tolist() == [[0, 1, 2]] * 4
 

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from medbench.models import MoLoRALinear, convert, load_model, molora_linears, set_impl
-from medbench.models.architecture.molora import Impl
+from medbench.models import MoLoRALinear, convert, load_model, set_impl
+from medbench.models.architecture.mixture import Impl, Mixture
+from medbench.models.architecture.mixtures import mixtures_of
 from medbench.models.architecture.skeleton import build_skeleton
 from medbench.models.checkpoints.layouts import detect_layout
 from tests.models import made_checkpoints as cp
@@ -26,7 +27,18 @@ from tests.models.golden_experts import (
 )
 from tests.models.made_checkpoints import BASES, Source, edit_json, edit_pickle, refused
 
-GOLDEN = ("medcare-share", "loramoe", "hydralora", "loramoe-moepeft", "mola-moepeft")
+# Golden case -> how it is read.
+GOLDEN = {
+    "medcare-share": "auto",
+    "loramoe": "auto",
+    "hydralora": "auto",
+    "loramoe-moepeft": "auto",
+    "mola-moepeft": "auto",
+    "mixlora": "auto",
+    "mixlora-dynamic": "auto",
+    "mixlora-expert-lora": "mixlora-0.2.3",
+    "mixlora-moepeft-expert-lora": "mixlora-moe-peft",
+}
 _EXPERTS, _RANK, _ALPHA, _SHARED = 3, 2, 6, 2
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
@@ -36,10 +48,10 @@ _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 @pytest.mark.parametrize("case", GOLDEN)
 def test_golden_logits_and_choices(shared: Path, case: str, impl: Impl) -> None:
     golden = golden_case(shared, case)
-    model = load_model(*golden.source, impl=impl)
+    model = load_model(*golden.source, impl=impl, layout=GOLDEN[case])
     seen: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
     for name, module in model.named_modules():
-        if isinstance(module, MoLoRALinear):
+        if isinstance(module, Mixture):
             module.observer = lambda _, *routing, name=name: seen.update({name: routing})
     check_logits(model, golden.tensors)
     for name, (logits, choice, weights) in seen.items():
@@ -47,16 +59,16 @@ def test_golden_logits_and_choices(shared: Path, case: str, impl: Impl) -> None:
         torch.testing.assert_close(logits, published, rtol=0, atol=1e-4)
         check_choice(published, choice)
         dense = torch.zeros_like(published).scatter(1, choice, weights)
-        key = f"prefill.router_weights.{name}"
-        if key in golden.tensors:
-            torch.testing.assert_close(dense, golden.tensors[key], rtol=0, atol=1e-4)
+        if (theirs := golden.tensors.get(f"prefill.router_weights.{name}")) is not None:
+            shares = theirs / theirs.sum(1, keepdim=True)  # observers see what adds up to 1
+            torch.testing.assert_close(dense, shares, rtol=0, atol=1e-4)
     assert len(seen) == sum("router_logits" in name for name in golden.tensors)
 
 
 @pytest.mark.parametrize("case", GOLDEN)
 def test_golden_generations_and_loglikelihoods(shared: Path, case: str) -> None:
     golden = golden_case(shared, case)
-    model = load_model(*golden.source)
+    model = load_model(*golden.source, layout=GOLDEN[case])
     check_generations(model, golden.told)
     check_loglikelihoods(model, golden.told)
 
@@ -64,18 +76,37 @@ def test_golden_generations_and_loglikelihoods(shared: Path, case: str) -> None:
 @pytest.mark.parametrize("case", GOLDEN)
 def test_golden_checkpoints_convert_bit_for_bit(shared: Path, case: str, tmp_path: Path) -> None:
     golden = golden_case(shared, case)
-    check_conversion(golden.source, tmp_path / "converted")
+    check_conversion(golden.source, tmp_path / "converted", GOLDEN[case])
 
 
-def check_conversion(source: Source, destination: Path) -> None:
+@pytest.mark.parametrize(
+    ("layout", "key"),
+    [
+        ("medcare-no-share", "alternative.no_share.logits"),
+        ("medcare-share", "alternative.share_merged_without_experts.logits"),
+    ],
+)
+def test_golden_readings_of_medcare(shared: Path, layout: str, key: str) -> None:
+    golden = golden_case(shared, "medcare-share")
+    model = load_model(*golden.source, layout=layout)
+    check_logits(model, {**golden.tensors, "prefill.logits": golden.tensors[key]})
+
+
+def test_a_golden_checkpoint_that_can_be_read_in_two_ways_is_refused(shared: Path) -> None:
+    for case in ("mixlora-expert-lora", "mixlora-moepeft-expert-lora"):
+        refused(golden_case(shared, case).source, "two programs read it differently")
+    refused(golden_case(shared, "mixlora-switch").source, "routing_strategy is mixlora-switch")
+
+
+def check_conversion(source: Source, destination: Path, layout: str = "auto") -> None:
     """Demand that a converted checkpoint loads to the bits of its source."""
-    first, second = load_model(*source), load_model(convert(source.path, destination, source.base))
+    written = convert(source.path, destination, source.base, layout=layout)
+    first, second = load_model(*source, layout=layout), load_model(written)
     one, other = dict(first.named_parameters()), dict(second.named_parameters())
     assert one.keys() == other.keys()
     assert all(torch.equal(one[name], other[name]) for name in one)
-    assert [module.config for module in molora_linears(first)] == [
-        module.config for module in molora_linears(second)
-    ]
+    configs = [[module.config for module in mixtures_of(model)] for model in (first, second)]
+    assert configs[0] == configs[1] != []
 
 
 class Format(NamedTuple):

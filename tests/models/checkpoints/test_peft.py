@@ -150,7 +150,7 @@ def test_the_fingerprint_covers_adapter_and_base(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"peft_type": "MIXLORA"}, "peft_type is 'MIXLORA'"),
+        ({"peft_type": "MIXLORA"}, "routing_strategy is None"),
         ({"peft_type": "PREFIX_TUNING"}, "peft_type is 'PREFIX_TUNING'"),
         ({"peft_type": "XLORA"}, "peft_type is 'XLORA'"),
         ({"lora_nums": 3}, "target_modules names linears of attention|missing tensors"),

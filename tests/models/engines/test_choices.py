@@ -73,7 +73,8 @@ def test_choices_are_the_models_own_whatever_its_architecture(
     model = zoo_model(model_type, **changes)
     with torch.random.fork_rng():
         torch.manual_seed(1)
-        for module in add_molora(model, MIXTURE):
+        add_molora(model, MIXTURE)
+        for module in molora_linears(model):
             for parameter in module.parameters(recurse=False):
                 nn.init.normal_(parameter, std=0.4)
     if name == "a fault of packing":

@@ -84,7 +84,7 @@ def _with_tie_turned(model: PreTrainedModel, context: list[int], continuation: l
     margin, number, token = min(margins)
     assert margin < _NEAR_TIE
     module = modules[number]
-    route = module._route
+    route = module.route
 
     def turned(logits: Tensor) -> tuple[Tensor, Tensor]:
         ranked = logits[token].sort(descending=True).indices
@@ -93,11 +93,11 @@ def _with_tie_turned(model: PreTrainedModel, context: list[int], continuation: l
         logits[token, a], logits[token, b] = logits[token, b].clone(), logits[token, a].clone()
         return route(logits)
 
-    module._route = turned  # type: ignore[method-assign]
+    module.route = turned  # type: ignore[method-assign]
     try:
         return alone_score(model, context, continuation)[0]
     finally:
-        del module._route
+        del module.route
 
 
 @pytest.mark.parametrize("rows", [1, 3, 8])

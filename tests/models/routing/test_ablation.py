@@ -23,7 +23,7 @@ from medbench.models import (
     parse_ablation,
     sweep,
 )
-from medbench.models.architecture.molora import Impl
+from medbench.models.architecture.mixture import Impl
 from medbench.models.architecture.skeleton import Projection
 from medbench.models.routing.ablation import FORMS
 from tests.models.made_engines import tiny_model

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from medbench.models.architecture.molora import molora_linears
+from medbench.models.architecture.mixtures import molora_linears
 from medbench.models.routing.buffer import RouterBuffer, RouterOutputs
 from medbench.models.routing.router_finding import routers_of
 from tests.models.made_engines import tiny_model

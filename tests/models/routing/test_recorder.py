@@ -16,7 +16,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from medbench.errors import ModelError
-from medbench.models import Engine, MoLoRAConfig, MoLoRALinear, RoutingCounts, load_model, molora_linears
+from medbench.models import Engine, MoLoRAConfig, RoutingCounts, load_model, molora_linears
+from medbench.models.architecture.mixture import Mixture
 from medbench.models.routing import recorder
 from medbench.models.routing.routers import RouterOutputs
 from tests.models.made_checkpoints import GOLDEN_CASES, expected, golden
@@ -62,7 +63,7 @@ def _count_slowly(model: PreTrainedModel, sequences: Sequence[tuple[Any, list[in
         seen: dict[Any, Tensor] = {}
 
         def observe(
-            module: MoLoRALinear, logits: Tensor, _: Tensor, __: Tensor, seen: dict[Any, Tensor] = seen
+            module: Mixture, logits: Tensor, _: Tensor, __: Tensor, seen: dict[Any, Tensor] = seen
         ) -> None:
             seen[module] = logits
 

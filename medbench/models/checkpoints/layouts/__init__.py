@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import get_args
 
@@ -17,6 +18,7 @@ from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, LayoutNam
 from medbench.models.checkpoints.layouts.converted import MODEL_TYPE, names_authors, read_converted
 from medbench.models.checkpoints.layouts.loramoe import EXPERTS_KEY, read_hydralora, read_loramoe, shares_a
 from medbench.models.checkpoints.layouts.merged import read_merged
+from medbench.models.checkpoints.layouts.mixlora import read_mixlora
 from medbench.models.checkpoints.layouts.moe_peft import read_mola
 from medbench.models.checkpoints.layouts.peft import read_peft
 from medbench.models.checkpoints.layouts.plain import read_plain
@@ -33,11 +35,16 @@ __all__ = [
 
 _EXPLAINED: dict[LayoutName, str] = {
     "adapter": "an adapter, which needs its base model",
+    "medcare-no-share": "an adapter of MedCare without its shared experts",
+    "medcare-share": "an adapter of MedCare with its shared experts only",
     "merged": "a merged MoLoRA checkpoint; read as a plain model it would lose its experts without a word",
     "converted": "a converted MoLoRA checkpoint",
     "loramoe": "an adapter of LoRAMoE, which needs its base model",
     "hydralora": "an adapter of HydraLoRA, which needs its base model",
     "mola": "an adapter of MoLA, which needs its base model",
+    "mixlora": "an adapter of MixLoRA, which needs its base model",
+    "mixlora-0.2.3": "an adapter of MixLoRA, read as mixlora 0.2.3 does",
+    "mixlora-moe-peft": "an adapter of MixLoRA, read as MoE-PEFT does",
     "peft": "an adapter of PEFT without experts, which needs its base model",
     "gguf": "a plain model from a GGUF file",
     "plain": "a plain model without experts",
@@ -49,14 +56,26 @@ _OF_AUTHORS = AUTHORS_KEYS - {"num_experts"}
 
 
 # Formats that name themselves.
-_PEFT_TYPES: dict[str, LayoutName] = {"LORAMOE": "loramoe", "MOLA": "mola"}
+_PEFT_TYPES: dict[str, LayoutName] = {"LORAMOE": "loramoe", "MIXLORA": "mixlora", "MOLA": "mola"}
 
 _ADAPTERS: dict[LayoutName, Callable[[Path, Path], Checkpoint]] = {
     "adapter": read_adapter,
+    "medcare-no-share": partial(read_adapter, reading="medcare-no-share"),
+    "medcare-share": partial(read_adapter, reading="medcare-share"),
     "loramoe": read_loramoe,
     "hydralora": read_hydralora,
     "mola": read_mola,
+    "mixlora": read_mixlora,
+    "mixlora-0.2.3": partial(read_mixlora, reading="mixlora-0.2.3"),
+    "mixlora-moe-peft": partial(read_mixlora, reading="mixlora-moe-peft"),
     "peft": read_peft,
+}
+
+
+# Layouts whose files are read in several ways, one of which must be meant.
+_READINGS: dict[LayoutName, tuple[LayoutName, ...]] = {
+    "adapter": ("medcare-no-share", "medcare-share"),
+    "mixlora": ("mixlora-0.2.3", "mixlora-moe-peft"),
 }
 
 
@@ -135,6 +154,8 @@ def open_checkpoint(
     found = detect_layout(folder)
     if (found, layout) == ("merged", "plain") and not _has_experts(folder):
         found = "plain"  # whoever asks for it knows that the experts were lost
+    if layout in _READINGS.get(found, ()):
+        found = layout
     if layout not in ("auto", found):
         raise ModelError(
             f"asked for layout {layout}, but this is {_EXPLAINED[found]}",

@@ -7,10 +7,12 @@ rounded once, to the dtype of the model.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import torch
 
+from medbench.common.choices import LayoutName
 from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig, architecture
 from medbench.models.architecture.skeleton import Skeleton
@@ -29,17 +31,33 @@ __all__ = ["EXPERTS_FILE", "read_adapter"]
 EXPERTS_FILE = "non_lora_trainables.bin"
 
 
-def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
+def read_adapter(folder: Path, base_folder: Path, reading: LayoutName = "adapter") -> Checkpoint:
     """Open an adapter and its base.
+
+    Args:
+        folder: The adapter.
+        base_folder: The base model.
+        reading: ``adapter`` for all experts; ``medcare-no-share`` leaves out those that every token passes,
+            as MING's loader does; ``medcare-share`` merges just these into the base, as MedCare's loader does
+            on request: by PEFT, with their whole width for a rank.
 
     Raises:
         ModelError: A configuration asks for unsupported arithmetic, the base is another one, or a file is
-            missing or damaged.
+            missing or damaged; or there are no shared experts, of which the reading speaks.
     """
     config_path, lora_path = folder / "config.json", folder / "adapter_config.json"
     config, lora = read_json(config_path), read_json(lora_path)
     base_config = read_json(base_folder / "config.json")
     molora = MoLoRAConfig.from_authors(config, lora, where=str(config_path), lora_where=str(lora_path))
+    if reading != "adapter" and not molora.shared_experts:
+        raise ModelError(
+            f"layout {reading} is for adapters with shared experts", where=str(config_path), hint="use auto"
+        )
+    computed = {
+        "adapter": molora,
+        "medcare-no-share": replace(molora, shared_experts=0),
+        "medcare-share": None,
+    }[reading]
     base = open_model(base_folder, base_config)
     check_lora(lora, str(lora_path))
     check_base(config, base_config, where=str(folder), base_where=str(base_folder))
@@ -62,7 +80,7 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
             raise ModelError(
                 "the base model has experts already", where=base.where, hint="give the plain base model"
             )
-        shapes = molora_shapes(skeleton, molora, where=str(folder))
+        shapes = molora_shapes(skeleton, computed or molora, where=str(folder))
         merged = fitted(base.tensors, skeleton, {}, where=base.where)
         compare(expert_tensors, authors.expected_shapes(skeleton, molora), where=mixture.where)
         linears = _target_linears(skeleton, targets, str(lora_path))
@@ -75,10 +93,16 @@ def read_adapter(folder: Path, base_folder: Path) -> Checkpoint:
                 lora_tensors[f"{linear}.lora_B.weight"],
                 molora.scaling,
             )
-        return merged | authors.stack(expert_tensors, shapes, skeleton, molora)
+        if computed is not None:
+            return merged | authors.stack(expert_tensors, shapes, skeleton, computed)
+        alone = replace(molora, rank=molora.shared_rank)
+        for linear in skeleton.mlp:
+            a, b = (expert_tensors[f"{linear}.share_experts.lora_{factor}.weight"] for factor in "AB")
+            merged[f"{linear}.weight"] = merged_lora(merged[f"{linear}.weight"], a, b, alone.scaling)
+        return merged
 
     files = (*base.files, *attention.files, *mixture.files)
-    return Checkpoint("adapter", folder, architecture(base_config), molora, files, plan, base_folder)
+    return Checkpoint(reading, folder, architecture(base_config), computed, files, plan, base_folder)
 
 
 def _target_linears(skeleton: Skeleton, targets: tuple[str, ...], where: str) -> list[str]:

@@ -8,6 +8,8 @@ Canonical names are those of the base architecture, plus for each linear with ex
     <linear>.molora_router_bias  [E]           absent with one expert, or if routers have none
     <linear>.molora_shared_a     [r*n, in]     of experts that every token passes
     <linear>.molora_shared_b     [out, r*n]
+
+Where experts are whole MLPs, one router stands beside their linears: ``<mlp>.molora_router`` [E, hidden].
 """
 
 from __future__ import annotations
@@ -17,16 +19,16 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medbench.common.choices import LayoutName
+from medbench.common.choices import PROJECTIONS, LayoutName
 from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig
-from medbench.models.architecture.skeleton import LinearPlace, Skeleton, find_linears
+from medbench.models.architecture.skeleton import Skeleton, find_linears
 from medbench.models.checkpoints.tensors import LazyTensor
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Checkpoint", "LayoutName", "canonical", "mixture_shapes", "molora_shapes"]
+__all__ = ["Checkpoint", "LayoutName", "canonical", "molora_shapes"]
 
 
 @dataclass(frozen=True)
@@ -60,27 +62,12 @@ class Checkpoint:
         return self.base_folder or self.folder
 
 
-def mixture_shapes(place: LinearPlace, config: MoLoRAConfig) -> dict[str, tuple[int, ...]]:
-    """Return part -> shape of the tensors of one mixture; parts are named as ``MoLoRALinear.fill`` does."""
-    out_features, in_features = place.linear.weight.shape
-    rows = config.num_experts * config.rank
-    shapes: dict[str, tuple[int, ...]] = {
-        "a": (config.rank if config.shared_a else rows, in_features),
-        "b": (out_features, rows),
-    }
-    if config.has_router:
-        shapes["router"] = (config.num_experts, in_features)
-        if config.router_bias:
-            shapes["router_bias"] = (config.num_experts,)
-    if config.shared_experts:
-        shapes["shared_a"] = (config.shared_rank, in_features)
-        shapes["shared_b"] = (out_features, config.shared_rank)
-    return shapes
-
-
-def canonical(linear: str, part: str) -> str:
-    """Canonical name of a part of the mixture at a linear."""
-    return f"{linear}.molora_{part}"
+def canonical(module: str, part: str) -> str:
+    """Canonical name of a part of a mixture, as ``Mixture.parts`` names it, by the name of its module."""
+    linear, _, factor = part.rpartition("_")
+    if linear in PROJECTIONS:  # of a linear inside the module
+        return f"{module}.{linear}_proj.molora_{factor}"
+    return f"{module}.molora_{part}"
 
 
 def molora_shapes(skeleton: Skeleton, config: MoLoRAConfig, *, where: str) -> dict[str, tuple[int, ...]]:
@@ -95,8 +82,23 @@ def molora_shapes(skeleton: Skeleton, config: MoLoRAConfig, *, where: str) -> di
         raise ModelError(
             f"{type(skeleton.model).__name__}: {error.what}", where=where, hint=error.hint
         ) from error
-    return {
-        canonical(place.name, part): shape
-        for place in places
-        for part, shape in mixture_shapes(place, config).items()
-    }
+    shapes: dict[str, tuple[int, ...]] = {}
+    rows = config.num_experts * config.rank
+    for place in places:
+        out_features, in_features = place.linear.weight.shape
+        shapes[canonical(place.name, "a")] = (config.rank if config.shared_a else rows, in_features)
+        shapes[canonical(place.name, "b")] = (out_features, rows)
+        if config.shared_experts:
+            shapes[canonical(place.name, "shared_a")] = (config.shared_rank, in_features)
+            shapes[canonical(place.name, "shared_b")] = (out_features, config.shared_rank)
+        if not config.has_router:
+            continue
+        if config.block:
+            mlp = place.name.rpartition(".")[0]
+            hidden = skeleton.shapes[f"{mlp}.gate_proj.weight"][1]
+            shapes[canonical(mlp, "router")] = (config.num_experts, hidden)
+            continue
+        shapes[canonical(place.name, "router")] = (config.num_experts, in_features)
+        if config.router_bias:
+            shapes[canonical(place.name, "router_bias")] = (config.num_experts,)
+    return shapes

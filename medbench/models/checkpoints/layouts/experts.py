@@ -19,8 +19,6 @@ from medbench.models.checkpoints.layouts.authors import concatenated
 from medbench.models.checkpoints.layouts.checkpoint import (
     Checkpoint,
     LayoutName,
-    canonical,
-    mixture_shapes,
     molora_shapes,
 )
 from medbench.models.checkpoints.layouts.fitting import fitted
@@ -31,10 +29,8 @@ from medbench.models.checkpoints.tensors import LazyTensor, TensorFiles, compare
 
 __all__ = ["PlainLoRA", "adapter_tensors", "projections_of", "read_experts"]
 
-# Parts of a mixture that lie side by side; all others lie one above the other.
-_COLUMNS = ("b", "shared_b")
-
-#: Part of the mixture at a linear -> the file's names of the tensors that it consists of, expert 0 first.
+#: Of a linear with experts: canonical name -> the file's names of the tensors that it consists of, expert 0
+#: first.
 Names = Callable[[LinearPlace], Mapping[str, Sequence[str]]]
 
 
@@ -109,43 +105,38 @@ def read_experts(
     def plan(skeleton: Skeleton) -> dict[str, LazyTensor]:
         shapes = molora_shapes(skeleton, molora, where=str(folder))
         tensors = fitted(base.tensors, skeleton, {}, where=base.where)
-        places = find_linears(skeleton.model, molora.projections)
         plain = find_linears(skeleton.model, lora.projections) if lora and lora.projections else []
+        named: dict[str, Sequence[str]] = {}
+        for place in find_linears(skeleton.model, molora.projections):
+            named |= names(place)
         expected: dict[str, tuple[int, ...]] = {}
-        for place in places:
-            parts = names(place)
-            for part, shape in mixture_shapes(place, molora).items():
-                expected |= dict.fromkeys(parts[part], _share(shape, len(parts[part]), part))
+        for name, found in named.items():
+            expected |= dict.fromkeys(found, _share(shapes[name], len(found), _dim(name)))
         for place in plain:
             assert lora is not None
             out_features, in_features = place.linear.weight.shape
-            expected |= zip(
-                lora.names(place), [(lora.rank, in_features), (out_features, lora.rank)], strict=True
-            )
+            first, second = lora.names(place)
+            expected |= {first: (lora.rank, in_features), second: (out_features, lora.rank)}
         compare(adapter.tensors, expected, where=adapter.where)
         for place in plain:
             assert lora is not None
             a, b = (adapter.tensors[name] for name in lora.names(place))
             weight = f"{place.name}.weight"
             tensors[weight] = merged_lora(tensors[weight], a, b, lora.scaling)
-        for place in places:
-            for part, found in names(place).items():
-                name = canonical(place.name, part)
-                parts_found = [adapter.tensors[one] for one in found]
-                tensors[name] = (
-                    parts_found[0]
-                    if len(found) == 1
-                    else concatenated(parts_found, int(part in _COLUMNS), shapes[name])
-                )
+        for name, found in named.items():
+            parts = [adapter.tensors[one] for one in found]
+            tensors[name] = parts[0] if len(parts) == 1 else concatenated(parts, _dim(name), shapes[name])
         return tensors
 
     files = (*base.files, *adapter.files)
     return Checkpoint(layout, folder, architecture(base_config), molora, files, plan, base_folder)
 
 
-def _share(shape: tuple[int, ...], number: int, part: str) -> tuple[int, ...]:
-    """The shape of one of the tensors that a part consists of."""
-    rows, *columns = shape
-    if part in _COLUMNS:
-        return (rows, columns[0] // number)
-    return (rows // number, *columns)
+def _dim(name: str) -> int:
+    """Along which dimension experts lie: columns of B side by side, all others one above the other."""
+    return int(name.endswith("_b"))
+
+
+def _share(shape: tuple[int, ...], number: int, dim: int) -> tuple[int, ...]:
+    """The shape of one of the tensors that a canonical one consists of."""
+    return tuple(size // number if place == dim else size for place, size in enumerate(shape))

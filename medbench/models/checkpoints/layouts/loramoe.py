@@ -21,7 +21,7 @@ from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig, integer, number
 from medbench.models.architecture.skeleton import LinearPlace
 from medbench.models.checkpoints.folder import read_json
-from medbench.models.checkpoints.layouts.checkpoint import Checkpoint
+from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, canonical
 from medbench.models.checkpoints.layouts.experts import adapter_tensors, projections_of, read_experts
 from medbench.models.checkpoints.layouts.lora_config import READ_OR_UNUSED, check_keys
 from medbench.models.checkpoints.layouts.moe_peft import read_moe_peft_loramoe
@@ -91,12 +91,10 @@ def _config(folder: Path, *, shared_a: bool) -> MoLoRAConfig:
 
 
 def _names(place: LinearPlace, molora: MoLoRAConfig) -> Mapping[str, Sequence[str]]:
-    linear = f"base_model.model.{place.name}"
-    numbers = range(molora.num_experts)
+    linear, numbers = f"base_model.model.{place.name}", range(molora.num_experts)
+    a = [""] if molora.shared_a else [str(i) for i in numbers]
     return {
-        "a": [f"{linear}.lora_A.weight"]
-        if molora.shared_a
-        else [f"{linear}.lora_A{i}.weight" for i in numbers],
-        "b": [f"{linear}.lora_B{i}.weight" for i in numbers],
-        "router": [f"{linear}.lora_route.weight"],
+        canonical(place.name, "a"): [f"{linear}.lora_A{i}.weight" for i in a],
+        canonical(place.name, "b"): [f"{linear}.lora_B{i}.weight" for i in numbers],
+        canonical(place.name, "router"): [f"{linear}.lora_route.weight"],
     }

@@ -21,11 +21,19 @@ from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig, boolean, integer, number
 from medbench.models.architecture.skeleton import LinearPlace
 from medbench.models.checkpoints.folder import read_json
-from medbench.models.checkpoints.layouts.checkpoint import Checkpoint
+from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, canonical
 from medbench.models.checkpoints.layouts.experts import PlainLoRA, projections_of, read_experts
 from medbench.models.checkpoints.layouts.lora_config import check_keys
 
-__all__ = ["USED", "expert_names", "lora_names", "read_moe_peft_loramoe", "read_mola"]
+__all__ = [
+    "USED",
+    "experts_of",
+    "linear_name",
+    "lora_names",
+    "read_moe_peft_loramoe",
+    "read_mola",
+    "use_rslora",
+]
 
 #: Keys that are read, or that matter in training only. ``jitter_noise`` acts in evaluation: it must be off.
 USED = frozenset(
@@ -56,11 +64,11 @@ def read_mola(folder: Path, base_folder: Path) -> Checkpoint:
     config, where = read_json(folder / "adapter_config.json"), str(folder / "adapter_config.json")
     check_keys(config, where, used=USED | {"top_k"}, allowed=_allowed("mola"))
     molora = MoLoRAConfig(
-        num_experts=_experts(config, where),
+        num_experts=experts_of(config, where),
         top_k=integer(config, "top_k", where),
         rank=integer(config, "r", where),
         alpha=number(config, "lora_alpha", where),
-        use_rslora=_use_rslora(config, where),
+        use_rslora=use_rslora(config, where),
         router_bias=False,
         projections=projections_of(config, where),
     )
@@ -75,7 +83,7 @@ def read_moe_peft_loramoe(folder: Path, base_folder: Path) -> Checkpoint:
     """
     config, where = read_json(folder / "adapter_config.json"), str(folder / "adapter_config.json")
     check_keys(config, where, used=USED, allowed=_allowed("loramoe"))
-    targets, experts = projections_of(config, where), _experts(config, where)
+    targets, experts = projections_of(config, where), experts_of(config, where)
     routed = tuple(name for name in targets if name in MLP_PROJECTIONS)
     if not routed:
         raise ModelError("target_modules names no linear of the MLPs, which carry the experts", where=where)
@@ -84,7 +92,7 @@ def read_moe_peft_loramoe(folder: Path, base_folder: Path) -> Checkpoint:
         top_k=experts,
         rank=integer(config, "r", where),
         alpha=number(config, "lora_alpha", where),
-        use_rslora=_use_rslora(config, where),
+        use_rslora=use_rslora(config, where),
         router_bias=False,
         projections=routed,
     )
@@ -97,26 +105,26 @@ def read_moe_peft_loramoe(folder: Path, base_folder: Path) -> Checkpoint:
 
 def lora_names(place: LinearPlace, prefix: str) -> tuple[str, str]:
     """Names of A and B of plain LoRA at a linear."""
-    linear = _linear(place, prefix)
+    linear = linear_name(place.name, prefix)
     return f"{linear}.lora_A.weight", f"{linear}.lora_B.weight"
 
 
-def expert_names(place: LinearPlace, prefix: str, num_experts: int) -> dict[str, list[str]]:
-    """Names of A and B of the experts at a linear."""
-    experts = [f"{_linear(place, prefix)}.experts.{i}" for i in range(num_experts)]
+def _expert_names(place: LinearPlace, prefix: str, num_experts: int) -> dict[str, list[str]]:
+    experts = [f"{linear_name(place.name, prefix)}.experts.{i}" for i in range(num_experts)]
     return {
-        "a": [f"{expert}.lora_A.weight" for expert in experts],
-        "b": [f"{expert}.lora_B.weight" for expert in experts],
+        canonical(place.name, "a"): [f"{expert}.lora_A.weight" for expert in experts],
+        canonical(place.name, "b"): [f"{expert}.lora_B.weight" for expert in experts],
     }
 
 
 def _names(place: LinearPlace, prefix: str, molora: MoLoRAConfig) -> Mapping[str, Sequence[str]]:
-    router = f"{_linear(place, prefix)}.moe_gate.weight"
-    return {**expert_names(place, prefix, molora.num_experts), "router": [router]}
+    router = f"{linear_name(place.name, prefix)}.moe_gate.weight"
+    return {**_expert_names(place, prefix, molora.num_experts), canonical(place.name, "router"): [router]}
 
 
-def _linear(place: LinearPlace, prefix: str) -> str:
-    return f"{prefix}.{place.name.removeprefix('model.')}"
+def linear_name(name: str, prefix: str) -> str:
+    """What a module of the base is called in the file."""
+    return f"{prefix}.{name.removeprefix('model.')}"
 
 
 def _allowed(strategy: str) -> dict[str, tuple[Any, ...]]:
@@ -128,12 +136,18 @@ def _allowed(strategy: str) -> dict[str, tuple[Any, ...]]:
     }
 
 
-def _experts(config: Mapping[str, Any], where: str) -> int:
+def experts_of(config: Mapping[str, Any], where: str) -> int:
+    """How many experts there are.
+
+    Raises:
+        ModelError: One at most, which would have nothing to choose.
+    """
     experts = integer(config, "num_experts", where)
     if experts < 2:
         raise ModelError(f"num_experts is {experts}: such experts have nothing to choose", where=where)
     return experts
 
 
-def _use_rslora(config: Mapping[str, Any], where: str) -> bool:
+def use_rslora(config: Mapping[str, Any], where: str) -> bool:
+    """Whether LoRA is scaled by ``alpha / sqrt(r)``."""
     return config.get("use_rslora") is not None and boolean(config, "use_rslora", where)
