@@ -25,14 +25,13 @@ from medbench.errors import ModelError
 from medbench.models.architecture.memory import free_memory, is_out_of_memory
 from medbench.models.architecture.mixtures import set_impl
 from medbench.models.architecture.text_config import usable_tokens
-from medbench.models.engines.lengths import affordable, rope_lengths, window_lengths
+from medbench.models.engines.lengths import affordable, rope_lengths, shortened, window_lengths
 from medbench.models.engines.native.forward import PackedModel
 from medbench.models.engines.native.generation_pass import GenerationPass
 from medbench.models.engines.native.generation_rows import GenerationRequest
 from medbench.models.engines.native.rope import RopeSwitches
 from medbench.models.engines.native.scoring_pass import ScoringPass
 from medbench.models.engines.reference import ReferenceModel, Tape
-from medbench.models.engines.shortening import shortened
 from medbench.models.routing.recorder import Recorder
 
 if TYPE_CHECKING:

@@ -26,7 +26,6 @@ from medbench.models.checkpoints.chat import AS_TEMPLATE_SAYS, Thinking, render_
 from medbench.models.checkpoints.loading import load_model
 from medbench.models.checkpoints.tokenizer import load_tokenizer
 from medbench.models.engines.engine import Engine
-from medbench.models.engines.native.encoding import Encoder
 from medbench.models.harness.answers import (
     Answer,
     AnswerStore,
@@ -35,6 +34,7 @@ from medbench.models.harness.answers import (
     given_answers,
     request_keys,
 )
+from medbench.models.harness.encoding import Encoder
 from medbench.models.harness.generating import Generator, Ready
 from medbench.models.harness.hf_arguments import HFArguments, device_for, dtype_name
 from medbench.models.routing.counts import RoutingCounts, RoutingLabel

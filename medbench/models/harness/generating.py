@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from medbench.errors import ModelError
 from medbench.models.checkpoints.generation_config import GENERATION_FILE
 from medbench.models.engines.engine import Engine
-from medbench.models.engines.native.encoding import Encoder
 from medbench.models.engines.native.generation_rows import Generation, cut_at
 from medbench.models.harness.answers import Answer, AnswerStore, first_pass_key
+from medbench.models.harness.encoding import Encoder
 from medbench.models.harness.generation_settings import GenerationSettings, SecondPass
 from medbench.models.routing.counts import RoutingLabel
 from medbench.scoring.reasoning import TagPair, is_mark, is_open, split

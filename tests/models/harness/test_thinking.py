@@ -18,9 +18,9 @@ from medbench.errors import ModelError
 from medbench.models import Answer, MemoryStore, Response
 from medbench.models.checkpoints.chat import Thinking, render_chat, switches, switches_thinking
 from medbench.models.engines.engine import Engine
-from medbench.models.engines.native.encoding import Encoder
 from medbench.models.engines.native.generation_rows import Generation, GenerationRequest, Row, StopStrings
 from medbench.models.harness.answers import first_pass_key, request_keys
+from medbench.models.harness.encoding import Encoder
 from medbench.models.harness.generating import Generator
 from medbench.models.harness.generation_settings import GenerationSettings
 from medbench.models.harness.stored import StoredLM

@@ -1,23 +1,22 @@
 """Log-likelihoods of continuations: each distinct token is computed once, the head on scored tokens only.
 
-A log-likelihood request from lm-eval to the stored answer::
+The path of a request from lm-eval to the stored answer::
 
-    models/harness/adapter.py     _score: requests without a stored answer, each (context, continuation)
-    engines/native/encoding.py      Encoder.pairs: text -> token ids
-    engines/engine.py               Engine.score: ids and lengths are checked
-    engines/native/scoring_pass.py    ScoringPass.run: this file
-    engines/native/forward.py           PackedModel.hidden, PackedModel.logits
-    models/harness/adapter.py     on_batch -> ready -> store.put: answers and router counts, batch by batch
+    models/harness/adapter.py               MedbenchLM._score: requests without a stored answer
+    models/harness/encoding.py              Encoder.pairs: (context, continuation) as token ids
+    models/engines/engine.py                Engine.score: ids and lengths are checked
+    models/engines/native/scoring_pass.py   ScoringPass.run: groups, batches, targets, scores
+    models/engines/native/forward.py        PackedModel.hidden and .logits
+    models/harness/adapter.py               on_batch, ready: a batch of answers goes to AnswerStore.put
 
-Requests with the same context make a group, and a group is one segment of a pack: the context ``c``, then
-each distinct continuation (here ``x1 x2`` and ``y1 y2 y3``) except for its last token, which no logits are
-needed after. A token's target is the token that follows it, so the last context token has one target for
-each continuation::
+Requests with the same context make a group. A group is one segment of a pack: the context, then each distinct
+continuation without its last token, whose logits nobody needs. The logits of a token predict the token behind
+it, so the last context token has one target for each continuation. With context ``c1 c2 c3`` and
+continuations ``x1 x2`` and ``y1 y2 y3``::
 
-    tokens     c1  c2  c3 | x1 | y1  y2
-    sees        c1…c3     | c x | c  y          causal; a continuation does not see the others (tree_mask)
-    targets             x1  x2   y2  y3
-                        y1
+    token     c1   c2   c3      x1   y1   y2
+    sees      c1   ..c2 ..c3    ..x1 ..y1 ..y2    the context and its own continuation (tree_mask)
+    targets             x1, y1  x2   y2   y3
 
     log p(x) = log p(x1 | c3) + log p(x2 | x1)
     log p(y) = log p(y1 | c3) + log p(y2 | y1) + log p(y3 | y2)

@@ -9,8 +9,7 @@ import pytest
 import torch
 
 from medbench.models import Engine
-from medbench.models.engines.lengths import window_lengths
-from medbench.models.engines.shortening import shortened
+from medbench.models.engines.lengths import shortened, window_lengths
 from tests.models.engines.test_self_check import FAULTS
 from tests.models.tiny_zoo import LONGROPE, some_tokens, zoo_model
 
@@ -108,7 +107,7 @@ def test_it_is_put_back_after_an_error() -> None:
 def test_what_cannot_be_tried_is_recorded_and_said_when_it_matters(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, asked: str
 ) -> None:
-    monkeypatch.setattr("medbench.models.engines.shortening.names_length", lambda _name: False)
+    monkeypatch.setattr("medbench.models.engines.lengths.names_length", lambda _name: False)
     engine = Engine(zoo_model("mistral", max_position_embeddings=2048, sliding_window=1000))
     assert engine.described == {"engine": "native", "engine_untried": [1000]}
     engine.score([([5] * 900, [6])])

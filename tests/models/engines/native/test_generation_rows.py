@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from medbench.models import Engine
 from medbench.models.engines.native.generation_rows import StopStrings, cut_at
-from medbench.models.engines.native.prefixes import find_prefixes
 from tests.models.made_engines import tiny_model, tiny_tokenizer
 
 _TOKENIZER = tiny_tokenizer()
@@ -65,33 +64,3 @@ def test_rows_stop_by_themselves() -> None:
         count = _first_stop(whole.token_ids, stop)
         assert generation.finish_reason == "stop"
         assert generation.token_ids == whole.token_ids[:count]
-
-
-def test_the_prefix_that_saves_most_is_shared() -> None:
-    system, exam_a, exam_b = list(range(20)), list(range(100, 160)), list(range(200, 260))
-    sequences = [system + exam_a + [i] for i in range(5)] + [system + exam_b + [i, i] for i in range(4)]
-    found = {prefix.members: prefix.length for prefix in find_prefixes(sequences)}
-    assert found == {(0, 1, 2, 3, 4): 80, (5, 6, 7, 8): 80}
-    loose = [system * 3 + [300 + i] for i in range(6)]
-    assert find_prefixes(loose) == [(60, tuple(range(6)))]
-    assert find_prefixes([[1], [1], [1, 2]]) == []
-    assert find_prefixes([list(range(200))] * 3) == [(199, (0, 1, 2))]
-    assert find_prefixes([]) == []
-
-
-@settings(max_examples=100, deadline=None, derandomize=True)
-@given(
-    st.lists(
-        st.builds(lambda a, b, c: [1] * a + [2] * b + [3] * c, *[st.integers(0, 60)] * 3).filter(bool),
-        max_size=8,
-    )
-)
-def test_shared_prefixes_are_prefixes(sequences: list[list[int]]) -> None:
-    seen: set[int] = set()
-    for length, members in find_prefixes(sequences):
-        assert len(members) >= 2
-        assert not seen & set(members)
-        seen |= set(members)
-        start = sequences[members[0]][:length]
-        assert all(sequences[member][:length] == start for member in members)
-        assert all(len(sequences[member]) > length for member in members)
