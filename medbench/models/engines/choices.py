@@ -1,4 +1,4 @@
-"""What every router chose for every token of some texts."""
+"""Router choices for every token of some texts."""
 
 from __future__ import annotations
 
@@ -39,12 +39,12 @@ class TokenChoices(NamedTuple):
 def router_choices(
     model: PreTrainedModel, texts: Iterable[Sequence[int]], *, max_batch_tokens: int = 8192
 ) -> Iterator[TokenChoices]:
-    """Run texts through a model and yield the choices of its routers, text by text.
+    """Run texts through a model and yield its router choices, text by text.
 
     Args:
-        model: A model with routers; they come by layer, then gate, up, down.
+        model: A model with routers; their order is by layer, then gate, up, down.
         texts: Token ids, at least one each.
-        max_batch_tokens: Tokens per forward; a longer text has one to itself.
+        max_batch_tokens: Tokens per forward; a longer text gets its own.
 
     Raises:
         ModelError: The model has no routers, they differ in shape, or have more than 256 experts.
@@ -65,7 +65,7 @@ def router_choices(
 def _goes_with(
     path: ModelPath, text: Sequence[int], batch: Sequence[Sequence[int]], max_batch_tokens: int
 ) -> bool:
-    """Whether a text fits into a forward with others: by its length, and by what the model makes of that."""
+    """Whether a text fits into one forward with others: within the budget and in one stretch of lengths."""
     if path.packed is None or sum(map(len, batch)) + len(text) > max_batch_tokens:
         return False
     return path.packed.rope.stretch(len(text)) == path.packed.rope.stretch(len(batch[0]))
@@ -75,7 +75,7 @@ def _goes_with(
 def _choices(
     path: ModelPath, routers: Sequence[Router], texts: Sequence[Sequence[int]]
 ) -> list[TokenChoices]:
-    """The choices for texts whose sequences lie in one stretch of lengths; the reference path takes one."""
+    """The choices for texts in one stretch of lengths; the reference path takes one text."""
     bounds = np.cumsum([0, *map(len, texts)]).tolist()
     seen: dict[Router, tuple[Tensor, Tensor]] = {}
 

@@ -1,4 +1,7 @@
-"""The batched engine: log-likelihoods and generation whose answers do not depend on the batch."""
+"""The engine: log-likelihoods and generation in batches, with answers that do not depend on the batch.
+
+:mod:`medbench.models.engines.native.scoring_pass` shows the path of a request.
+"""
 
 from __future__ import annotations
 
@@ -46,21 +49,20 @@ Label = RoutingLabel | str
 class Engine:
     """Answers requests with a causal language model, in batches by token budget.
 
-    Sequences lie packed side by side (:mod:`medbench.models.engines.native.packing`): there is no padding, in
-    memory or in the router counts. In float32 a request gets the same tokens, and log-probabilities within
-    rounding, alone as in any company. What cannot be packed exactly goes the reference path, one row at a
-    time (:mod:`medbench.models.engines.paths`).
+    Sequences are packed without padding (:mod:`medbench.models.engines.native.packing`). In float32, results
+    do not depend on what else is in the batch: tokens are the same, log-probabilities equal within rounding.
+    Models that cannot be packed exactly take the reference path, one row at a time
+    (:mod:`medbench.models.engines.paths`).
 
     Args:
         model: A transformers causal language model, plain or with mixtures of LoRA experts.
-        tokenizer: Needed for stop strings only.
+        tokenizer: Only needed for stop strings.
         pad_token_id: The model's padding token. Nothing is padded; a prompt may still contain it.
-        max_batch_tokens: Tokens per forward, or ``auto`` to go by the free memory. Changes the speed, not the
-            answers.
+        max_batch_tokens: Tokens per forward, or ``auto``: by free memory. Changes speed, not answers.
         routing: What to record of the routers: ``tasks``, ``documents``, ``tokens`` or ``off``.
-        max_rows: Sequences that generate side by side; ``None``: 64 on a CPU, 256 elsewhere.
-        share_prefixes: Whether what several requests begin with is computed once.
-        decode_graphs: Whether decoding steps run as CUDA graphs, where the whole model lies on one GPU.
+        max_rows: Sequences that generate at the same time; ``None``: 64 on a CPU, 256 elsewhere.
+        share_prefixes: Whether common prefixes of requests are computed once.
+        decode_graphs: Whether decoding steps run as CUDA graphs, if the whole model is on one GPU.
 
     Raises:
         ModelError: The model does not run, or a setting is out of range.
@@ -108,7 +110,7 @@ class Engine:
 
     @property
     def max_length(self) -> int | None:
-        """Tokens the model takes at most, ``None`` if it does not say."""
+        """The most tokens the model takes; ``None`` if it does not say."""
         return self._runs.max_length
 
     @property
@@ -129,15 +131,16 @@ class Engine:
             requests: (context, continuation) token ids; the context has at least one token. An empty
                 continuation has log-probability 0.
             labels: For each request whose router choices are counted under which (task, document), or task.
-            on_batch: Called after each batch with the indices it answered and their scores;
-                :meth:`routing` then holds the counts of just that batch if it is emptied each time.
+            on_batch: Called after each batch with the indices it answered and their scores. If it calls
+                :meth:`routing` each time, it gets the counts of this batch. It may ask any engine, but must
+                not run the model itself.
 
         Returns:
             A score per request, in their order.
 
         Raises:
-            ModelError: A request is faulty (nothing was computed); or some could not be answered, for memory
-                or because the logits are not finite: they are named, and all others were answered.
+            ModelError: A request is invalid (nothing was computed), or some requests failed: they do not fit
+                into memory, or their logits are not finite. The error names them; all others were answered.
         """
         asked = [(list(context), list(continuation)) for context, continuation in requests]
         for index, (context, continuation) in enumerate(asked):
@@ -166,24 +169,25 @@ class Engine:
         stops_count: Sequence[Callable[[str], bool]] | None = None,
         on_batch: GenerationCallback | None = None,
     ) -> list[Generation]:
-        """Continue prompts, each until its own end.
+        """Continue prompts.
 
         Args:
             prompts: Token ids, at least one each.
             max_new_tokens: Limit, for all or for each.
             eos_token_ids: End tokens, for all or for each.
             stop: Stop strings, for all or for each; needs a tokenizer.
-            allowed_token_ids: For each prompt the only tokens to choose among, or ``None``.
-            sampling: Random decoding, for all or for each; ``None``: the likeliest token. Given for all, each
-                prompt draws with a seed of its own, made of the seed and the prompt.
-            settings: For each prompt the generation settings of transformers that it has in place of the
-                model's own (:mod:`medbench.models.engines.native.decoding`), which are in force otherwise.
+            allowed_token_ids: For each prompt the only tokens to choose from, or ``None``.
+            sampling: Random decoding, for all or for each; ``None``: the most likely token. Given for all,
+                each prompt gets its own seed, derived from the seed and the prompt.
+            settings: For each prompt the generation settings of transformers that override the model's own
+                (:mod:`medbench.models.engines.native.decoding`).
             labels: For each prompt whose router choices are counted under which (task, document), or task.
-            counted: For each prompt how many of its first tokens are left out of the router counts, because
+            counted: For each prompt the number of leading tokens to leave out of the router counts, because
                 an earlier request counted them.
-            stops_count: For each prompt what says of its continuation so far whether stop strings count in it
-                yet; ``None``: always.
-            on_batch: Called when requests have finished, with their indices and continuations.
+            stops_count: For each prompt a function of the text so far: whether stop strings count yet;
+                ``None``: always.
+            on_batch: Called when requests have finished, with their indices and continuations; as in
+                :meth:`score`.
 
         Returns:
             A continuation per prompt, in their order.
@@ -248,11 +252,11 @@ class Engine:
         return generation.run(rows, _labels(labels, count), on_batch)
 
     def routing(self) -> RoutingCounts:
-        """Router counts of the requests answered since the last call; the count starts anew."""
+        """Router counts of the requests answered since the last call."""
         return self._recorder.drain()
 
     def traces(self) -> Traces | None:
-        """What routers chose for the tokens of those requests, where ``routing`` is ``tokens``; likewise."""
+        """Router choices token by token of the requests answered since the last call, with ``tokens``."""
         return self._recorder.drain_traces()
 
     def _check(self, index: int, context: Sequence[int], more: int, others: Sequence[int]) -> None:
@@ -294,7 +298,7 @@ def _labels(labels: Sequence[Label] | None, count: int) -> list[RoutingLabel] | 
 def _per_request(
     values: Sequence[_T] | Sequence[Sequence[_T]], count: int, kind: type[_T]
 ) -> list[Sequence[_T]]:
-    """Spread one list over all requests, unless there is a list for each."""
+    """One list for all requests, or one list for each."""
     if all(isinstance(value, kind) for value in values):
         return [cast("Sequence[_T]", values)] * count
     if len(values) != count:

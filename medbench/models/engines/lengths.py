@@ -1,8 +1,8 @@
 """Lengths of sequences beyond which a model may compute differently, and how to try them.
 
-Such lengths (windows, chunks, rope switches) are numbers in a model's configuration and modules. Long sequences
-are expensive to try; ``shortened`` replaces such a number by a small one for a while, so that short sequences
-run through the same code.
+Such lengths (windows, chunks, rope switches) are numbers in a model's configuration and modules. Long
+sequences are expensive to try; ``shortened`` replaces such a number by a small one for a while, so that short
+sequences run through the same code.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which way a model runs: packed where that is exact, by transformers' own forward where it is not."""
+"""How a model runs: packed where that is exact, otherwise by transformers' own forward."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ class ModelPath:
 
     Attributes:
         reference: The model's own forward.
-        packed: The packed model, or ``None`` if the model goes the reference path.
+        packed: The packed model, or ``None`` if the model takes the reference path.
         why: Why it cannot be packed; empty if it is.
-        untried: Lengths beyond which packing could not be tried.
+        untried: Lengths beyond which packing was not tried.
     """
 
     reference: ReferenceModel
@@ -41,21 +41,21 @@ class ModelPath:
 
     @property
     def kind(self) -> EngineKind:
-        """Which of the two runs it."""
+        """Which of the two is used."""
         return "reference" if self.packed is None else "packed"
 
     @property
     def runs(self) -> PackedModel | ReferenceModel:
-        """What runs it."""
+        """The one that is used."""
         return self.reference if self.packed is None else self.packed
 
     def tell(self) -> None:
-        """Warn of a model that is slow because it goes the reference path."""
+        """Warn if the model is slow because it takes the reference path."""
         if self.packed is None:
             _LOG.warning("answered one row at a time by transformers' own forward: %s", self.why)
 
     def described(self) -> dict[str, Any]:
-        """What a run records of it, whoever writes that down."""
+        """Entries for a run's metadata."""
         found: dict[str, Any] = {"engine": "native" if self.packed is not None else "reference"}
         if self.why:
             found["engine_why"] = self.why
@@ -67,7 +67,7 @@ class ModelPath:
 
 
 def choose_path(model: PreTrainedModel) -> ModelPath:
-    """Find out how a model runs, by trying.
+    """Try the packed engine on a model, and fall back to the reference.
 
     Raises:
         ModelError: It does not run at all, or is no causal language model.
@@ -78,7 +78,7 @@ def choose_path(model: PreTrainedModel) -> ModelPath:
         untried = check_packed(packed, reference)
     except ModelError as error:
         return ModelPath(reference, None, error.what)
-    except Exception as error:  # the packed engine reaches into foreign code, which may raise anything
+    except Exception as error:  # third-party model code may raise anything
         if is_out_of_memory(error):
             raise
         return ModelPath(reference, None, _explained(error))
@@ -86,11 +86,11 @@ def choose_path(model: PreTrainedModel) -> ModelPath:
 
 
 def _explained(error: Exception) -> str:
-    """Why a model cannot be packed, where its own code did not get along with packing."""
+    """Why a model cannot be packed, from an error raised in its own code."""
     lines = str(error).strip().splitlines()
-    said = lines[0] if lines else repr(error)
-    if MASK in said:
+    message = lines[0] if lines else repr(error)
+    if MASK in message:
         return "its attention reads the mask by itself"
-    if "num_attention_heads" in said:
+    if "num_attention_heads" in message:
         return "it has no attention heads"
-    return f"it cannot be packed: {said}"
+    return f"it cannot be packed: {message}"

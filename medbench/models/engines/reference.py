@@ -1,7 +1,7 @@
 """The reference path: transformers' own forward and ``generate``, one row at a time.
 
-Slow, and right for any causal language model that transformers runs: what the packed engine cannot compute
-exactly (soft caps, state spaces, attention of a model's own) goes this way.
+Slow, and right for any causal language model that transformers runs. Models that the packed engine cannot
+compute exactly (soft caps, state spaces, custom attention) take it.
 """
 
 from __future__ import annotations
@@ -34,9 +34,9 @@ __all__ = ["NotFiniteError", "ReferenceModel", "Tape"]
 
 _NOT_CAUSAL = "what the model gives for a token depends on the tokens behind it: it is not causal"
 _CHANCE = "two runs of the model on the same tokens differ"
-_CHECKED = 12  # tokens of the sequence on which a model is tried
+_CHECKED = 12  # tokens of the sequence that a model is tried on
 _GENERATED = 6
-_TEXTS = 4  # that are tried beyond a length
+_TEXTS = 4  # texts that are tried beyond a length
 # Largest difference of two computations of the same logits, relative to the largest logit.
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-3, torch.float16: 3e-2, torch.bfloat16: 6e-2}
 
@@ -52,12 +52,12 @@ class ReferenceModel:
         model: Any transformers causal language model.
 
     Raises:
-        ModelError: The model does not run on token ids alone, or what it gives for a token depends on those
-            behind it, or on chance.
+        ModelError: The model does not run on token ids alone, or its output for a token depends on later
+            tokens or on chance.
 
     Attributes:
-        vocabulary: Tokens that it knows.
-        max_length: Tokens that it takes at most, or ``None``.
+        vocabulary: Size of the vocabulary.
+        max_length: The most tokens it takes, or ``None``.
         tokens: Tokens run so far.
     """
 
@@ -77,23 +77,23 @@ class ReferenceModel:
         try:
             self._rope = RopeSwitches(model, self.max_length)
         except ModelError:
-            self._rope = None  # every step is computed anew
+            self._rope = None  # every step recomputes the whole sequence
         self._check(where)
-        # What is wrong beyond each of them, as far as that was tried; empty where nothing is.
+        # The fault beyond each of these lengths, as far as tried; empty if there is none.
         self._windows = window_lengths(model, self.max_length)
         self._faults: list[str] = []
         for length in self._windows:
             if not affordable(model, length + 2 * _beyond(length), self.device):
                 break
             self._faults.append(self._fault_beyond(length))
-        # Between which of them `generate` gives what the forward gives, as far as that was tried.
+        # Between which of these lengths `generate` agrees with the forward, as far as tried.
         self._lengths = sorted({*self._windows, *rope_lengths(model, self.max_length)})
         self._alike: list[bool] = []
         self.tokens = 0
 
     @property
     def limits(self) -> list[str]:
-        """What is wrong with long sequences, as far as that was tried; such requests are refused."""
+        """Known faults of long sequences; such requests are refused."""
         pairs = zip(self._windows, self._faults, strict=False)
         return [f"in sequences of more than {length} tokens, {fault}" for length, fault in pairs if fault]
 
@@ -105,17 +105,17 @@ class ReferenceModel:
 
     @torch.inference_mode()
     def logits(self, ids: Sequence[int], last: int | None = None) -> Tensor:
-        """Logits of one sequence by the model's own forward, in float32 at least.
+        """Logits of one sequence by the model's own forward, in float32 or wider.
 
         Args:
             ids: N tokens.
-            last: Only those of the so many last tokens; ``None``: all.
+            last: Number of last tokens to give logits for; ``None``: all.
 
         Returns:
             [N or last, vocabulary].
 
         Raises:
-            ModelError: In so long a sequence, a token depends on those behind it, or on chance.
+            ModelError: In so long a sequence, outputs depend on later tokens or on chance.
         """
         self._require_sound(len(ids))
         return self._logits(ids, last)
@@ -149,7 +149,7 @@ class ReferenceModel:
         return Generation(row.new, reason)
 
     def _generate(self, row: Row) -> FinishReason | None:
-        """Let transformers generate; what is chosen and when it ends is ours to say."""
+        """Let transformers generate, while we choose the tokens and decide when to stop."""
         from transformers import GenerationConfig, LogitsProcessorList, StoppingCriteriaList
 
         reason: FinishReason | None = None
@@ -182,7 +182,7 @@ class ReferenceModel:
         return reason
 
     def _check(self, where: str) -> None:
-        """Try the model on token ids: alone, once more, and with tokens behind."""
+        """Try the model on token ids: twice the same, and a prefix of them."""
         try:
             ids = self._some_tokens(min(_CHECKED, self.max_length or _CHECKED))
             once = self._logits(ids)
@@ -192,7 +192,7 @@ class ReferenceModel:
             if is_out_of_memory(error):
                 raise
             raise _does_not_run(error, where) from error
-        except Exception as error:  # foreign code may raise anything
+        except Exception as error:  # third-party code may raise anything
             raise _does_not_run(error, where) from error
         if once.shape != (len(ids), self.vocabulary):
             raise ModelError(
@@ -225,10 +225,10 @@ class ReferenceModel:
         return [usable[place] for place in torch.randint(len(usable), (count,), generator=draw).tolist()]
 
     def _require_sound(self, size: int) -> None:
-        """Demand that sequences of so many tokens have been tried, and nothing found wrong with them.
+        """Try sequences of so many tokens, unless that was done.
 
         Raises:
-            ModelError: Something is.
+            ModelError: They are faulty.
         """
         while len(self._faults) < bisect_left(self._windows, size):
             self._faults.append(self._fault_beyond(self._windows[len(self._faults)]))
@@ -242,12 +242,12 @@ class ReferenceModel:
 
     @torch.inference_mode()
     def _fault_beyond(self, length: int) -> str:
-        """What is wrong beyond a length that the configuration names; empty if nothing is found."""
+        """The fault of sequences longer than a length in the configuration; empty if none is found."""
         more = _beyond(length)
         if self.max_length is not None:
             more = min(more, (self.max_length - length) // 2)
         if more < 1:
-            return ""  # there is nothing behind
+            return ""  # no sequence is longer
         before = self.tokens
         try:
             for number in range(_TEXTS):
@@ -255,7 +255,7 @@ class ReferenceModel:
                 start = self._logits(ids[: length + more], more)
                 whole = self._logits(ids, 2 * more)[:more]
                 if not bool(torch.isfinite(start).all() and torch.isfinite(whole).all()):
-                    continue  # whoever asks is told
+                    continue  # reported when a request meets it
                 if _differ(start, whole, self.model.dtype):
                     once_more = self._logits(ids[: length + more], more), self._logits(ids, 2 * more)[:more]
                     chance = any(
@@ -268,7 +268,7 @@ class ReferenceModel:
         return ""
 
     def _continues_alike(self, longest: int) -> bool:
-        """Whether ``generate`` gives what the forward gives, up to so many tokens; tried when needed."""
+        """Whether ``generate`` agrees with the forward up to so many tokens; tried when needed."""
         stretches = bisect_left(self._lengths, longest) + 1
         while len(self._alike) < stretches:
             crossed = self._lengths[len(self._alike) - 1] if self._alike else None
@@ -277,10 +277,10 @@ class ReferenceModel:
 
     @torch.inference_mode()
     def _generates_alike(self, crossed: int | None) -> bool:
-        """Whether ``generate``, with its store of keys or states, gives what the forward gives.
+        """Whether ``generate``, with its cache of keys or states, agrees with the forward.
 
         Args:
-            crossed: A length that the sequence grows beyond; ``None``: it is short.
+            crossed: The length that the sequence grows beyond; ``None``: a short sequence.
         """
         room = (self.max_length or 2**20) - _GENERATED
         if self._rope is None or room < 1:
@@ -292,7 +292,7 @@ class ReferenceModel:
         before = self.tokens
         try:
             self._generate(row)
-        except Exception as error:  # foreign code may raise anything; the forward is enough
+        except Exception as error:  # third-party code may raise anything; the forward will do
             if is_out_of_memory(error):
                 raise
             return False
@@ -303,7 +303,7 @@ class ReferenceModel:
 
 
 class Tape:
-    """Takes given tokens one after another and keeps the logits that they were chosen from."""
+    """Stands in for a sampler: gives fixed tokens, and keeps the logits it was shown."""
 
     def __init__(self, tokens: Sequence[int]) -> None:
         self._tokens = tokens
@@ -320,7 +320,7 @@ class Tape:
 
 
 def _take(row: Row, logits: Tensor) -> FinishReason | None:
-    """Append a row's next token, chosen from logits [V]; why the row ends with it, if it does."""
+    """Append a row's next token, chosen from logits [V]; return why the row ends with it, if it does."""
     token = row.choose(logits) if bool(torch.isfinite(logits.max())) else None
     if token is None:
         raise NotFiniteError
@@ -332,13 +332,13 @@ def _differ(one: Tensor, other: Tensor, dtype: torch.dtype) -> bool:
     """Whether logits [N, V] differ by more than rounding."""
     scale = one.abs().max().clamp(min=1.0)
     off = (one - other).abs().amax(1)
-    # In 16 bit a router that flips moves single tokens far.
+    # In 16 bit, a router that flips changes single tokens a lot.
     off = off.max() if dtype.itemsize >= 4 else off.median()
     return not bool(off <= _TOLERANCE[dtype] * scale)
 
 
 def _beyond(length: int) -> int:
-    """How many tokens beyond a length are looked at."""
+    """How many tokens beyond a length are tried."""
     return max(_CHECKED, length // 32)
 
 
@@ -349,7 +349,7 @@ def _does_not_run(error: Exception, where: str) -> ModelError:
 
 @contextmanager
 def _no_defaults(model: PreTrainedModel) -> Iterator[None]:
-    """Keep the model's own generation settings out of what is asked."""
+    """Hide the model's own generation settings from ``generate``."""
     from transformers import GenerationConfig
 
     earlier = model.generation_config

@@ -1,4 +1,4 @@
-"""Scoring and generation on the reference path: a request at a time, each answered by the model itself."""
+"""Scoring and generation on the reference path, one request at a time."""
 
 from __future__ import annotations
 
@@ -142,7 +142,7 @@ class ReferenceGeneration:
         return results
 
     def _count(self, row: Row) -> None:
-        """Count router choices of a row, by one more forward over what went through the model."""
+        """Count the router choices of a row, with one more forward over its tokens."""
         if self._recorder.active:
             ids = row.tokens[:-1]
             spans = list(row.credit_spans(0, len(ids), 0))
@@ -150,7 +150,7 @@ class ReferenceGeneration:
 
 
 def _score(logits: Tensor, continuation: Sequence[int]) -> Score | None:
-    """The score of a continuation by the logits [N, V] that its tokens are read from."""
+    """The score of a continuation, from the logits [N, V] that predict its N tokens."""
     tokens = torch.tensor(list(continuation), device=logits.device)[:, None]
     picked = logits.log_softmax(-1).gather(1, tokens)
     total = float(picked.double().sum())

@@ -1,11 +1,11 @@
-"""Whether the packed engine computes what a model computes by itself, tried before anything is scored.
+"""Check before any scoring that the packed engine computes the same as the model's own forward.
 
-Requests are scored and continued as in a run, by the same passes, with shared prefixes, branches, a store of
-keys and values and many rows; the model's own forward answers them one row at a time. Some are longer than
-every window and rope switch that the configuration names; those that take too long to reach are made short.
+Requests are scored and continued by the same passes as in a run, with shared prefixes, branches, a KV cache
+and many rows; the model's own forward answers them one row at a time. Some are longer than every window and
+rope switch in the configuration; lengths that take too long to reach are shortened.
 
-A model in 16 bit is tried twice: a copy in a wide format has to agree to within rounding, which no fault of
-the architecture's outlives; in its own format the packed engine may err no more than the model itself does.
+A model in 16 bit is tried twice. A copy in a wide format has to agree within rounding, which reveals faults
+of the architecture; in its own format the packed engine may err no more than the model itself does.
 """
 
 from __future__ import annotations
@@ -43,15 +43,15 @@ _LOG = logging.getLogger(__name__)
 
 Tokens = tuple[int, ...]
 
-_PREFIX = 18  # tokens that several requests share, as many as are worth sharing
+_PREFIX = 18  # tokens that several requests share, enough to be worth sharing
 _FAMILIES = 5
 _SAVING = 64  # tokens that sharing a prefix has to save
 _STEPS = 3  # tokens that are generated
 _SHORTEST, _STEP = 24, 8  # tokens that lengths are shortened to
-_BUDGET = 48  # tokens of a batch, so that there are several
+_BUDGET = 48  # tokens of a batch: small, to get several batches
 # Largest difference in a wide format, relative to the largest logit.
 _WIDE_TOLERANCE = 2e-4
-# In 16 bit the median error may be so many times the model's own, and so large a part of the median logit.
+# In 16 bit, the median error may be this multiple of the model's own plus this part of the median logit.
 _TIMES, _PART = 3.0, 0.02
 _COPY_SHARE = 0.3  # of the free memory that a wide copy may take
 _LARGEST_COPY_ON_CPU = 500_000_000  # parameters
@@ -60,11 +60,11 @@ _SMALL = 50_000_000  # parameters of a model that is copied in float64
 
 @dataclass
 class _Trial:
-    """What the packed engine is asked.
+    """The requests of one comparison.
 
     Attributes:
         requests: Contexts and continuations to score.
-        prompts: Prompts to continue, each with the tokens that it is made to take.
+        prompts: Prompts to continue, each with the tokens it is forced to take.
     """
 
     requests: list[tuple[Tokens, Tokens]] = field(default_factory=list)
@@ -72,7 +72,7 @@ class _Trial:
 
 
 class _Subjects(NamedTuple):
-    """A model that is tried, and its copy in a wide format.
+    """The model under test, and its copy in a wide format.
 
     Attributes:
         packed: The packed model.
@@ -87,7 +87,7 @@ class _Subjects(NamedTuple):
     exact: ReferenceModel | None
 
     def models(self) -> list[PackedModel]:
-        """Those that there are."""
+        """The packed models, without repetition."""
         return [self.packed, *([self.wide] if self.wide is not None and self.wide is not self.packed else [])]
 
 
@@ -95,14 +95,14 @@ class _Subjects(NamedTuple):
 def check_packed(packed: PackedModel, reference: ReferenceModel) -> tuple[int, ...]:
     """Compare a packed model with the model itself.
 
-    Windows and rope switches that take too long to reach are made short for a while, in both.
+    Windows and rope switches that take too long to reach are shortened for a while, in both.
 
     Args:
         packed: The packed model.
         reference: The same model's own forward.
 
     Returns:
-        Lengths that the configuration names beyond which the engine could not be tried.
+        Lengths in the configuration beyond which the engine was not tried.
 
     Raises:
         ModelError: They differ, or the packed model does not run.
@@ -119,7 +119,7 @@ def check_packed(packed: PackedModel, reference: ReferenceModel) -> tuple[int, .
     subjects = _Subjects(packed, reference, wide, exact)
     _compare(subjects, _trial(packed, [n for n in lengths if n not in costly]))
     untried = _try_shortened(subjects, costly) if costly else ()
-    packed.tokens = reference.tokens = 0  # those of the check do not count
+    packed.tokens = reference.tokens = 0  # the check does not count
     return untried
 
 
@@ -136,7 +136,7 @@ def _compare(subjects: _Subjects, trial: _Trial) -> None:
 
 
 def _try_shortened(subjects: _Subjects, costly: Sequence[int]) -> tuple[int, ...]:
-    """Try lengths that are too costly as short ones; return those that do not let themselves be shortened."""
+    """Shorten lengths that are too costly and try them; return those that cannot be shortened."""
     ids = _tokens(subjects.packed, _SHORTEST + _STEP * (len(costly) + 2))
     plain = subjects.own.logits(ids)
     shorts = {length: _SHORTEST + _STEP * place for place, length in enumerate(costly)}
@@ -160,7 +160,7 @@ def _try_shortened(subjects: _Subjects, costly: Sequence[int]) -> tuple[int, ...
 
 
 def _far(length: int, limit: int) -> int:
-    """Tokens of a sequence that is longer than a length, as far as the model takes them."""
+    """Tokens of a sequence longer than a length, within the model's limit."""
     return min(length + max(4, length // 2), limit - 4)
 
 
@@ -191,7 +191,7 @@ def _trial(packed: PackedModel, lengths: Sequence[int]) -> _Trial:
     for length in lengths:
         far = _far(length, limit)
         around = some(far + _STEPS)
-        # Beyond it, sequences that share a prefix which ends before it.
+        # Sequences beyond the length that share a prefix ending before it.
         shared = around[: max(1, length - 1)]
         for _ in range(1 + -(-_SAVING // len(shared))):
             trial.requests.append((shared + some(far - len(shared)), some(1)))
@@ -203,9 +203,9 @@ def _trial(packed: PackedModel, lengths: Sequence[int]) -> _Trial:
 
 
 class _Own:
-    """Logits by the model's own forward; sequences that another begins with are read off that one's.
+    """Logits by the model's own forward; those of a prefix of a known sequence are not computed again.
 
-    A longer one tells nothing where a length that the configuration names lies between the two.
+    They are where a length in the configuration lies between the two.
 
     Args:
         reference: The model.
@@ -217,7 +217,7 @@ class _Own:
         self._known: list[tuple[Tokens, Tensor]] = []
 
     def logits(self, ids: Tokens, last: int) -> Tensor:
-        """Those of the last tokens of a sequence, [last, V]."""
+        """Logits of the last tokens of a sequence, [last, V]."""
         for known, logits in self._known:
             behind = len(known) - len(ids)
             alike = bisect_left(self._named, len(known)) == bisect_left(self._named, len(ids))
@@ -241,13 +241,13 @@ def _compare_exactly(packed: PackedModel, exact: _Own, trial: _Trial) -> None:
 
 
 def _compare_roughly(packed: PackedModel, same: _Own, exact: _Own, trial: _Trial) -> None:
-    """Compare in 16 bit: by the median, since a router that flips moves single tokens far.
+    """Compare in 16 bit, by the median: a router that flips changes single tokens a lot.
 
     Args:
         packed: The packed model.
         same: The model itself, in its number format.
-        exact: In a wide one, if there is a copy; else again in its own.
-        trial: What they are asked.
+        exact: The copy in a wide format; without one, the same as ``same``.
+        trial: The requests.
     """
     for kind, asked, answered in (
         ("scored", _scores, _own_scores),
@@ -282,7 +282,7 @@ def _own_scores(own: _Own, trial: _Trial) -> Tensor:
 
 
 def _steps(packed: PackedModel, trial: _Trial) -> Tensor:
-    """Logits [steps of all prompts, V] of generation that is made to take given tokens."""
+    """Logits [steps of all prompts, V] of generation that is forced to take given tokens."""
     tapes = [Tape(forced) for _, forced in trial.prompts]
     requests = [
         GenerationRequest(prompt, len(forced), frozenset(), sampler=cast("Any", tape))
@@ -304,7 +304,7 @@ def _own_steps(own: _Own, trial: _Trial) -> Tensor:
 
 
 def _wide(model: PreTrainedModel) -> PackedModel | None:
-    """A model in a wide number format; ``None`` where it cannot be had."""
+    """A copy of a model in a wide number format; ``None`` if none can be made."""
     size = sum(parameter.numel() for parameter in model.parameters())
     dtype = torch.float64 if size <= _SMALL else torch.float32
     on_cpu = model.device.type == "cpu"

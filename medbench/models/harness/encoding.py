@@ -1,4 +1,4 @@
-"""From text to token ids the way lm-eval's own backends do it, but in batches and each text once."""
+"""Encode texts as lm-eval's own backends do, but in batches, and equal texts once."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ class Encoder:
 
     Args:
         tokenizer: The model's.
-        prefix_token_id: Stands in for an empty context.
-        add_bos_token: Whether BOS and other special tokens go in front of a text; ``None`` leaves it to the
-            tokenizer. Asked for, BOS is there also where the tokenizer would add none.
+        prefix_token_id: The context of requests whose context is empty.
+        add_bos_token: Whether to put BOS and other special tokens in front of a text; ``None``: as the
+            tokenizer does. With true, BOS is added even if the tokenizer would add none.
 
     Raises:
-        ModelError: BOS is asked for, and the tokenizer has none.
+        ModelError: ``add_bos_token`` is true, but the tokenizer has no BOS.
     """
 
     def __init__(
@@ -46,8 +46,8 @@ class Encoder:
 
         Args:
             texts: The texts; equal ones are encoded once.
-            add_special_tokens: Whether special tokens are added; ``None``: as set up, but never in front of a
-                text that already begins with the prefix token's text.
+            add_special_tokens: Whether to add special tokens; ``None``: by ``add_bos_token``, except for
+                texts that already begin with the prefix token's text.
         """
         if add_special_tokens is None:
             add_special_tokens = self._add_bos
@@ -66,9 +66,9 @@ class Encoder:
     def pairs(self, pairs: Sequence[tuple[str, str]]) -> list[tuple[list[int], list[int]]]:
         """Encode (context, continuation) pairs.
 
-        Both are encoded as one text and cut where the context alone would end. Spaces at the end of a context
-        go with the continuation. An empty context becomes the prefix token. Where the context alone has as
-        many tokens as the whole, the two are encoded apart, so that there is something to score.
+        Both are encoded as one text and cut after as many tokens as the context has alone. Spaces at the end
+        of a context move to the continuation. An empty context becomes the prefix token. If the cut would
+        leave no token to score, the two are encoded separately.
         """
         moved = [
             _move_spaces(context, continuation) if context else ("", continuation)

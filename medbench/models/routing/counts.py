@@ -1,4 +1,4 @@
-"""What routers did, as sums over tokens."""
+"""Router choices as sums over tokens."""
 
 from __future__ import annotations
 
@@ -126,10 +126,10 @@ class RoutingCounts:
         return (self.layers, self.projections, self.num_experts, self.top_k)
 
     def checked(self) -> RoutingCounts:
-        """These very counts, if they can be the sums of tokens.
+        """Return these counts, if they are consistent.
 
         Raises:
-            ModelError: They break what holds of all counts; the message names the place.
+            ModelError: They cannot be sums over tokens; the message says where.
         """
         cells, experts = (len(self.layers), len(self.projections)), self.num_experts
         groups = len(self.labels) * cells[0] * cells[1]
@@ -217,7 +217,7 @@ class RoutingCounts:
         """Read :meth:`to_bytes` back.
 
         Raises:
-            ModelError: The bytes are something else, or damaged, or the counts cannot be sums over tokens.
+            ModelError: The bytes are not counts, or damaged, or the counts are inconsistent.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:

@@ -1,4 +1,4 @@
-"""What holds of every sum over tokens of router choices, whoever made, stored or added it up."""
+"""Invariants of sums of router choices over tokens."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ _GATE_STEP = 0.5 / 255
 _WHOLE = ("tokens", "near_ties", "count", "top1", "coactive")
 _OPTIONAL = ("entropy", "near_ties", "prob")
 
-# Pairs of experts looked at in one go: what is compared is copied.
+# Pairs of experts checked at once, since comparing copies them.
 _BLOCK = 2**20
 
-# Which groups break a rule, as a mask, and what is wrong with one of them.
+# A mask of the groups that break a rule, and a function that says what is wrong with one of them.
 Check = tuple[Any, Callable[[int], str]]
 
 
@@ -57,10 +57,10 @@ _FIELDS = tuple(field.name for field in fields(RouterSums))
 
 
 class Violation(NamedTuple):
-    """A group whose sums cannot be.
+    """A group whose sums are inconsistent.
 
     Attributes:
-        group: Which of the G.
+        group: Index of the group.
         what: What is wrong with it.
     """
 
@@ -69,14 +69,14 @@ class Violation(NamedTuple):
 
 
 def find_violation(sums: RouterSums, top_k: int | None = None) -> Violation | None:
-    """A group that breaks what holds of all sums, or ``None``.
+    """The first group that breaks an invariant, or ``None``.
 
-    A token chooses k different experts, the same k for all tokens of a group, ranks one of them first, and
-    its gate weights as well as its probabilities add up to 1.
+    Each token chooses k different experts, with the same k for all tokens of a group, and ranks one of them
+    first. Its gate weights add up to 1, and so do its probabilities.
 
     Args:
         sums: The sums.
-        top_k: k, where it is known; by default any whole number up to E, which groups need not share.
+        top_k: k, if known; by default any whole number up to E, which may differ between groups.
     """
     recorded = {name for name in _FIELDS if not _absent(name, getattr(sums, name))}
     step = max(1, _BLOCK // max(1, sums.count.shape[1] ** 2))
@@ -120,7 +120,7 @@ def _checks(sums: RouterSums, recorded: set[str], known_k: int | None) -> Iterat
 
 
 def _numbers(name: str, values: NDArray[Any], experts: NDArray[np.int64]) -> Check:
-    # A router that is certain has no entropy, which rounding may write as a little less.
+    # The entropy of a certain router is 0, and rounding may make it slightly negative.
     bad = ~np.isfinite(values) | (values < (-_ROUNDING if name == "entropy" else 0))
     if name in _WHOLE:
         bad |= values != np.rint(values)

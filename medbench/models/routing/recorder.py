@@ -224,12 +224,12 @@ class Recorder:
         self._drop(self._held(gone))
 
     def drain(self) -> RoutingCounts:
-        """Return the counts released since the last call, and start anew."""
+        """Return the counts released since the last call."""
         done, self._done = self._done, RoutingCounts()
         return done
 
     def drain_traces(self) -> Traces | None:
-        """Return the choices of the tokens released since the last call, if any were kept."""
+        """Return the token choices released since the last call, with level ``tokens``."""
         return self._tracer.drain() if self._tracer else None
 
     def _held(self, owners: Iterable[Hashable]) -> list[tuple[Hashable, int]]:
@@ -360,7 +360,7 @@ class Recorder:
 
 
 def _features(outputs: RouterOutputs, near_tie: float) -> Tensor:
-    """What is summed of each token.
+    """The features of each token that are summed.
 
     Args:
         outputs: Of M routers and N tokens.

@@ -1,4 +1,4 @@
-"""Keeps what routers chose for every token, in the order of the text, until its request is answered."""
+"""Keeps the router choices of every token, in the order of the text, until its request is answered."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Bytes = NDArray[np.uint8]
 
 
 class _Part(NamedTuple):
-    """Neighboring tokens: their ids, and choices and gate weights as [n, M, k]."""
+    """Consecutive tokens: their ids, and choices and gate weights as [n, M, k]."""
 
     ids: NDArray[np.int32]
     choice: Bytes
@@ -27,14 +27,14 @@ class _Part(NamedTuple):
 
 
 class _Piece(NamedTuple):
-    """Parts that follow each other, the first at place ``start`` of its text."""
+    """Parts that follow each other; the first begins at position ``start`` of its text."""
 
     start: int
     parts: list[_Part]
 
 
 class Tracer:
-    """Choices by owner, and then by label, as the recorder keeps its sums.
+    """Choices by owner, and by label once released, like the recorder's sums.
 
     Args:
         routers: (layer, projection) of the M routers.
@@ -55,21 +55,21 @@ class Tracer:
         ids: Sequence[int],
         positions: Sequence[int],
     ) -> None:
-        """Take over the choices of a forward.
+        """Keep the choices of a forward.
 
         Args:
             choice: [M, N, k].
             weights: [M, N, k].
             spans: Whom the tokens are credited to.
             ids: The N tokens.
-            positions: Their places in their texts.
+            positions: Their positions in their texts.
         """
         chosen = choice.to(torch.uint8).transpose(0, 1).cpu().numpy()
         gates = (weights.float() * 255).round().to(torch.uint8).transpose(0, 1).cpu().numpy()
         for span in spans:
             pieces = self._held.setdefault((span.owner, span.phase), [])
             own = slice(span.start, span.stop)
-            # Copies: a view would keep the whole forward in memory for as long as its slowest row takes.
+            # Copies, since a view would keep the whole forward in memory until its slowest row ends.
             part = _Part(np.array(ids[own], np.int32), chosen[own].copy(), gates[own].copy())
             if span.grows and pieces:
                 pieces[-1].parts.append(part)
@@ -80,24 +80,24 @@ class Tracer:
             pieces += [_Piece(first, [*before, part]) for _ in range(span.times)]
 
     def release(self, owners: Mapping[Hashable, RoutingLabel]) -> None:
-        """Count what these owners have gathered under their labels; the owners are forgotten."""
+        """Move the choices of these owners to their labels, and forget the owners."""
         for owner, label in owners.items():
             for phase in range(len(PHASES)):
                 for piece in self._held.pop((owner, phase), ()):
                     self._done.append((label, phase, piece))
 
     def discard(self, owners: Iterable[Hashable]) -> None:
-        """Forget what these owners have gathered."""
+        """Forget these owners and their choices."""
         for owner in owners:
             for phase in range(len(PHASES)):
                 self._held.pop((owner, phase), None)
 
     def clear(self) -> None:
-        """Forget what was not released."""
+        """Forget all owners that were not released."""
         self._held = {}
 
     def drain(self) -> Traces | None:
-        """Return what was released since the last call, ``None`` if that is nothing."""
+        """Return the choices released since the last call; ``None`` if there are none."""
         done, self._done = self._done, []
         if not done:
             return None

@@ -1,4 +1,4 @@
-"""What routers chose token by token, in the order of the text."""
+"""Router choices token by token, in the order of the text."""
 
 from __future__ import annotations
 
@@ -24,22 +24,22 @@ _ARRAYS = ("phases", "starts", "offsets", "tokens", "choice", "gate")
 class Traces:
     """Choices of M routers for the T tokens of D pieces of text.
 
-    A piece is a run of neighboring tokens of one document and phase: its prompt, the text generated after
-    it, or one of the options that were scored.
+    A piece is a run of consecutive tokens of one document and phase: its prompt, the text generated after it,
+    or one of the options that were scored.
 
     Attributes:
         model: Name of the model.
         routers: The M routers: (layer, projection).
         num_experts: E.
-        documents: Whose the D pieces are: (task, place of the document in it).
+        documents: (task, index of the document) of the D pieces.
         phases: [D] 0 for pieces of prompts, 1 for generated ones.
-        starts: [D] place of a piece's first token in its text.
-        offsets: [D + 1] where each piece begins among the tokens, and where the last ends.
+        starts: [D] position of a piece's first token in its text.
+        offsets: [D + 1] where each piece begins among the T tokens, and where the last ends.
         tokens: [T] token ids.
         choice: [M, T, k] experts chosen, best first.
         gate: [M, T, k] their gate weights in units of 1/255.
-        texts: What the tokens stand for, by id, where that is known.
-        special: Ids of tokens that are no text, such as the marks of a chat.
+        texts: Text of the tokens by id, if known.
+        special: Ids of special tokens, such as chat markers.
     """
 
     model: str
@@ -71,11 +71,11 @@ class Traces:
         )
 
     def prompts(self) -> Traces:
-        """The pieces that are whole prompts: what two checkpoints have in common."""
+        """The pieces that are whole prompts: those that two checkpoints have in common."""
         return self.select((self.phases == 0) & (self.starts == 0)).ordered()
 
     def ordered(self) -> Traces:
-        """The pieces by task, document, phase and place, whatever order they were computed in."""
+        """The pieces sorted by task, document, phase and position."""
         ends = self.offsets
         order = sorted(
             range(len(self.documents)),
@@ -102,7 +102,7 @@ class Traces:
 
     @classmethod
     def join(cls, parts: Sequence[Traces]) -> Traces:
-        """Put the pieces of several traces of one model behind each other.
+        """Concatenate several traces of one model.
 
         Raises:
             ModelError: There are none, or they are of different routers.
@@ -151,7 +151,7 @@ class Traces:
         """Read :meth:`to_bytes` back.
 
         Raises:
-            ModelError: The bytes are something else, or damaged.
+            ModelError: The bytes are not a trace, or damaged.
         """
         try:
             with np.load(io.BytesIO(data), allow_pickle=False) as archive:

@@ -1,9 +1,9 @@
-"""How transformers' models come to attend as a pack says.
+"""Attention by packs in transformers' models.
 
-A model makes its masks through transformers' mask interface, and attends through its attention interface.
-Both are ours while a pack runs. The model's own rule of what a token may see (causal, within a window, within
-a chunk) is carried in place of the mask and laid over each sequence of the pack: a window counts whether the
-model hands it to its attention or writes it into its mask.
+Models make masks through transformers' mask interface and attend through its attention interface; a session
+replaces both. In place of a mask, the model's rule of what a token may see (causal, window, chunk) is passed
+on and applied to each sequence of the pack. So a window counts whether the model passes it to its attention
+or writes it into its mask.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 __all__ = ["MASK", "packed_attention"]
 
 _NAME = "medbench_packed"
-# What models pass to their attention beside queries and keys that changes nothing here: dropout (none outside
-# training), the window (the mask rules, as in transformers' own attention), and what was used before.
+# Arguments of attention functions that change nothing here: dropout (none outside training), the window (it
+# is in the mask rule, as in transformers' own attention), and values that were used before.
 _IDLE = {
     "cache_position",
     "dropout",
@@ -53,21 +53,21 @@ class _Rule(MaskRule):
     reach: int | None
 
     def causal_up_to(self, tokens: int) -> bool:
-        """See there."""
+        """Whether a token sees all before it, see :class:`MaskRule`."""
         return self.reach is None or tokens <= self.reach
 
     def hidden(self, query: Tensor, key: Tensor) -> Tensor:
-        """See there."""
+        """What is not seen, see :class:`MaskRule`."""
         seen: Tensor = self.function(0, 0, query[:, None], key[None, :])
         return ~seen
 
 
-MASK = _Rule.__name__  # what errors of foreign code call what stands for a mask here
+MASK = _Rule.__name__  # appears in errors of model code that takes the rule for a tensor
 
 
 @contextmanager
 def packed_attention(model: PreTrainedModel) -> Iterator[None]:
-    """Let the model's forwards attend as the ``pack`` they are given says; afterwards it is as it was."""
+    """Let the model's forwards attend by the ``pack`` they are given until the block ends."""
     from transformers import AttentionInterface
     from transformers.masking_utils import AttentionMaskInterface
 
@@ -88,7 +88,7 @@ def _rule(
     use_vmap: bool = False,
     **kwargs: Any,
 ) -> MaskRule:
-    """The rule behind a mask that a model asks for."""
+    """The rule of a mask that a model asks for."""
     from transformers.masking_utils import causal_mask_function
 
     del kwargs

@@ -1,4 +1,4 @@
-"""How many tokens fit into a batch and a store of keys and values."""
+"""How many tokens fit into a batch and into a KV cache."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from medbench.models.architecture.text_config import text_config
 __all__ = ["batch_tokens", "key_value_tokens"]
 
 _LARGEST_BATCH = 8192
-_LARGEST_BATCH_ON_CPU = 2048  # beyond it the states of a forward outgrow a processor's cache
+_LARGEST_BATCH_ON_CPU = 2048  # larger activations outgrow a processor's cache
 _LEAST_BATCH = 256
 _SHARE = 0.4  # of the free memory for keys and values; as much again for activations
 _KEPT_PER_BATCH = 32  # key-value tokens per token of a batch, where memory allows
 
 
 class _Sized(Protocol):
-    """What of an engine's model decides how many bytes a token takes."""
+    """What the bytes of a token depend on."""
 
     model: Any
 
@@ -34,12 +34,12 @@ class _Sized(Protocol):
 
 
 def batch_tokens(budget: int | str, model: _Sized | None) -> int:
-    """Settle a token budget.
+    """Tokens per forward.
 
     Args:
         budget: Tokens per forward, or ``auto``: as many as free memory takes, up to 8,192, or
             2,048 on a CPU.
-        model: The model; ``None``: one that runs a row at a time, for which ``auto`` is the least.
+        model: The packed model; ``None`` on the reference path, where ``auto`` is the smallest budget.
 
     Raises:
         ModelError: The budget is neither ``auto`` nor a positive number.
@@ -58,13 +58,13 @@ def batch_tokens(budget: int | str, model: _Sized | None) -> int:
 
 
 def key_value_tokens(budget: int, model: _Sized) -> int:
-    """How many tokens' keys and values generation may hold, for a budget of tokens per forward."""
+    """Tokens that the KV cache of a generation may hold, for a budget of tokens per forward."""
     fits = int(free_memory(model.device) * _SHARE / _key_value_bytes(model))
     return max(budget, min(_KEPT_PER_BATCH * budget, fits))
 
 
 def _key_value_bytes(model: _Sized) -> int:
-    """Bytes that one token's keys and values take in all layers."""
+    """Bytes of one token's keys and values in all layers."""
     config = text_config(model.model)
     heads = _largest(config, "num_key_value_heads") or config.num_attention_heads
     width = _largest(config, "head_dim") or config.hidden_size // config.num_attention_heads
@@ -72,13 +72,13 @@ def _key_value_bytes(model: _Sized) -> int:
 
 
 def _activation_bytes(model: _Sized) -> int:
-    """Bytes that one token takes at a forward's peak: the MLP's inner states, and its keys and values."""
+    """Bytes per token at a forward's peak: the MLP's inner states, keys and values."""
     config = text_config(model.model)
     inner = _largest(config, "intermediate_size") or 4 * config.hidden_size
     return int((8 * config.hidden_size + 4 * inner) * model.dtype.itemsize) + _key_value_bytes(model)
 
 
 def _largest(config: Any, name: str) -> int:
-    """A size that a configuration gives once or for each layer; 0 if it does not say."""
+    """A size that a configuration gives once or per layer; 0 if missing."""
     size = getattr(config, name, None) or 0
     return max(size, default=0) if isinstance(size, (list, tuple)) else int(size)

@@ -1,10 +1,10 @@
-"""Decoding steps as CUDA graphs: a step of few tokens takes its launches' time, a graph launches once.
+"""Decoding steps as CUDA graphs: the time of a small step is kernel launches, and a graph launches once.
 
-A graph runs one forward of R tokens, token i going on with row i of a key-value store, over the first C
-tokens of every row. R and C are rounded up to a few sizes; rows that are not at work take part and are left
-out. The routers' outputs go to a buffer of the graph's own, from where the recorder takes them, so that what
-is recorded does not depend on whether a graph ran. A graph is made when its sizes come up for the second time
-in a row of steps, is held against the plain forward once, and is only used if the two agree.
+A graph runs one forward of R tokens; token i continues row i of a KV cache, over the first C tokens of every
+row. R and C are rounded up to a few sizes; the outputs of padding rows are dropped. Router outputs go to the
+graph's own buffer, from which the recorder counts them, so counts do not depend on whether a graph ran. A
+graph is recorded when its sizes come up for the second time, compared with the plain forward once, and used
+only if the two agree.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ from medbench.models.routing.routers import RouterOutputs
 __all__ = ["Capture", "CudaCapture", "DecodeGraphs", "Step"]
 
 _LOG = logging.getLogger(__name__)
-_REACH = 256  # tokens to a multiple of which C is rounded up
-# Largest difference from the plain forward, relative to the largest state: the padding changes the order of
-# sums, in 16 bit by a few roundings in every layer.
+_REACH = 256  # C is rounded up to a multiple of this many tokens
+# Largest difference from the plain forward, relative to the largest state. Padding changes the order of sums;
+# in 16 bit that is a few roundings in every layer.
 _TOLERANCE = {torch.float64: 1e-9, torch.float32: 1e-4, torch.float16: 2e-2, torch.bfloat16: 1e-1}
 
-# A step's last hidden states [R, hidden], and what its routers put out.
+# Final hidden states [R, hidden] of a step, and the outputs of its routers.
 Step = tuple[Tensor, RouterOutputs | None]
-# Run a step and record it: the outputs, and what runs it again, on the same inputs into the same outputs.
+# Runs and records a step; returns its outputs and a function that runs it again on the same tensors.
 Capture = Callable[[Callable[[], Step]], tuple[Step, Callable[[], None]]]
 
 
@@ -42,9 +42,9 @@ class _Graph:
     """A recorded step.
 
     Attributes:
-        ids: [R] tokens, to be filled before it runs.
-        lengths: [R] tokens that the rows hold, likewise.
-        outputs: What it leaves.
+        ids: [R] input: last tokens.
+        lengths: [R] input: tokens already in the rows.
+        outputs: Its outputs.
         replay: Runs it.
     """
 
@@ -84,23 +84,23 @@ class DecodeGraphs:
         spans: Sequence[CreditSpan],
         stretch: int = 0,
     ) -> Tensor | None:
-        """Decode one token of each of the first rows of a store by a graph, if there is one.
+        """Decode one token of each of the first rows of a KV cache with a graph, if there is one.
 
         Args:
             store: The rows.
             ids: Their last tokens.
-            lengths: Tokens they hold, which are the positions of those tokens.
+            lengths: Tokens already in the rows; equal to the positions of the last tokens.
             spans: Whom they are credited to.
             stretch: The stretch of lengths that the rows belong to.
 
         Returns:
-            Last hidden states, [rows, hidden], valid until the next call; ``None`` where the step has to be
-            made without a graph, and nothing was done.
+            Final hidden states, [rows, hidden], valid until the next call; ``None`` if the step has to run
+            without a graph (nothing was done).
         """
         if self._capture is None:
             return None
         if store is not self._store or (store.rows, store.capacity) != self._room:
-            # Graphs hold on to the memory that they were recorded with.
+            # Graphs refer to the memory that they were recorded with.
             self._graphs.clear()
             self._store, self._room = store, (store.rows, store.capacity)
         size = (*_size(len(ids), max(lengths) + 1, store), stretch)
@@ -122,7 +122,7 @@ class DecodeGraphs:
         return states[: len(ids)]
 
     def clear(self) -> None:
-        """Let go of all graphs and their memory."""
+        """Free all graphs and their memory."""
         self._graphs.clear()
         self._store, self._room = KVCache(0, 0), (0, 0)
 
@@ -134,7 +134,7 @@ class DecodeGraphs:
         ids: Sequence[int],
         lengths: Sequence[int],
     ) -> _Graph | None:
-        """Make a graph and hold it against the plain forward; ``None`` where it cannot be had."""
+        """Record a graph and compare it with the plain forward; ``None`` if that fails."""
         rows, reach, stretch = size
         device = self._model.device
         tokens, held = (torch.zeros(rows, dtype=torch.long, device=device) for _ in range(2))
@@ -148,7 +148,7 @@ class DecodeGraphs:
         try:
             _fill(tokens, ids)
             _fill(held, lengths)
-            # The step writes the same keys to the same places however often it runs.
+            # Running the step again is harmless: it writes the same keys to the same places.
             expected, _ = step()
             outputs, replay = capture(step)
             graph = _Graph(tokens, held, outputs, replay)
@@ -170,13 +170,13 @@ class DecodeGraphs:
 
 
 def _fill(held: Tensor, values: Sequence[int]) -> None:
-    """Put values into a graph's input; zeros behind them, for rows that are not at work."""
+    """Put values into a graph's input, padded with zeros."""
     held[: len(values)] = torch.tensor(values, device=held.device)
     held[len(values) :] = 0
 
 
 def _size(rows: int, reach: int, store: KVCache) -> tuple[int, int]:
-    """R and C for a step of so many rows that reach so far."""
+    """R and C for a step of so many rows and tokens per row."""
     if rows <= 8:
         padded = 1 << (rows - 1).bit_length()
     else:
@@ -186,7 +186,7 @@ def _size(rows: int, reach: int, store: KVCache) -> tuple[int, int]:
 
 
 class CudaCapture:
-    """Records steps as CUDA graphs, which share their memory because they run one after the other.
+    """Records steps as CUDA graphs. They share memory, because they run one after the other.
 
     Args:
         device: The device of the model.

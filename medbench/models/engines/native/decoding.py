@@ -1,8 +1,8 @@
-"""A model's generation settings, applied as transformers applies them: by its logits processors, row by row.
+"""A model's generation settings, applied by transformers' own logits processors, row by row.
 
-What ``generation_config.json`` asks for (a repetition penalty, suppressed tokens, how tokens are drawn)
-is in force wherever transformers' ``generate`` would apply it, with what a task asks for in its place. The
-processors of a row see that row's prompt and tokens only, so that they do not depend on the batch.
+The settings in ``generation_config.json`` (repetition penalty, suppressed tokens, sampling) apply wherever
+transformers' ``generate`` would apply them; settings of a task override them. The processors of a row see
+only that row's prompt and tokens, so they do not depend on the batch.
 """
 
 from __future__ import annotations
@@ -29,21 +29,21 @@ __all__ = ["Decoding", "Processors"]
 
 
 class Processors:
-    """What changes the logits of one row before a token is chosen.
+    """The logits processors of one row.
 
     Args:
-        processors: transformers' own, made for the row's prompt.
+        processors: transformers' processors for the row's prompt.
     """
 
     def __init__(self, processors: LogitsProcessorList) -> None:
         self._processors = processors
 
     def __call__(self, tokens: Sequence[int], logits: Tensor) -> Tensor:
-        """Logits [V] as they are chosen from, in float32 at least.
+        """Processed logits [V], in float32 or wider.
 
         Args:
             tokens: Prompt and new tokens of the row.
-            logits: What the model gave, [V].
+            logits: The model's logits, [V].
         """
         ids = torch.tensor([tokens], device=logits.device)
         scores = logits[None].to(torch.promote_types(logits.dtype, torch.float32), copy=True)
@@ -58,9 +58,10 @@ class Decoding:
         model: The model; its ``generation_config`` is that of its checkpoint.
 
     Attributes:
-        applied: See :class:`~medbench.models.checkpoints.generation_config.ConfiguredGeneration`.
-        refused: Likewise.
-        left_to_tasks: Likewise.
+        applied: Settings that are applied, see
+            :class:`~medbench.models.checkpoints.generation_config.ConfiguredGeneration`.
+        refused: Settings that are not supported.
+        left_to_tasks: Settings that only tasks decide.
     """
 
     def __init__(self, model: PreTrainedModel) -> None:
@@ -73,16 +74,16 @@ class Decoding:
     def processors(
         self, prompt: Sequence[int], max_new_tokens: int, changes: Mapping[str, Any] | None = None
     ) -> Processors | None:
-        """What changes the logits of a row; ``None`` where nothing does.
+        """The logits processors of a row; ``None`` if there are none.
 
         Args:
             prompt: Its token ids.
             max_new_tokens: Its limit of new tokens.
-            changes: Settings of transformers that the request asks for, in place of the model's. Nothing is
-                drawn unless ``do_sample`` is among them.
+            changes: Settings of transformers that override the model's. Decoding is greedy unless
+                ``do_sample`` is among them.
 
         Raises:
-            ModelError: The model's settings ask for what cannot be carried out, or transformers refuses them.
+            ModelError: Some settings are not supported, or transformers refuses them.
         """
         asked = {"do_sample": False, **(changes or {})}
         refused = {key: value for key, value in self.refused.items() if key not in asked}
@@ -120,7 +121,7 @@ class Decoding:
 
 
 class _Capture:
-    """Stands in for transformers' decoding loop, and keeps the processors that were made for it."""
+    """Stands in for transformers' decoding loop, and keeps the processors it is given."""
 
     def __init__(self) -> None:
         self.processors: Any = None

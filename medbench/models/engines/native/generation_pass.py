@@ -288,9 +288,9 @@ class GenerationPass(PackedPass):
             part = whole[start : start + self._model.head_rows]
             taken = hidden if len(part) == len(rows) else hidden[torch.tensor(part, device=hidden.device)]
             logits = self._model.logits(taken)
-            top, likeliest = logits.max(dim=1)
+            top, best = logits.max(dim=1)
             finite = torch.isfinite(top).tolist()
-            for number, (place, token) in enumerate(zip(part, likeliest.tolist(), strict=True)):
+            for number, (place, token) in enumerate(zip(part, best.tolist(), strict=True)):
                 if finite[number]:
                     chosen[place] = rows[place].choose(logits[number], token)
         for place, row in enumerate(rows):

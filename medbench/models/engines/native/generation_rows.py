@@ -27,7 +27,7 @@ __all__ = [
     "cut_at",
 ]
 
-_UNFINISHED = "\ufffd"  # what a tokenizer writes for a character whose bytes are not all there yet
+_UNFINISHED = "\ufffd"  # decoded in place of a character whose bytes are incomplete
 
 FinishReason = Literal["eos", "stop", "length"]
 
@@ -55,9 +55,9 @@ class Sampling:
 
     Attributes:
         temperature: Divides the logits; above 0.
-        top_k: Only the so many likeliest tokens; 0 for all.
-        top_p: Only the likeliest tokens that together reach this probability.
-        seed: With the same seed a request gets the same tokens, whatever else is in the batch.
+        top_k: Number of most likely tokens to draw from; 0: all.
+        top_p: Only the most likely tokens that together reach this probability.
+        seed: The same seed gives the same tokens, whatever else is in the batch.
     """
 
     temperature: float = 1.0
@@ -92,7 +92,7 @@ class Sampler:
             self._generator.random(drawn)
 
     def draw(self, logits: Tensor) -> int:
-        """Draw a token from logits [V]: the tokens by falling probability, cut, and a point in their sum."""
+        """Draw a token from logits [V]: sort by probability, cut off, pick a point in the cumulative sum."""
         chosen = self._sampling
         scaled = logits.double() / chosen.temperature
         if chosen.top_k:
@@ -100,7 +100,7 @@ class Sampler:
         else:
             values, order = torch.sort(scaled, descending=True, stable=True)
         reached = torch.softmax(values, dim=0).cumsum(0)
-        # The token that crosses top_p still belongs to the kept ones.
+        # The token that crosses top_p is kept.
         kept = int((reached < chosen.top_p).sum()) + 1
         reached = reached[:kept]
         self._drawn += 1
@@ -114,14 +114,14 @@ class Sampler:
 
 
 class StopStrings:
-    """Watches one text for stop strings, token by token.
+    """Looks for stop strings in one text, token by token.
 
-    Each step decodes the last few tokens only. A stop string may span tokens and may be a special token.
+    Each step decodes only the last few tokens. A stop string may span tokens and may be a special token.
 
     Args:
         tokenizer: Decodes tokens.
         stops: The strings; empty ones are ignored.
-        counts: Says of the text so far whether stop strings count in it yet; ``None``: always.
+        counts: Function of the text so far: whether stop strings count yet; ``None``: always.
     """
 
     def __init__(
@@ -134,7 +134,7 @@ class StopStrings:
         self._longest = max((len(stop) for stop in self._stops), default=0)
         self._tail = ""
         self._ids: list[int] = []
-        self._settled = ""  # text of the ids that only give context to later ones
+        self._context = ""  # text of ids that are kept as context for later ones
 
     def add(self, token: int) -> bool:
         """Take the next token; return whether a stop string is now in the text."""
@@ -145,11 +145,11 @@ class StopStrings:
         text = self._decode(self._ids)
         if text.endswith(_UNFINISHED) and len(self._ids) < 16:
             return False
-        self._tail += text[len(self._settled) :]
+        self._tail += text[len(self._context) :]
         found = any(stop in self._tail for stop in self._stops)
-        # One token is kept, since some tokenizers write the first token of a text without its space.
+        # One token is kept: some tokenizers decode the first token of a text without its space.
         self._ids = self._ids[-1:]
-        self._settled = self._decode(self._ids)
+        self._context = self._decode(self._ids)
         self._tail = self._tail[-(self._longest - 1) :] if self._longest > 1 else ""
         return found and (self._counts is None or self._counts(self._decode(self._all)))
 
@@ -169,9 +169,9 @@ class GenerationRequest:
         eos: End tokens.
         stops: Watches for stop strings, or ``None``.
         allowed: Ids of the only tokens to choose among, or ``None``.
-        sampler: Draws tokens; ``None``: the likeliest is taken.
-        processors: Change the logits that tokens are chosen from, or ``None``.
-        counted: Tokens of the prompt, from its start, that are left out of the router counts.
+        sampler: Draws tokens; ``None``: the most likely token is taken.
+        processors: Change the logits before a token is chosen, or ``None``.
+        counted: Leading tokens of the prompt to leave out of the router counts.
     """
 
     prompt: tuple[int, ...]
@@ -206,7 +206,7 @@ class Row:
 
     @property
     def reserved(self) -> int:
-        """Tokens it may come to hold."""
+        """The most tokens it may have at its end."""
         return len(self.request.prompt) + self.request.max_new_tokens
 
     @property
@@ -243,27 +243,27 @@ class Row:
         if self.request.sampler is not None:
             self.request.sampler.rewind(len(self.new))
 
-    def choose(self, logits: Tensor, likeliest: int | None = None) -> int | None:
-        """The next token; ``None`` where what it is chosen from is not finite.
+    def choose(self, logits: Tensor, best: int | None = None) -> int | None:
+        """The next token; ``None`` if the logits are not finite.
 
         Args:
             logits: Of the whole vocabulary, [V].
-            likeliest: Where they are largest, if that is known.
+            best: Index of the largest, if known.
         """
         request = self.request
         if request.processors is not None:
-            logits, likeliest = request.processors(self.tokens, logits), None
+            logits, best = request.processors(self.tokens, logits), None
         if request.allowed is not None:
             return self.choose_among(logits[torch.tensor(request.allowed, device=logits.device)])
-        if likeliest is None:
+        if best is None:
             top, place = logits.max(dim=0)
             if not bool(torch.isfinite(top)):
                 return None
-            likeliest = int(place)
-        return likeliest if request.sampler is None else request.sampler.draw(logits)
+            best = int(place)
+        return best if request.sampler is None else request.sampler.draw(logits)
 
     def choose_among(self, logits: Tensor) -> int | None:
-        """The next token of the allowed ones, of which there are some, by their logits."""
+        """The next token out of the allowed ones, by their logits."""
         top, place = logits.max(dim=0)
         if not bool(torch.isfinite(top)):
             return None
@@ -271,7 +271,7 @@ class Row:
         return allowed[int(place) if sampler is None else sampler.draw(logits)]
 
     def ends_with(self, token: int) -> FinishReason | None:
-        """Why the row ends with this token, if it does; to be asked once for every new token."""
+        """Why the row ends with this token, if it does; call once per new token."""
         request = self.request
         if token in request.eos:
             return "eos"
@@ -281,6 +281,6 @@ class Row:
 
 
 def cut_at(text: str, stops: Sequence[str], start: int = 0) -> str:
-    """The text before the earliest of the stop strings that stand at ``start`` or behind."""
+    """The text before the earliest stop string at or after ``start``."""
     ends = [text.find(stop, start) for stop in stops if stop]
     return text[: min((end for end in ends if end >= 0), default=len(text))]

@@ -1,17 +1,17 @@
-"""Packed forwards: the tokens of many sequences side by side in one row, with no padding.
+"""Packed forwards: the tokens of many sequences in one row, without padding.
 
-A pack is a row of N tokens. Linear layers, norms and routers see N tokens and nothing else; only attention
-needs to know which token belongs where::
+A pack is a row of N tokens. Linear layers, norms and routers see just N tokens; only attention needs to know
+which token belongs to which sequence::
 
     tokens   d d d │ p p p p p │ p p p p a a b b b │ ...
              decode   segment      segment (a, b: two continuations of one context)
 
-- the *decode block*: one new token of each of the first rows of a key-value store;
+- the *decode block*: one new token of each of the first rows of a KV cache;
 - *segments*: consecutive tokens of one sequence, or of a context with several continuations, each of which
-  attends to the context and itself (its mask says so); a segment may go on from keys already in a store.
+  attends to the context and itself (by its mask). A segment may continue from keys already in a KV cache.
 
-Attention is torch's scaled dot-product attention; :mod:`medbench.models.engines.native.attention` brings it
-into the model.
+Attention is torch's scaled dot-product attention; :mod:`medbench.models.engines.native.attention` installs it
+in the model.
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ from torch.nn import functional as F
 
 __all__ = ["DecodeBlock", "KVCache", "MaskRule", "Pack", "Segment", "decode_spans", "tree_mask"]
 
-_ROUND = 128  # tokens to a multiple of which a store's capacity is rounded up
-_GROWTH = 1.5  # of a store that became too small, so that keys are rarely copied
-# Rows of a decoding step that attend together, as far as the longest of them reaches: on a CPU the keys that
-# are read cost most, on a GPU the launches do.
+_ROUND = 128  # a cache's capacity is rounded up to a multiple of this many tokens
+_GROWTH = 1.5  # factor by which a full cache grows, so that keys are rarely copied
+# Rows of a decoding step that attend together, padded to the longest of them. On a CPU reading keys costs
+# most (so few rows), on a GPU launches do (so all rows).
 _SPAN = 4
 
 
@@ -54,8 +54,8 @@ class KVCache:
 
         Args:
             index: The layer.
-            keys: [1, heads, tokens, width], which say what the layer's look like.
-            values: The same of values, whose width may be another.
+            keys: [1, heads, tokens, width] keys of the layer, for their shape and type.
+            values: Values of the layer, whose width may differ.
         """
         held = self._layers.get(index)
         if held is None or held[0].shape[0] < self.rows or held[0].shape[2] < self.capacity:
@@ -70,7 +70,7 @@ class KVCache:
         return _zeros((self.rows, like.shape[1], self.capacity, like.shape[3]), like)
 
     def reserve(self, rows: int, capacity: int, *, most_rows: int, most_capacity: int) -> None:
-        """Make room, and some more for what is to come; a layer grows when it is next used.
+        """Grow if needed, with some room to spare; a layer grows when it is next used.
 
         Args:
             rows: Sequences needed now.
@@ -100,7 +100,7 @@ class KVCache:
 
 
 def _zeros(shape: Sequence[int], like: Tensor) -> Tensor:
-    """Zeros; on a CPU, memory is taken page by page when something is written: rows are rarely full."""
+    """Zeros; on a CPU, memory is allocated page by page on first write, since rows are rarely full."""
     if like.device.type != "cpu" or not hasattr(mmap, "MAP_ANONYMOUS"):
         return like.new_zeros(shape)
     size = math.prod(shape) * like.itemsize
@@ -119,8 +119,8 @@ class Segment:
         start: First token in the pack.
         stop: One past the last.
         positions: [stop - start] positions of the tokens in their sequences.
-        store: Where earlier keys lie and the segment's own go, or ``None``: nothing before, nothing kept.
-        row: The store's row.
+        store: KV cache with earlier keys, to which the segment's own are added; ``None``: no cache.
+        row: Its row in the cache.
         past: Tokens before the segment in that row.
         prefix: A store whose row 0 is copied to the row first (``past`` tokens of it).
         mask: [tokens, past + tokens] to add to attention scores; ``None``: causal.
@@ -138,13 +138,13 @@ class Segment:
 
 @dataclass(frozen=True)
 class DecodeBlock:
-    """The first tokens of a pack: token i goes on with row i of a store.
+    """The first tokens of a pack: token i continues row i of a KV cache.
 
     Attributes:
-        store: The rows.
-        lengths: [rows] tokens each row holds already, on the device.
+        store: The KV cache.
+        lengths: [rows] tokens already in each row, on the device.
         mask: [rows, 1, 1, longest + 1] to add to attention scores.
-        spans: Rows that attend together, as (first, one past the last, tokens that the longest reaches).
+        spans: Rows that attend together, as (first, one past the last, tokens of the longest).
     """
 
     store: KVCache
@@ -161,7 +161,7 @@ class DecodeBlock:
         *,
         dtype: torch.dtype,
     ) -> Self:
-        """A block of rows that hold so many tokens each, its mask made on their device."""
+        """The block of rows with these lengths; its mask is made on their device."""
         longest = max(reach for _, _, reach in spans)
         hidden = torch.arange(longest, device=lengths.device)[None, :] > lengths[:, None]
         mask = torch.zeros(hidden.shape, dtype=dtype, device=lengths.device)
@@ -183,7 +183,7 @@ def decode_spans(lengths: Sequence[int], device: torch.device) -> list[tuple[int
 
 
 class MaskRule(ABC):
-    """What a token of a sequence may see, beside what a pack says: a window, a chunk."""
+    """What a token may see within its sequence, in addition to the pack: a window, a chunk."""
 
     @abstractmethod
     def causal_up_to(self, tokens: int) -> bool:
@@ -204,11 +204,11 @@ class MaskRule(ABC):
 
 @dataclass
 class Pack:
-    """What attention has to know about the tokens of one forward.
+    """What attention needs to know about the tokens of one forward.
 
     Attributes:
         segments: Sequences, or parts of them.
-        decode: Tokens in front of them that go on with rows of a store.
+        decode: Tokens in front of them that continue rows of a KV cache.
         stretch: The stretch of lengths (:mod:`medbench.models.engines.native.rope`) that all sequences
             belong to.
     """
@@ -220,7 +220,7 @@ class Pack:
     _elsewhere: dict[torch.device, Pack] = field(default_factory=dict)
 
     def on(self, device: torch.device) -> Pack:
-        """The same pack for layers that lie on another device; keys stay with their layers."""
+        """The same pack for layers on another device; cached keys stay with their layers."""
         block = self.decode
         home = block.lengths.device if block is not None else self.segments[0].positions.device
         if device == home:
@@ -259,7 +259,7 @@ class Pack:
             key: [1, key heads, N, width].
             value: [1, key heads, N, width].
             scaling: Factor of the scores; ``None``: one over the root of the width.
-            rule: What a token sees; ``None``: all before it.
+            rule: What a token sees; ``None``: all earlier tokens.
 
         Returns:
             [1, N, heads, width].
@@ -284,7 +284,7 @@ class Pack:
         return out
 
     def _mask(self, number: int, segment: Segment, rule: MaskRule | None, like: Tensor) -> Tensor | None:
-        """The segment's mask, with the model's rule laid over it where that hides more."""
+        """The segment's mask, combined with the model's rule where that hides more."""
         total = segment.past + segment.stop - segment.start
         if rule is None or rule.causal_up_to(total):
             if segment.mask is None and segment.past:
@@ -326,7 +326,7 @@ class Pack:
                 found = mask.masked_fill(hidden[:, None, None, :], float("-inf"))
                 self._masks[-1, rule] = found
             mask = found
-        # The query heads that share a key head stand as tokens of one head: no key is repeated.
+        # Query heads that share a key head become tokens of one head: no key is repeated.
         heads = key.shape[1]
         grouped = query[0, :, :rows].transpose(0, 1).reshape(rows, heads, -1, query.shape[3])
         mask = mask.expand(-1, -1, grouped.shape[2], -1)
@@ -344,7 +344,7 @@ class Pack:
 
 
 def _append(segment: Segment, layer: int, key: Tensor, value: Tensor) -> tuple[Tensor, Tensor]:
-    """Write a segment's keys behind its past; return past and own, [1, heads, past + tokens, width]."""
+    """Append a segment's keys to its past; return both, [1, heads, past + tokens, width]."""
     assert segment.store is not None
     past, stop = segment.past, segment.past + key.shape[2]
     keys, values = segment.store.layer(layer, key, value)
@@ -361,18 +361,18 @@ def _append(segment: Segment, layer: int, key: Tensor, value: Tensor) -> tuple[T
 def tree_mask(
     past: int, context: int, branches: Sequence[int], *, dtype: torch.dtype, device: torch.device
 ) -> Tensor | None:
-    """What the tokens of a context and of its branches may see.
+    """The mask of a context and its branches (continuations).
 
     Args:
-        past: Tokens before the context, which all see.
+        past: Tokens before the context, seen by all.
         context: Tokens of the context.
         branches: Tokens of each branch; a branch sees the past, the context and itself.
         dtype: Of the mask.
         device: Of the mask.
 
     Returns:
-        [tokens, past + tokens] to add to attention scores: 0 or minus infinity. ``None`` where plain causal
-        attention does it.
+        [tokens, past + tokens] to add to attention scores: 0 or minus infinity. ``None`` if plain causal
+        attention is right.
     """
     branches = [length for length in branches if length]
     if not past and len(branches) <= 1:

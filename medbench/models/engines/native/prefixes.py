@@ -24,7 +24,7 @@ __all__ = ["Prefix", "PrefixCache", "SharedPrefix", "find_prefixes", "share_pref
 # Runs one forward: token ids, positions, the pack, and whom its tokens are credited to.
 Forward = Callable[[Sequence[int], Sequence[int], Pack, Sequence[CreditSpan]], Tensor]
 
-_MIN_LENGTH = 16  # a shorter prefix costs more in bookkeeping than it saves
+_MIN_LENGTH = 16  # tokens; a shorter prefix costs more in bookkeeping than it saves
 _MIN_SAVING = 64  # tokens
 
 
@@ -134,7 +134,7 @@ def share_prefixes(sequences: Sequence[tuple[int, ...]]) -> list[Prefix | None]:
 
 @dataclass
 class _Node:
-    """An interval of the sorted sequences that share ``depth`` tokens."""
+    """An interval of the sorted sequences whose first ``depth`` tokens are equal."""
 
     depth: int
     left: int
@@ -143,16 +143,16 @@ class _Node:
 
 
 def find_prefixes(sequences: Sequence[Sequence[int]]) -> list[SharedPrefix]:
-    """Choose prefixes, at most one per sequence, such that the fewest tokens are computed.
+    """Choose prefixes, at most one per sequence, so that the fewest tokens are computed.
 
-    A prefix always leaves its sequences at least one token of their own. Takes time in proportion to the
-    tokens, but for the sorting.
+    A prefix always leaves its sequences at least one token of their own. Apart from sorting, the time is
+    proportional to the number of tokens.
 
     Args:
         sequences: Token ids, none empty.
 
     Returns:
-        The prefixes worth sharing, each sequence in one at most.
+        The prefixes worth sharing; each sequence is in at most one.
     """
     keys = [np.asarray(sequence, dtype=">u4") for sequence in sequences]
     packed = [key.tobytes() for key in keys]
@@ -167,14 +167,14 @@ def find_prefixes(sequences: Sequence[Sequence[int]]) -> list[SharedPrefix]:
 
 
 def _common(a: np.ndarray, b: np.ndarray) -> int:
-    """Length of the common prefix that leaves both sequences a token."""
+    """Length of the common prefix that leaves both sequences at least one token."""
     length = min(len(a), len(b)) - 1
     different = np.flatnonzero(a[:length] != b[:length])
     return int(different[0]) if len(different) else length
 
 
 def _best(common: Sequence[int]) -> tuple[int, list[tuple[int, int, int]]]:
-    """The (left, right, depth) intervals that save most, from the common lengths of neighbors.
+    """The (left, right, depth) intervals that save most, from the common lengths of adjacent sequences.
 
     The intervals of equal minimal common length form a tree; for each node, sharing its own depth saves
     ``depth * (members - 1)`` tokens, and competes with what its children save.

@@ -1,9 +1,9 @@
-"""Weights in the order in which a CPU's matrix product reads them.
+"""Prepacked weights: reordered once for a CPU's matrix product.
 
-A product with few tokens spends most of its time bringing the weight into the order that its inner loops
-want, anew every time. oneDNN takes a weight that was brought there once: with Qwen's output layer of 512
-inputs, 24 tokens then take 21 ms instead of 80, and prefill gains a sixth (two cores, float32). The price is
-a second copy of the weights, made where memory allows.
+A product with few tokens spends most of its time reordering the weight for its inner loops, every time again.
+oneDNN accepts a weight that was reordered before: with Qwen's output layer of 512 inputs, 24 tokens then take
+21 ms instead of 80, and prefill gains a sixth (two cores, float32). The price is a second copy of the
+weights, made if memory allows.
 """
 
 from __future__ import annotations
@@ -22,24 +22,24 @@ from medbench.models.architecture.memory import free_memory
 __all__ = ["PrepackedWeights", "packs"]
 
 _LOG = logging.getLogger(__name__)
-_SHARE = 0.25  # of the free memory that the copies may take
-_TOKENS = 16  # that the order is chosen for; it serves any number
-# Largest difference from the plain product, relative to the largest output. float16 is left alone: few
-# processors have it.
+_SHARE = 0.25  # part of the free memory that the copies may take
+_TOKENS = 16  # tokens that the order is chosen for; it works with any number
+# Largest difference from the plain product, relative to the largest output. float16 is left out: few
+# processors support it.
 _TOLERANCE = {torch.float32: 1e-5, torch.bfloat16: 3e-2}
 
 Product = Callable[[Tensor], Tensor]
 
 
 def packs(dtype: torch.dtype) -> bool:
-    """Whether this machine packs weights of a number format; bfloat16 needs its instructions."""
+    """Whether this machine can prepack weights of a number format; bfloat16 needs special instructions."""
     if dtype not in _TOLERANCE or not hasattr(torch.ops.mkldnn, "_reorder_linear_weight"):
         return False
     return dtype != torch.bfloat16 or bool(torch.ops.mkldnn._is_mkldnn_bf16_supported())
 
 
 class _State(NamedTuple):
-    """What tells whether a weight is still what it was."""
+    """Identifies the content of a weight, to notice changes."""
 
     address: int
     version: int
@@ -50,11 +50,11 @@ class _State(NamedTuple):
 
 
 class PrepackedWeights:
-    """The linear layers of a model, multiplying by packed weights while the model is at work.
+    """The linear layers of a model with prepacked weights.
 
     Args:
-        model: Its plain linear layers on the CPU, in float32 or bfloat16, are packed; none where the copies
-            would take more than a quarter of the free memory, or where oneDNN does not do it rightly.
+        model: Its plain linear layers on the CPU, in float32 or bfloat16, are prepacked; none if the copies
+            would take more than a quarter of the free memory, and none whose prepacked product is not right.
     """
 
     def __init__(self, model: nn.Module) -> None:
@@ -68,7 +68,7 @@ class PrepackedWeights:
 
     @contextmanager
     def installed(self) -> Iterator[None]:
-        """Let the layers multiply by packed weights until the block ends; then they are as they were."""
+        """Let the layers use prepacked weights until the block ends."""
         with ExitStack() as stack:
             for linear in self._linears:
                 product = self._current(linear)
@@ -79,12 +79,12 @@ class PrepackedWeights:
             yield
 
     def product(self, layer: nn.Module) -> Product:
-        """How to apply one layer of the model: by its packed weight, if it has one."""
+        """The product of one layer, with its prepacked weight if it has one."""
         packed = self._current(layer) if isinstance(layer, nn.Linear) and layer in self._linears else None
         return layer if packed is None else packed
 
     def _current(self, linear: nn.Linear) -> Product | None:
-        """The packed product, made anew if the weight changed; a change through ``.data`` goes unseen."""
+        """The prepacked product, renewed if the weight changed; a change through ``.data`` goes unnoticed."""
         state = _State.of(linear.weight)
         held = self._packed.get(linear)
         if held is None or held[0] != state:
@@ -101,18 +101,18 @@ def _restore(linear: nn.Linear, forward: Product | None) -> None:
 
 def _can_pack(module: nn.Module) -> TypeGuard[nn.Linear]:
     if type(module) is not nn.Linear or "forward" in module.__dict__:
-        return False  # a quantized layer, or one with a hook
+        return False  # a quantized layer, or one with a replaced forward
     weight = module.weight
     return (
         weight.device.type == "cpu"
-        and not weight.is_inference()  # its changes are not counted
+        and not weight.is_inference()  # has no version counter
         and packs(weight.dtype)
     )
 
 
 @torch.inference_mode()
 def _pack(linear: nn.Linear) -> Product | None:
-    """The layer's product with a packed weight, or ``None`` where that does not give what the layer gives."""
+    """The layer's product with a prepacked weight, or ``None`` if the two differ."""
     bias = linear.bias
     x = torch.linspace(-1, 1, 2 * linear.in_features, dtype=linear.weight.dtype).view(2, -1)
     try:

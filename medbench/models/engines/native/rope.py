@@ -1,11 +1,11 @@
-"""Rotary positions that depend on how long a sequence is.
+"""Rotary positions that depend on the length of a sequence.
 
-longrope turns by other angles once a sequence is longer than a switch (Phi-3, Phi-4-mini, MiniCPM).
-transformers decides by the largest position of a whole forward; a pack holds many sequences. So sequences are
-sorted by the *stretch* of lengths that theirs lies in, a forward takes those of one stretch only, and the
-rotary modules are told of a position in that stretch beside those of the pack.
+longrope uses other angles once a sequence is longer than a switch (Phi-3, Phi-4-mini, MiniCPM). transformers
+decides by the largest position of a whole forward, but a pack holds many sequences. So sequences are sorted
+by *stretch*: the range of lengths between two switches. A forward takes sequences of one stretch only, and
+the rotary modules get one more position of that stretch in addition to those of the pack.
 
-Switches are found by asking the modules themselves, at every length that the configuration names.
+Switches are found by calling the modules at every length in the configuration.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 __all__ = ["LENGTH_KEYS", "RopeSwitches", "named_lengths"]
 
-_POSITIONS = 4  # whose angles are compared
+_POSITIONS = 4  # number of positions whose angles are compared
 LENGTH_KEYS = ("max_position", "n_positions", "max_seq", "original_max", "n_ctx")
 
 
 def named_lengths(config: Mapping[str, Any], keys: tuple[str, ...] = LENGTH_KEYS) -> list[int]:
-    """The lengths that a configuration names, nested ones included, in tokens, ascending."""
+    """The lengths in a configuration, nested ones included, in tokens, ascending."""
     found: set[int] = set()
     for key, value in config.items():
         if isinstance(value, Mapping):
@@ -48,13 +48,13 @@ class RopeSwitches:
 
     Args:
         model: Any model.
-        max_length: Tokens of its longest sequence, or ``None``.
+        max_length: The most tokens it takes, or ``None``.
 
     Raises:
-        ModelError: The angles change elsewhere than at a length that the configuration names.
+        ModelError: The angles change at a length that is not in the configuration.
 
     Attributes:
-        switches: Lengths, ascending: a sequence of more tokens turns by other angles.
+        switches: Lengths, ascending: longer sequences use other angles.
     """
 
     def __init__(self, model: PreTrainedModel, max_length: int | None) -> None:
@@ -74,12 +74,12 @@ class RopeSwitches:
         self.switches = tuple(sorted(found))
 
     def stretch(self, length: int) -> int:
-        """Which stretch of lengths a sequence of so many tokens belongs to; 0 is the shortest."""
+        """The stretch of lengths that a sequence of so many tokens belongs to; 0 is the shortest."""
         return bisect_left(self.switches, length)
 
     @contextmanager
     def at(self, stretch: int) -> Iterator[None]:
-        """Let rotary modules turn as in sequences of a stretch; no position may lie beyond it."""
+        """Let rotary modules use the angles of a stretch; no position may lie beyond it."""
         if not stretch:
             yield
             return
@@ -95,20 +95,20 @@ class RopeSwitches:
 
 
 def _is_rotary(module: nn.Module) -> bool:
-    """Whether a module turns positions into angles, and does nothing else."""
+    """Whether a module does nothing but turn positions into angles."""
     if next(module.parameters(), None) is not None or next(module.children(), None) is not None:
         return False
     return "position_ids" in inspect.signature(module.forward).parameters
 
 
 def _layer_types(module: nn.Module) -> list[str | None]:
-    """The kinds of layers that a rotary module tells apart; ``[None]`` if none."""
+    """The layer types that a rotary module distinguishes; ``[None]`` if none."""
     types = getattr(module, "rope_type", None)
     return list(types) if isinstance(types, Mapping) else [None]
 
 
 def _angles(module: nn.Module, layer: str | None, length: int) -> list[Tensor]:
-    """What a module gives the first positions of a sequence of so many tokens."""
+    """The angles of the first positions of a sequence of so many tokens."""
     buffer = next(module.buffers(), torch.zeros(0))
     positions = torch.tensor([[*range(_POSITIONS), length - 1]], device=buffer.device)
     like = torch.zeros(1, 1, 1, device=buffer.device)
@@ -129,13 +129,13 @@ def _switches(module: nn.Module, layer: str | None, lengths: list[int]) -> Itera
         try:
             same = _same(module, layer, length, length + 1)
         except (TypeError, ValueError, RuntimeError, IndexError, KeyError):
-            return  # takes other arguments: it belongs to another part of the model, such as the images'
+            return  # takes other arguments: it belongs to another part of the model, such as vision
         if not same:
             yield length
 
 
 def _unsteady(module: nn.Module, layer: str | None, switches: set[int], longest: int) -> bool:
-    """Whether angles change within a stretch, between the named lengths."""
+    """Whether angles change within a stretch."""
     bounds = [_POSITIONS, *sorted(switches), longest]
     try:
         return any(
