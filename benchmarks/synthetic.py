@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import torch
 
-from medbench.models import MoLoRAConfig, add_molora, molora_linears
+from medbench.models import MoLoRAConfig, add_molora
+from medbench.models.architecture.mixtures import mixtures_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerFast
@@ -57,9 +58,10 @@ def build_model(shape: Shape, molora: MoLoRAConfig | None, seed: int = 0) -> Pre
     model = Qwen2ForCausalLM(config)
     if molora is not None:
         add_molora(model, molora)
-        for module in molora_linears(model):
-            torch.nn.init.normal_(module.molora_in, std=0.05)
-            torch.nn.init.normal_(module.molora_b, std=0.02)
+        for module in mixtures_of(model):
+            for name, part in module.named_parameters():
+                if name.startswith("molora_"):
+                    torch.nn.init.normal_(part, std=0.02 if name.startswith("molora_b") else 0.05)
     model.requires_grad_(False)
     model.train(False)
     # Random weights end no text: both sides generate to the limit.

@@ -138,6 +138,25 @@ class MoLoRAConfig:
         """Rank of the experts that every token passes, all together."""
         return self.rank * self.shared_experts
 
+    def described(self) -> str:
+        """The shape in words, such as ``one router per linear (gate, up, down), the best 2 of 8 experts``."""
+        if not self.has_router:
+            return f"one LoRA at each linear ({', '.join(self.projections)})"
+        linears = ", ".join(self.projections)
+        where = (
+            f"one router per MLP, experts with LoRA at {linears}"
+            if self.block
+            else (f"one router per linear ({linears})")
+        )
+        if self.top_p:
+            gate = f"the likeliest of {self.num_experts} experts up to {self.top_p:g}"
+        elif self.dense:
+            gate = f"all {self.num_experts} experts"
+        else:
+            gate = f"the best {self.top_k} of {self.num_experts} experts"
+        shared = f", and {self.shared_experts} that every token passes" if self.shared_experts else ""
+        return f"{where}, {gate}{', one A for all' if self.shared_a else ''}{shared}"
+
     @property
     def fusible(self) -> bool:
         """Whether the CUDA kernel computes such a mixture."""

@@ -38,13 +38,14 @@ class CheckReport:
     Attributes:
         path: What was checked.
         base: The base model given with it.
-        layout: ``adapter``, ``merged``, ``converted``, ``peft``, ``gguf`` or ``plain``.
+        layout: How it lies on disk (:data:`medbench.common.choices.LAYOUTS`).
         architecture: The base architecture, transformers' ``model_type``.
         layers: Decoder layers.
         hidden_size: Width of the residual stream.
         intermediate_size: Width of the MLP.
         vocab_size: Rows of the embedding.
-        num_experts: Experts of each linear; ``None`` for a plain model, as the next four.
+        mixture: Where its experts lie and how they are chosen; ``None`` for a plain model, as the next five.
+        num_experts: Experts among which a router chooses.
         top_k: Experts that a token uses.
         rank: Rank of an expert.
         alpha: LoRA's alpha.
@@ -75,6 +76,7 @@ class CheckReport:
     hidden_size: int | None = None
     intermediate_size: int | None = None
     vocab_size: int | None = None
+    mixture: str | None = None
     num_experts: int | None = None
     top_k: int | None = None
     rank: int | None = None
@@ -168,6 +170,7 @@ def _facts(checkpoint: Checkpoint, tokenizer: PreTrainedTokenizerBase | None) ->
     facts["generation"] = ConfiguredGeneration.of(said).as_dict()
     if molora is not None:
         facts |= {
+            "mixture": molora.described(),
             "num_experts": molora.num_experts,
             "top_k": molora.top_k,
             "rank": molora.rank,

@@ -35,13 +35,7 @@ def _mixture(
     base = nn.Linear(in_features, out_features, bias=bias, dtype=dtype)
     base.weight = nn.Parameter(random(out_features, in_features), requires_grad=False)
     module = MoLoRALinear(base, config, layer=0, projection="gate")
-    rows = config.num_experts * config.rank
-    a, b = random(rows, in_features), random(out_features, rows)
-    if config.has_router:
-        router, shift = random(config.num_experts, in_features), random(config.num_experts)
-        module.fill({"a": a, "b": b, "router": router, "router_bias": shift})
-    else:
-        module.fill({"a": a, "b": b})
+    module.fill({name: random(*part.shape) for name, part in module.parts().items()})
     return module
 
 
@@ -60,16 +54,22 @@ def _by_hand(module: MoLoRALinear, x: Tensor) -> Tensor:
         y = module.base.weight @ token
         if module.base.bias is not None:
             y = y + module.base.bias
-        if module.router_weight is None or module.router_bias is None:
+        if module.router_weight is None:
             chosen, gates = [0], [1.0]
         else:
-            logits = (module.router_weight @ token + module.router_bias).tolist()
+            bias = 0.0 if module.router_bias is None else module.router_bias
+            logits = (module.router_weight @ token + bias).tolist()
             chosen = sorted(range(len(logits)), key=lambda i: -logits[i])[: module.top_k]
             total = math.fsum(math.exp(logits[i]) for i in chosen)
             gates = [math.exp(logits[i]) / total for i in chosen]
         for i, gate in zip(chosen, gates, strict=True):
             rows = slice(i * rank, (i + 1) * rank)
-            y = y + gate * module.scaling * (module.lora_b[:, rows] @ (module.lora_a[rows] @ token))
+            a = module.lora_a if module.config.shared_a else module.lora_a[rows]
+            y = y + gate * module.scaling * (module.lora_b[:, rows] @ (a @ token))
+        for i in range(module.config.shared_experts):
+            shared_a, shared_b = module.parts()["shared_a"], module.parts()["shared_b"]
+            rows = slice(i * rank, (i + 1) * rank)
+            y = y + module.scaling * (shared_b[:, rows] @ (shared_a[rows] @ token))
         out.append(y)
     return torch.stack(out)
 
@@ -83,6 +83,9 @@ def _configs(draw: st.DrawFn) -> MoLoRAConfig:
         rank=draw(st.integers(1, 6)),
         alpha=draw(st.floats(0.1, 64)),
         use_rslora=draw(st.booleans()),
+        router_bias=draw(st.booleans()),
+        shared_experts=draw(st.integers(0, 2)),
+        shared_a=draw(st.booleans()),
     )
 
 
