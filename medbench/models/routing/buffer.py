@@ -12,6 +12,7 @@ from contextlib import ExitStack, contextmanager
 
 from torch import Tensor
 
+from medbench.errors import ModelError
 from medbench.models.routing.routers import Observer, Router, RouterOutputs
 
 __all__ = ["RouterBuffer", "RouterOutputs"]
@@ -51,19 +52,33 @@ class RouterBuffer:
 
     @contextmanager
     def filled(self, start: int, stop: int) -> Iterator[None]:
-        """Put the outputs of forwards of ``stop - start`` tokens at ``start``."""
+        """Put the outputs of a forward of ``stop - start`` tokens at ``start``.
+
+        Raises:
+            ModelError: A router put out nothing, or not one row per token: nothing of it can be counted.
+        """
         aside: dict[Router, RouterOutputs] = {}
+        seen: set[Router] = set()
         few = self._together and stop - start <= _FEW
 
-        def keep(router: Router, outputs: RouterOutputs) -> None:
-            self._keep(start, stop, router, outputs)
+        def receive(router: Router, outputs: RouterOutputs) -> None:
+            if len(outputs.logits) != stop - start:
+                raise _unfit(router, f"put out {len(outputs.logits)} rows for {stop - start} tokens")
+            seen.add(router)
+            if few:
+                aside[router] = outputs
+            else:
+                self._keep(start, stop, router, outputs)
 
         with self.observing():
-            earlier, self._observer = self._observer, aside.__setitem__ if few else keep
+            earlier, self._observer = self._observer, receive
             try:
                 yield
             finally:
                 self._observer = earlier
+        for router in self._places:
+            if router not in seen:
+                raise _unfit(router, "put out nothing")
         if aside:
             self.append(start, RouterOutputs.stacked([aside[router] for router in self._places]))
 
@@ -103,6 +118,14 @@ class RouterBuffer:
                     new[:, :start] = old
             self.outputs = held = grown
         return held
+
+
+def _unfit(router: Router, what: str) -> ModelError:
+    return ModelError(
+        f"a router {what}",
+        where=f"layer {router.layer}, {router.projection}",
+        hint="--routing off answers without recording routers",
+    )
 
 
 def _pairs(held: RouterOutputs, new: RouterOutputs) -> Iterator[tuple[Tensor, Tensor]]:

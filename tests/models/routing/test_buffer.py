@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 
+from medbench.errors import ModelError
+from medbench.models import Engine
 from medbench.models.architecture.mixtures import molora_linears
 from medbench.models.routing.buffer import RouterBuffer, RouterOutputs
 from medbench.models.routing.router_finding import routers_of
@@ -55,3 +59,34 @@ def test_nobody_observes_when_a_forward_failed() -> None:
     with pytest.raises(IndexError), RouterBuffer(routers_of(model)).filled(0, 1):
         model(torch.tensor([[10**6]]))
     assert all(module.observer is None for module in modules)
+
+
+def _bypassed(model: Any, layer: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(model.model.layers[layer].mlp, "forward", lambda x: x)
+
+
+@pytest.mark.parametrize("layers", [(0,), (1,), (0, 1)])
+@pytest.mark.parametrize("tokens", [3, 300])
+@pytest.mark.parametrize("generates", [False, True])
+def test_routers_that_a_forward_passes_over_are_no_counts(
+    layers: tuple[int, ...], tokens: int, generates: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = tiny_model(max_position_embeddings=1024)
+    engine = Engine(model)
+    for layer in layers:
+        _bypassed(model, layer, monkeypatch)
+    prompt = [token % 60 for token in range(tokens)]
+    with pytest.raises(ModelError, match=r"(?s)put out nothing.*routing"):
+        engine.generate([prompt], 4) if generates else engine.score([(prompt, [1])])
+    assert not engine.routing()
+    assert len(Engine(model, routing="off").score([(prompt, [1])])) == 1
+
+
+@pytest.mark.parametrize("tokens", [2, 3, 256, 257, 300])
+@pytest.mark.parametrize("shown", [-1, 1])
+def test_routers_that_show_other_tokens_than_a_forward_has_are_no_counts(shown: int, tokens: int) -> None:
+    model = tiny_model(max_position_embeddings=1024)
+    buffer = RouterBuffer(routers_of(model))
+    with pytest.raises(ModelError, match="layer 0, gate"), buffer.filled(0, tokens):
+        model(torch.tensor([[7] * (tokens + shown)]))
+    assert all(module.observer is None for module in molora_linears(model))
