@@ -162,42 +162,23 @@ def list_models() -> tuple[ModelDefinition, ...]:
     return tuple(sorted((read_model(path) for path in folder.glob("*.yaml")), key=lambda model: model.model))
 
 
-def find_model(
-    name: str,
-    *,
-    base: str | None = None,
-    layout: str | None = None,
-    dtype: str | None = None,
-    device: str | None = None,
-    quantization: str | None = None,
-    deterministic: bool | None = None,
-) -> ModelDefinition:
+def find_model(name: str, *, base: str | None = None, **asked: Any) -> ModelDefinition:
     """Find a model.
 
     Args:
         name: Name of a shipped definition, a YAML file, or the folder or hub id of a checkpoint. However it
             is named, the checkpoint of a shipped definition uses that definition's settings.
         base: Replaces the base of the definition.
-        layout: Replaces its layout.
-        dtype: Replaces its number format.
-        device: Replaces its device.
-        quantization: Replaces its quantization.
-        deterministic: Replaces its choice of arithmetic.
+        **asked: Replaces further fields of the definition, such as ``layout``, ``dtype``, ``device``,
+            ``quantization`` and ``deterministic``; those that are ``None`` or empty replace nothing.
 
     Raises:
         CatalogError: If there is no such model, or its definition is faulty.
     """
     if base is not None and Path(base).expanduser().is_dir():
         base = str(Path(base).expanduser().resolve())  # absolute, because workers may start in another folder
-    asked: dict[str, Any] = {
-        "base": base,
-        "layout": layout,
-        "dtype": dtype,
-        "device": device,
-        "quantization": quantization,
-        "deterministic": deterministic,
-    }
-    found = replace(_named(name), **{key: value for key, value in asked.items() if value not in (None, "")})
+    changes = {key: value for key, value in {"base": base, **asked}.items() if value not in (None, "")}
+    found = replace(_named(name), **changes)
     check_fields(found, where=lambda name: f"--{name}", error=CatalogError)
     return found
 

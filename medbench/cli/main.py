@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from medbench.cli import anchors, compare, data, leaderboard, models, report, routing, run, scores, tasks
+from medbench.cli import data, models, results, routing, run, tasks
 from medbench.common.terminal import printable
 from medbench.errors import MedbenchError
 from medbench.version import __version__
@@ -43,7 +43,7 @@ def _options(
     """Evaluate medical language models, and see how mixtures of LoRA experts route."""
 
 
-for module in (run, scores, compare, leaderboard, anchors, report, routing):
+for module in (run, results, routing):
     module.register(app)
 for name, group in (("tasks", tasks.app), ("models", models.app), ("data", data.app)):
     app.add_typer(group, name=name)

@@ -14,6 +14,7 @@ __all__ = [
     "MLP_PROJECTIONS",
     "PROJECTIONS",
     "QUANTIZATIONS",
+    "READINGS",
     "ROUTED",
     "ROUTING_LEVELS",
     "SWEEPS",
@@ -50,6 +51,11 @@ LayoutName = Literal[
     "gguf",
     "plain",
 ]
+#: Those among them that say which reading of a recognized layout is meant, where there are several.
+READINGS: dict[LayoutName, tuple[LayoutName, ...]] = {
+    "adapter": ("medcare-no-share", "medcare-share"),
+    "mixlora": ("mixlora-0.2.3", "mixlora-moe-peft"),
+}
 #: How a checkpoint is to be read; ``auto`` recognizes the layout by its files.
 Layout = Literal["auto", LayoutName]
 #: Where documents come from; ``folder-or-samples`` takes the bundled samples for what a folder lacks.

@@ -24,7 +24,6 @@ from medbench.runs.extras import reason
 from medbench.runs.harness import evaluate_task, gather_requests, quiet_harness
 from medbench.runs.loading import load_tasks, seed_everything
 from medbench.runs.metrics import main_metric
-from medbench.runs.opening import settings_used, token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener, SilentProgress
 from medbench.runs.protocol import model_source
@@ -191,7 +190,7 @@ class _Scorer:
         lm = MedbenchLM(
             model=self._model,
             tokenizer=self._tokenizer,
-            max_batch_tokens=token_budget(self._plan),
+            max_batch_tokens=self._plan.token_budget,
             store=MemoryStore(),  # answers of one state of the model must not be taken for another's
             routing="off",
             seed=self._plan.settings.seed,
@@ -275,7 +274,7 @@ def _describe(
             "model": plan.model.model,
             "answer_identity": plan.answer_identity,
             "plan_hash": plan.plan_hash,
-            "settings": {**settings_used(plan), **engine},
+            "settings": {**plan.settings_used(), **engine},
             "tasks": {task.name: {"version": task.version, "digest": task.digest} for task in plan.tasks},
             "data_sources": sorted({source.kind for source in plan.sources.values()}),
             "seconds": {**earlier, **seconds},

@@ -13,7 +13,6 @@ from medbench.errors import WorkersError
 from medbench.runs.extras import reason
 from medbench.runs.harness import gather_requests
 from medbench.runs.interruption import GracefulStop
-from medbench.runs.opening import token_budget
 from medbench.runs.plan import RunPlan
 from medbench.runs.progress import ProgressListener
 from medbench.runs.protocol import model_source
@@ -259,7 +258,7 @@ def _spec(plan: RunPlan, *, threads: int | None, per_machine: int, split: bool =
     return ReplicaSpec(
         source,
         identity=plan.fingerprint["model"],
-        max_batch_tokens=token_budget(plan),
+        max_batch_tokens=plan.token_budget,
         routing=plan.settings.routing,
         thinking=plan.protocol.reasoning(),
         add_bos_token=plan.settings.add_bos_token,
@@ -289,7 +288,7 @@ def _open_model(
     return MedbenchLM(
         model=source.model(),
         tokenizer=source.tokenizer(),
-        max_batch_tokens=token_budget(plan),
+        max_batch_tokens=plan.token_budget,
         store=store,
         routing=plan.settings.routing,
         seed=plan.settings.seed,

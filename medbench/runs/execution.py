@@ -15,7 +15,7 @@ from medbench.data.sources import SAMPLES_NOTICE
 from medbench.errors import MedbenchError, RunError
 from medbench.models.checkpoints.chat import clock_at
 from medbench.runs.answering import answer_alone, answer_with_workers, open_stored
-from medbench.runs.directory import RunDirectory, new_run, read_json, write_json
+from medbench.runs.directory import RunDirectory, find_run, new_run, read_json, safe_name, write_json
 from medbench.runs.engines import EngineNotes
 from medbench.runs.extras import extra, reason
 from medbench.runs.harness import TaskResult, evaluate_task, quiet_harness, write_harness_files
@@ -24,12 +24,10 @@ from medbench.runs.loading import load_tasks, seed_everything
 from medbench.runs.logs import RunWarnings, collect_warnings
 from medbench.runs.manifest import Manifest
 from medbench.runs.naming import checkpoint_place
-from medbench.runs.opening import settings_used
 from medbench.runs.plan import RunPlan
 from medbench.runs.privacy import name_only
 from medbench.runs.progress import ProgressListener, SilentProgress
 from medbench.runs.rescoring import asked_alike, copy_answers, find_answered, more_answered
-from medbench.runs.resuming import find_begun
 from medbench.runs.routing import stored_routing
 from medbench.runs.scores import group_rows, score_task
 from medbench.runs.settings import recorded_engine
@@ -41,7 +39,7 @@ if TYPE_CHECKING:
     from medbench.models import MedbenchLM, StoredLM
     from medbench.workers.cluster import WorkerOptions
 
-__all__ = ["RunOutcome", "execute"]
+__all__ = ["RunOutcome", "execute", "find_begun"]
 
 _LOG = logging.getLogger(__name__)
 
@@ -311,7 +309,7 @@ def _plan_fields(plan: RunPlan) -> dict[str, Any]:
         "fingerprint": plan.fingerprint,
         "answer_identity": plan.answer_identity,
         "plan_hash": plan.plan_hash,
-        "settings": settings_used(plan),
+        "settings": plan.settings_used(),
         "moment": plan.moment.isoformat() if plan.moment and plan.clock else None,
         "clock": plan.clock,
         "chat_template": plan.chat_template,
@@ -325,3 +323,25 @@ def _plan_fields(plan: RunPlan) -> dict[str, Any]:
 def _without_place(source: dict[str, Any]) -> dict[str, Any]:
     """A data source without the folder it lies in, which is nobody's business but its owner's."""
     return {name: value for name, value in source.items() if name != "root"}
+
+
+def find_begun(plan: RunPlan, results: Path) -> tuple[RunDirectory | None, RunPlan]:
+    """Find the run of a plan, finished or not, and the plan as that run began.
+
+    Where the chat template asks for the time, a plan is another on every day; a run that broke off goes on
+    with the time of its start all the same.
+    """
+    directory = find_run(results, plan.model.model, plan.plan_hash)
+    if directory is not None or not plan.clock:
+        return directory, plan
+    for file in sorted((results / safe_name(plan.model.model)).glob("*/run.json"), reverse=True):
+        begun = RunDirectory(file.parent)
+        try:
+            manifest = read_json(file)
+            then = datetime.fromisoformat(manifest["moment"])
+        except (RunError, KeyError, TypeError, ValueError):
+            continue  # a run without a clock, or one that cannot be read
+        earlier = replace(plan, moment=then)
+        if earlier.plan_hash == manifest.get("plan_hash") and begun.status() != "complete":
+            return begun, earlier
+    return None, plan

@@ -19,8 +19,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from medbench.common.files import sha256_of
 from medbench.errors import RunError
-from medbench.runs.caching import fresh_datasets
 from medbench.runs.directory import replacing, safe_name, write_json
 from medbench.runs.loading import rewind
 from medbench.runs.privacy import scrub_values
@@ -90,7 +90,7 @@ def quiet_harness(*, allow_code: bool = False) -> Iterator[None]:
     module.tqdm = partial(bar, disable=True)
     datasets.disable_progress_bars()
     try:
-        with fresh_datasets(), nullcontext() if allow_code else _sandboxed_templates():
+        with _fresh_datasets(), nullcontext() if allow_code else _sandboxed_templates():
             yield
     finally:
         logger.setLevel(level)
@@ -231,3 +231,32 @@ def _without_places(value: Any) -> Any:
     if isinstance(value, Mapping):
         return {key: _without_places(item) for key, item in value.items() if key not in _PLACES}
     return value
+
+
+@contextmanager
+def _fresh_datasets() -> Iterator[None]:
+    """Let `datasets` know local files by their content, too, and map functions anew.
+
+    It knows local files by their path and time of change alone, and the result of a function that a task maps
+    over its documents by the function alone, not by what that reads or imports. A file restored with its old
+    time, or an edited helper, would give the documents of then.
+    """
+    import datasets
+    from datasets import data_files
+
+    known = data_files._get_single_origin_metadata
+    enabled = datasets.is_caching_enabled()
+
+    def with_content(data_file: str, *arguments: Any, **keywords: Any) -> Any:
+        found = known(data_file, *arguments, **keywords)
+        path = Path(data_file.removeprefix("file://"))
+        return (*found, sha256_of(path)) if "://" not in str(path) and path.is_file() else found
+
+    data_files._get_single_origin_metadata = with_content
+    datasets.disable_caching()
+    try:
+        yield
+    finally:
+        data_files._get_single_origin_metadata = known
+        if enabled:
+            datasets.enable_caching()

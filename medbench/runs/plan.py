@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from datetime import datetime
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from medbench.common.choices import READINGS
+from medbench.common.files import sha256_of
 from medbench.errors import MedbenchError
-from medbench.runs.own_code import code_digest
 from medbench.runs.protocol import Protocol, model_source, settle_protocol
 from medbench.runs.settings import RunSettings, canonical_hash
 
@@ -18,7 +21,7 @@ if TYPE_CHECKING:
     from medbench.data import DatasetEntry, Source
     from medbench.runs.scores import Group
 
-__all__ = ["RunPlan", "make_plan", "on_this_machine"]
+__all__ = ["RunPlan", "code_digest", "make_plan", "on_this_machine", "scoring_sources"]
 
 
 @dataclass(frozen=True)
@@ -75,6 +78,32 @@ class RunPlan:
             if value not in ("none", False)
         }
         return canonical_hash({"model": self.fingerprint["model"], "dtype": self.model.dtype, **arithmetic})
+
+    @property
+    def token_budget(self) -> int | str:
+        """Tokens per forward: as asked for the run, else as the model's definition says."""
+        budget: int | str = self.settings.max_batch_tokens or self.model.engine.max_batch_tokens or "auto"
+        return budget
+
+    def settings_used(self) -> dict[str, Any]:
+        """Every setting as it is used, from whatever it comes: for ``settings`` of ``run.json``.
+
+        ``num_fewshot`` is ``None`` where the tasks decide, ``limit`` for all documents; where documents come
+        from stands beside the scores of each task.
+        """
+        asked, readings = asdict(self.settings), [name for names in READINGS.values() for name in names]
+        del asked["data_dir"]  # nobody's business but its owner's
+        return asked | {
+            "chat_template": self.chat_template,
+            "system_prompt": self.system_prompt,
+            "thinking": self.protocol.thinking,
+            "thinking_tags": [list(pair) for pair in self.protocol.thinking_tags],
+            **{name: getattr(self.model, name) for name in self.settings.of_model()},
+            # The files say it themselves, but for which of two readings is meant.
+            "layout": self.fingerprint["layout"] if self.fingerprint["layout"] in readings else None,
+            "max_batch_tokens": self.token_budget,
+            "engine": None,  # known once the model is loaded (:mod:`medbench.runs.engines`)
+        }
 
     @property
     def clock(self) -> dict[str, str]:
@@ -189,3 +218,26 @@ def on_this_machine(model: ModelDefinition) -> ModelDefinition:
     if dtype == "auto":
         dtype = "float32" if device == "cpu" else model.gpu_dtype or model_source(model).gpu_dtype()
     return replace(model, device=device, dtype=dtype)
+
+
+_PACKAGE = Path(__file__).parents[1]
+_PACKAGES = ("data", "models", "runs", "scoring", "statistics")
+# What only shows, logs or keeps a run; every other module of these packages counts, new ones too.
+_WITHOUT_EFFECT = frozenset(
+    f"runs/{name}.py" for name in ("directory", "interruption", "logs", "manifest", "privacy", "progress")
+)
+
+
+def scoring_sources() -> Iterator[Path]:
+    """Modules of medbench that can change an answer or a score."""
+    for package in _PACKAGES:
+        for path in sorted((_PACKAGE / package).rglob("*.py")):
+            if path.relative_to(_PACKAGE).as_posix() not in _WITHOUT_EFFECT:
+                yield path
+
+
+@lru_cache(maxsize=1)  # the code that runs is that of the start
+def code_digest() -> str:
+    """SHA-256 (hex) over :func:`scoring_sources`."""
+    lines = [f"{path.relative_to(_PACKAGE).as_posix()} {sha256_of(path)}" for path in scoring_sources()]
+    return hashlib.sha256("\n".join(lines).encode()).hexdigest()

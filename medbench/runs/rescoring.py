@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from medbench.common.files import read_only_address
 from medbench.errors import RunError
 from medbench.runs.directory import RunDirectory, read_json, replacing, safe_name
-from medbench.runs.opening import settings_used
 from medbench.runs.settings import ENGINE_DETAILS, recorded_settings
 
 if TYPE_CHECKING:
@@ -24,7 +23,7 @@ _LOG = logging.getLogger(__name__)
 _FINISHED = ("complete", "partial")
 # Settings that change neither the prompts nor what is recorded of the answers.
 _OF_COMPUTATION = (
-    *("device", "dtype", "quantization", "deterministic", "max_batch_tokens"),
+    *("layout", "device", "dtype", "quantization", "deterministic", "max_batch_tokens"),
     *("engine", *ENGINE_DETAILS),
 )
 # Settings that decide which documents are asked of and what is kept of the routers, and not how is asked.
@@ -40,7 +39,7 @@ def find_answered(plan: RunPlan, results: Path) -> tuple[RunDirectory, dict[str,
         RunError: There is none.
     """
     data = {name: source.fingerprint for name, source in plan.sources.items()}
-    now = settings_used(plan)
+    now = plan.settings_used()
     found = []
     for directory, manifest in _finished(results, plan.model.model):
         earlier = manifest.get("data") or {}

@@ -42,6 +42,7 @@ class Setting(NamedTuple):
         envvar: Environment variable that gives the value.
         in_identity: Whether it is part of :meth:`RunSettings.identity`. It is not if it changes no answer, or
             if its effect is in the plan (the fingerprint of the data, the model as it is run).
+        of_model: Whether it replaces the field of that name in a model's definition.
         type: The type of the field, taken from its annotation.
     """
 
@@ -51,6 +52,7 @@ class Setting(NamedTuple):
     metavar: str | None = None
     envvar: str | None = None
     in_identity: bool = True
+    of_model: bool = False
     type: Any = None
 
 
@@ -120,16 +122,22 @@ class RunSettings:
     ] = None
     layout: Annotated[
         Layout | None,
-        Setting("How the checkpoint's files are read, in place of the definition's.", in_identity=False),
+        Setting(
+            "How the checkpoint's files are read, in place of the definition's.",
+            in_identity=False,
+            of_model=True,
+        ),
     ] = None
     dtype: Annotated[
         Literal["auto", Dtype] | None,
-        Setting("Number format, in place of the definition's.", in_identity=False),
+        Setting("Number format, in place of the definition's.", in_identity=False, of_model=True),
     ] = None
     device: Annotated[
         str | None,
         Setting(
-            "Where to compute, in place of the definition's: auto, cpu, cuda, cuda:1, …", in_identity=False
+            "Where to compute, in place of the definition's: auto, cpu, cuda, cuda:1, …",
+            in_identity=False,
+            of_model=True,
         ),
     ] = None
     quantization: Annotated[
@@ -137,6 +145,7 @@ class RunSettings:
         Setting(
             "Base weights in fewer bits (needs the extra `quantization`), in place of the definition's.",
             in_identity=False,
+            of_model=True,
         ),
     ] = None
     deterministic: Annotated[
@@ -145,6 +154,7 @@ class RunSettings:
             "Reproducible arithmetic, where there is a choice.",
             switch_off="--not-deterministic",
             in_identity=False,
+            of_model=True,
         ),
     ] = None
 
@@ -158,8 +168,7 @@ class RunSettings:
 
     def of_model(self) -> dict[str, Any]:
         """The settings that replace those of a model's definition (:func:`medbench.catalog.find_model`)."""
-        names = ("layout", "dtype", "device", "quantization", "deterministic")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name, known in known_settings().items() if known.of_model}
 
 
 @cache

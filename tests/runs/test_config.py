@@ -12,7 +12,6 @@ import yaml
 from medbench.catalog import find_model
 from medbench.errors import MedbenchError
 from medbench.runs.config import read_config
-from medbench.runs.opening import settings_used
 from medbench.runs.plan import RunPlan, make_plan
 from medbench.runs.settings import RunSettings, known_settings
 
@@ -76,7 +75,7 @@ def manifest_of(plan: RunPlan) -> dict[str, Any]:
         "model": plan.model.model,
         "tasks": {task.name: {} for task in plan.tasks},
         "groups": groups,
-        "settings": settings_used(plan),
+        "settings": plan.settings_used(),
         "model_definition": {"path": "…/checkpoint", "base": None},
     }
 

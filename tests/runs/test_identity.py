@@ -20,9 +20,8 @@ from medbench.api import Evaluation, evaluate_with_outcome
 from medbench.catalog.models import ModelDefinition
 from medbench.common.files import sha256_of
 from medbench.models.checkpoints import chat
-from medbench.runs import own_code, plan
-from medbench.runs.own_code import code_digest, scoring_sources
-from medbench.runs.plan import RunPlan, make_plan
+from medbench.runs import plan
+from medbench.runs.plan import RunPlan, code_digest, make_plan, scoring_sources
 from medbench.runs.settings import RunSettings
 
 CHECKPOINT = Path(medbench.demo.__file__).parent / "checkpoint"
@@ -265,7 +264,7 @@ def plan_with_group() -> RunPlan:
 
 
 def test_medbenchs_own_sources_that_score_are_part_of_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = {path.relative_to(own_code._PACKAGE).as_posix() for path in scoring_sources()}
+    names = {path.relative_to(plan._PACKAGE).as_posix() for path in scoring_sources()}
     assert {
         "scoring/exams.py",
         "scoring/extraction/answer.py",
@@ -278,14 +277,14 @@ def test_medbenchs_own_sources_that_score_are_part_of_it(monkeypatch: pytest.Mon
         "statistics/intervals.py",
     } <= names
     assert not {name for name in names if name.startswith(("reports/", "cli/", "analysis/"))}
-    assert own_code._WITHOUT_EFFECT.isdisjoint(names)
-    assert all((own_code._PACKAGE / name).is_file() for name in own_code._WITHOUT_EFFECT)
+    assert plan._WITHOUT_EFFECT.isdisjoint(names)
+    assert all((plan._PACKAGE / name).is_file() for name in plan._WITHOUT_EFFECT)
     before, known = the_plan().plan_hash, sha256_of
 
     def edited(path: Path) -> str:
         return "edited" if path.name == "answer.py" else known(path)
 
-    monkeypatch.setattr(own_code, "sha256_of", edited)
+    monkeypatch.setattr(plan, "sha256_of", edited)
     code_digest.cache_clear()
     try:
         assert the_plan().plan_hash != before

@@ -12,13 +12,14 @@ import pytest
 
 import medbench.demo
 from medbench.catalog.models import ModelDefinition, find_model
+from medbench.common.choices import READINGS
 from medbench.errors import MedbenchError, ModelError, RunError
 from medbench.models import convert
-from medbench.runs.opening import settings_used
 from medbench.runs.plan import RunPlan, make_plan
 from medbench.runs.protocol import Protocol, settle_protocol
 from medbench.runs.settings import RunSettings
 from tests.models import made_checkpoints as cp
+from tests.models.checkpoints.test_mixlora import write as write_mixlora
 from tests.models.tokenizers import CHAT_TEMPLATE, write_tokenizer
 
 AUTHORS = "You are a helpful assistant."
@@ -181,7 +182,7 @@ def test_the_demo_is_the_same_by_whatever_name(tmp_path: Path, monkeypatch: pyte
     first = plans["demo"]
     assert first.protocol == Protocol(True, "")
     for way, plan in plans.items():
-        assert settings_used(plan) == settings_used(first), way
+        assert plan.settings_used() == first.settings_used(), way
         assert plan.plan_hash == first.plan_hash, way
         assert plan.answer_identity == first.answer_identity, way
 
@@ -242,7 +243,7 @@ def test_a_download_of_ming_moe_is_run_as_its_definition_says(
     path, base = map(str, layouts["adapter"])
     defined = plan_of(replace(find_model(name), path=path, base=base))
     found = plan_of(find_model(path, base=base))
-    assert settings_used(found) == settings_used(defined)
+    assert found.settings_used() == defined.settings_used()
     assert found.plan_hash == defined.plan_hash
     assert found.model.dtype == ("float16" if gpu else "float32")
 
@@ -307,7 +308,7 @@ def test_the_plan_covers_the_protocol_as_it_is_used() -> None:
 
 
 def test_settings_say_what_is_used() -> None:
-    used = settings_used(plan_of(find_model("demo", device="cpu"), limit=3, num_fewshot=0, data_dir=None))
+    used = plan_of(find_model("demo", device="cpu"), limit=3, num_fewshot=0, data_dir=None).settings_used()
     assert used == {
         "limit": 3,
         "num_fewshot": 0,
@@ -324,12 +325,24 @@ def test_settings_say_what_is_used() -> None:
         "max_gen_toks": None,
         "routing": RunSettings().routing,
         "max_batch_tokens": "auto",
+        "layout": None,
         "dtype": "float32",
         "device": "cpu",
         "quantization": "none",
         "deterministic": False,
         "engine": None,
     }
+
+
+def test_which_of_two_readings_is_meant_is_recorded_and_another_plan(tmp_path: Path) -> None:
+    source = write_mixlora(tmp_path, expert_lora={"r": 2, "lora_alpha": 3})
+    write_tokenizer(source.base or tmp_path)
+    plans = [
+        plan_of(find_model(str(source.path), base=str(source.base), layout=layout, device="cpu"))
+        for layout in READINGS["mixlora"]
+    ]
+    assert [plan.settings_used()["layout"] for plan in plans] == list(READINGS["mixlora"])
+    assert len({plan.plan_hash for plan in plans}) == len({plan.answer_identity for plan in plans}) == 2
 
 
 _SWITCH = "{% for m in messages %}{{ m.content }}{% endfor %}{% if enable_thinking %}<think>{% endif %}"

@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
+from medbench.common.choices import READINGS
 from medbench.errors import ModelError
 from medbench.models.architecture.config import AUTHORS_KEYS
 from medbench.models.checkpoints.folder import read_json, resolve
@@ -69,13 +70,6 @@ _ADAPTERS: dict[LayoutName, Callable[[Path, Path], Checkpoint]] = {
     "mixlora-0.2.3": partial(read_mixlora, reading="mixlora-0.2.3"),
     "mixlora-moe-peft": partial(read_mixlora, reading="mixlora-moe-peft"),
     "peft": read_peft,
-}
-
-
-# Layouts whose files are read in several ways, one of which must be meant.
-_READINGS: dict[LayoutName, tuple[LayoutName, ...]] = {
-    "adapter": ("medcare-no-share", "medcare-share"),
-    "mixlora": ("mixlora-0.2.3", "mixlora-moe-peft"),
 }
 
 
@@ -154,7 +148,7 @@ def open_checkpoint(
     found = detect_layout(folder)
     if (found, layout) == ("merged", "plain") and not _has_experts(folder):
         found = "plain"  # whoever asks for it knows that the experts were lost
-    if layout in _READINGS.get(found, ()):
+    if layout in READINGS.get(found, ()):
         found = layout
     if layout not in ("auto", found):
         raise ModelError(
