@@ -71,11 +71,11 @@ class RouterBuffer:
                 self._keep(start, stop, router, outputs)
 
         with self.observing():
-            earlier, self._observer = self._observer, receive
+            self._observer = receive
             try:
                 yield
             finally:
-                self._observer = earlier
+                self._observer = None
         for router in self._places:
             if router not in seen:
                 raise _unfit(router, "put out nothing")
