@@ -1,4 +1,4 @@
-"""Stop strings, and which prefixes are shared."""
+"""Stop strings, and which tokens of a row are counted."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from medbench.models import Engine
 from medbench.models.engines.native.generation_rows import StopStrings, cut_at
-from tests.models.made_engines import tiny_model, tiny_tokenizer
+from tests.models.made_engines import VOCABULARY, tiny_model, tiny_tokenizer
 
 _TOKENIZER = tiny_tokenizer()
 
@@ -64,3 +64,29 @@ def test_rows_stop_by_themselves() -> None:
         count = _first_stop(whole.token_ids, stop)
         assert generation.finish_reason == "stop"
         assert generation.token_ids == whole.token_ids[:count]
+
+
+@pytest.mark.parametrize("limit", [1, 4])
+@pytest.mark.parametrize("counted", [0, 1, 15, 30, 39, 40, 41, 42, 43, 44, 45])
+def test_tokens_counted_before_do_not_count_with_a_shared_prefix(counted: int, limit: int) -> None:
+    stem = [11 * i % VOCABULARY for i in range(40)]
+    prompts = [[*stem, 50 + i, i, 7, 8, 9] for i in range(5)]
+    known = [counted, 0, counted, 0, 45]
+    labels = [("writing", i) for i in range(5)]
+    model = tiny_model()
+    shared, apart = (Engine(model, routing="documents", share_prefixes=share) for share in (True, False))
+    texts = [
+        [answer.token_ids for answer in engine.generate(prompts, limit, labels=labels, counted=known)]
+        for engine in (shared, apart)
+    ]
+    assert texts[0] == texts[1]
+    assert shared.tokens < apart.tokens
+    found, expected = shared.routing(), apart.routing()
+    assert sorted(found.labels) == sorted(expected.labels)
+    order = [found.labels.index(label) for label in expected.labels]
+    assert found.tokens[order].tolist() == expected.tokens.tolist()
+    assert (found.count[order] == expected.count).all()
+    prompt_tokens = sum(
+        n for n, (_, phase) in zip(found.tokens, found.labels, strict=True) if phase == "prompt"
+    )
+    assert prompt_tokens == sum(45 - number for number in known)
