@@ -11,6 +11,7 @@ from typing import Any
 
 from medbench.analysis import Runs
 from medbench.analysis.routing.cells import Cells, cells
+from medbench.common.choices import ROUTED
 from medbench.reports.charts.picture import Picture
 from medbench.reports.renderers import page_table
 from medbench.reports.tables import TextTable
@@ -29,9 +30,6 @@ __all__ = [
 #: Rows of router counts that a page looks into. Beyond, the documents of each task are added up while they
 #: are read, or a page about many documents of a large model would take tens of gigabytes.
 MOST_ROWS = 3_000_000
-
-# The projections of an MLP, in the order in which they are computed.
-_PROJECTIONS = ("gate", "up", "down")
 
 
 @dataclass(frozen=True)
@@ -94,9 +92,9 @@ def pack(value: Any) -> str:
 
 
 def in_computing_order(projections: Iterable[object]) -> list[str]:
-    """The names of projections, each once: gate, up, down, and all others by name after them."""
+    """The names of projections, each once: as a layer computes them, and all others by name after them."""
     names = {str(name) for name in projections}
-    return [name for name in _PROJECTIONS if name in names] + sorted(names - set(_PROJECTIONS))
+    return [name for name in ROUTED if name in names] + sorted(names - set(ROUTED))
 
 
 def routed(runs: Runs, systems: Sequence[str]) -> Iterator[tuple[str, Cells]]:
