@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from medbench.runs.traces import Traces
     from medbench.workers.cluster import WorkerOptions
 
-__all__ = ["Evaluation", "ablate", "evaluate", "evaluate_each", "evaluate_with_outcome", "trace"]
-
 DEFAULT_TASKS = ("medbench_all",)
 
 

@@ -6,19 +6,6 @@ ends with :attr:`MedbenchError.exit_status`.
 
 from __future__ import annotations
 
-__all__ = [
-    "AnalysisError",
-    "CatalogError",
-    "DataError",
-    "MedbenchError",
-    "ModelError",
-    "ReportError",
-    "RunError",
-    "ScoringError",
-    "StatisticsError",
-    "WorkersError",
-]
-
 
 class MedbenchError(Exception):
     """Base of all errors that medbench raises on purpose.

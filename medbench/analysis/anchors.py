@@ -17,17 +17,6 @@ from medbench.common.suggest import nearest
 from medbench.common.yaml_files import read_yaml
 from medbench.errors import AnalysisError
 
-__all__ = [
-    "Anchor",
-    "Published",
-    "anchors_beside",
-    "anchors_frame",
-    "as_published",
-    "of_tasks",
-    "read_anchors",
-    "read_published",
-]
-
 _REGISTER = Path(__file__).with_name("anchors.yaml")
 
 

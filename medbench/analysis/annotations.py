@@ -11,8 +11,6 @@ from medbench.analysis.task_names import unknown_name
 from medbench.errors import AnalysisError
 from medbench.runs.schema import ANNOTATION
 
-__all__ = ["annotation_column", "annotation_columns", "cell_order", "cells_in", "short_name", "split_by"]
-
 _SUBJECT = "subject"
 # What rows may be told apart by beside documents' columns.
 _SYSTEMS = ("model", "run")

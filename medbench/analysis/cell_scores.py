@@ -17,8 +17,6 @@ from medbench.analysis.units import shared_unit, with_units
 from medbench.errors import AnalysisError
 from medbench.statistics import Interval, average_interval
 
-__all__ = ["cell_scores"]
-
 _COLUMNS = (
     *("model", "task", "kind", "by", "cell", "metric", "unit", "language", "family"),
     *("value", "low", "high", "interval", "n", "reason"),

@@ -14,8 +14,6 @@ from medbench.runs.estimates import interval_by_sums
 from medbench.runs.schema import VALUE_KINDS, value_column
 from medbench.statistics import AGGREGATIONS, sufficient
 
-__all__ = ["UNANNOTATED", "VALUE_COLUMNS", "cell_rows"]
-
 #: What the names of columns begin with that hold a metric's values.
 VALUE_COLUMNS = tuple(value_column(kind, "") for kind in VALUE_KINDS)
 #: Why a task has no cells where its file does not say that of its questions.

@@ -18,8 +18,6 @@ from medbench.analysis.task_names import leaf_tasks
 from medbench.errors import AnalysisError
 from medbench.statistics import DRAWS, holm
 
-__all__ = ["ComparedTask", "Opponents", "by_size", "compare", "opponents", "refuse_nothing"]
-
 
 def compare(
     runs: Runs,

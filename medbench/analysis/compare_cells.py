@@ -17,8 +17,6 @@ from medbench.analysis.runs import Runs
 from medbench.errors import AnalysisError
 from medbench.statistics import DRAWS, holm
 
-__all__ = ["ComparedCell", "compare_cells"]
-
 
 @dataclass(frozen=True)
 class ComparedCell(ComparedTask):

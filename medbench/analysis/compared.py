@@ -25,18 +25,6 @@ from medbench.statistics import (
     sufficient,
 )
 
-__all__ = [
-    "ComparedTask",
-    "Pair",
-    "Side",
-    "Wanted",
-    "compare_documents",
-    "compare_group",
-    "compare_task",
-    "judge",
-    "pair",
-]
-
 
 @dataclass(frozen=True)
 class ComparedTask:

@@ -12,8 +12,6 @@ import pandas as pd
 from medbench.analysis.runs import Run
 from medbench.runs.settings import ENGINE_DETAILS, recorded_engine
 
-__all__ = ["ASKED", "COMPUTED", "Conditions"]
-
 #: What decides which questions a model is asked, and in which form. Systems are ranked together only where
 #: all of it agrees.
 ASKED = ("chat_template", "num_fewshot", "limit", "sources", "shuffle_options", "circular", "seed")

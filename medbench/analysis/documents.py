@@ -20,8 +20,6 @@ from medbench.runs.schema import value_columns
 from medbench.statistics import AGGREGATIONS, sufficient
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 
-__all__ = ["HASHES", "SystemDocuments", "TaskDocuments", "differences"]
-
 # How far a score made of its documents may be from the one stated, relative to its size.
 _AGREEMENT = 1e-6
 

@@ -11,8 +11,6 @@ import pandas as pd
 from medbench.errors import AnalysisError
 from medbench.statistics import Interval, average_interval
 
-__all__ = ["Group", "averaged", "group_weights", "groups_of", "lower_is_better"]
-
 
 @dataclass(frozen=True)
 class Group:

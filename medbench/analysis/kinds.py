@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-__all__ = ["UNLABELED", "kind_names"]
-
 #: What a task that says nothing of itself counts as.
 UNLABELED = "other"
 

@@ -20,8 +20,6 @@ from medbench.analysis.units import Unit, shared_unit
 from medbench.errors import AnalysisError, StatisticsError
 from medbench.statistics import rank_intervals
 
-__all__ = ["Leaderboard", "leaderboard"]
-
 #: What a ranking over no group is called.
 TASKS = "tasks"
 

@@ -28,8 +28,6 @@ from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 from medbench.statistics.intervals import agreeing_interval
 from medbench.statistics.sufficient import AGGREGATIONS
 
-__all__ = ["lm_eval_runs"]
-
 # The aggregations that lm-eval 0.4.13 registers for its metrics, the mean for all others.
 _REGISTERED = {
     "bits_per_byte": "bits_per_byte",

@@ -15,8 +15,6 @@ from medbench.analysis.soundness import table_fault
 from medbench.common.files import load_json
 from medbench.errors import AnalysisError
 
-__all__ = ["load_runs"]
-
 
 def load_runs(where: str | PathLike[str] | Sequence[str | PathLike[str]]) -> Runs:
     """Load every run below some folders.

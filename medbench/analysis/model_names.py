@@ -11,8 +11,6 @@ from typing import Any
 
 from medbench.analysis.runs import Problem, Run
 
-__all__ = ["tell_apart"]
-
 # What a model computes follows from these; where its files lie does not matter.
 _PARTS = ("weights", "config", "tokenizer", "chat_template")
 _SHORTEST = 8

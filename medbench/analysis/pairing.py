@@ -9,8 +9,6 @@ import pandas as pd
 from medbench.analysis.conditions import ASKED, COMPUTED
 from medbench.analysis.systems import System
 
-__all__ = ["differing", "matched"]
-
 # What prompts may say differently once they need not agree.
 _PROMPTS = ("chat_template", "num_fewshot", "seed")
 

@@ -24,8 +24,6 @@ from medbench.analysis.task_names import leaf_tasks, unknown_name
 from medbench.analysis.units import with_units
 from medbench.errors import AnalysisError
 
-__all__ = ["Problem", "Run", "RunTables", "Runs", "single_run"]
-
 _LOG = logging.getLogger(__name__)
 
 

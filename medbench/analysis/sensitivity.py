@@ -16,8 +16,6 @@ from medbench.analysis.systems import main_scores
 from medbench.runs.settings import recorded_settings
 from medbench.statistics import mcnemar_exact
 
-__all__ = ["protocol_agreement", "sensitivity"]
-
 # Settings that change how a model is asked, not who is asked.
 _SETTINGS = ("seed", "num_fewshot", "shuffle_options", "circular", "chat_template", "system_prompt")
 

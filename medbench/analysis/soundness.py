@@ -10,8 +10,6 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow import types
 
-__all__ = ["routing_fault", "table_fault"]
-
 Kind = Callable[[pa.DataType], bool]
 
 

@@ -10,8 +10,6 @@ import pyarrow as pa
 from medbench.analysis.runs import Run, Runs, RunTables
 from medbench.analysis.systems import System, systems
 
-__all__ = ["speaking"]
-
 
 def speaking(runs: Runs) -> Runs:
     """One run per system of :func:`medbench.analysis.systems`, under the system's name.

@@ -16,8 +16,6 @@ from medbench.analysis.systems import System
 from medbench.errors import AnalysisError
 from medbench.statistics import LABEL_AGGREGATIONS, Sufficient, paired_draws, sufficient
 
-__all__ = ["Entry", "apart", "computed_apart", "draw_averages", "leading"]
-
 # What must agree between two rows of scores of one task, and how it is called. The source may be unknown.
 _SCORED = {
     "data_source": "the source",

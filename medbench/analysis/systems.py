@@ -16,8 +16,6 @@ from medbench.analysis.task_names import unknown_name
 from medbench.analysis.units import with_units
 from medbench.errors import AnalysisError
 
-__all__ = ["System", "find_system", "main_scores", "systems"]
-
 # Where documents that a task brings along come from; whatever else a run reads has no part in them.
 _OWN = "task"
 

@@ -13,8 +13,6 @@ import pyarrow.parquet as pq
 
 from medbench.errors import AnalysisError
 
-__all__ = ["SAMPLE_DETAILS", "join_tables", "plain_frame", "read_table", "table_columns"]
-
 #: Columns of samples that are large in memory. They are read only when asked for.
 SAMPLE_DETAILS = (
     "prompt",

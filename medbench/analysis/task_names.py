@@ -8,8 +8,6 @@ from medbench.analysis.groups import Group, group_weights
 from medbench.common.suggest import nearest
 from medbench.errors import AnalysisError
 
-__all__ = ["leaf_tasks", "unknown_name"]
-
 # More names than these do not help whoever mistyped one.
 _LISTED = 12
 

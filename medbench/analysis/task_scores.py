@@ -13,8 +13,6 @@ from medbench.analysis.runs import Runs
 from medbench.analysis.systems import System, systems
 from medbench.analysis.task_names import leaf_tasks
 
-__all__ = ["asked_alike", "best_of", "named_tasks", "task_order", "task_scores"]
-
 _TAKEN = ("task", "kind", "metric", "unit", "language", "family", "value", "low", "high", "interval", "n")
 _TAKEN_TOO = ("data_source", "num_fewshot", "version", "filter")
 

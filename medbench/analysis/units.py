@@ -7,8 +7,6 @@ from typing import Any, Literal
 
 import pandas as pd
 
-__all__ = ["Unit", "shared_unit", "unit_of", "with_units"]
-
 Unit = Literal["share", "number"]
 """``share``: a part of one, which readers see in percent. ``number``: anything else, seen as it is."""
 

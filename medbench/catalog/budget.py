@@ -9,8 +9,6 @@ from jinja2 import Undefined
 
 from medbench.errors import CatalogError
 
-__all__ = ["Budget", "Method", "refusal", "work_of"]
-
 # Characters and items read or written by one rendering: seconds of work, and well below 1 GiB.
 _WORK = 50_000_000
 # Reading one item of a list costs as much as reading about ten characters.

@@ -15,8 +15,6 @@ from medbench.catalog.index import TaskIndex, read_definition
 from medbench.catalog.tasks import TaskDefinition, TaskReader
 from medbench.errors import CatalogError
 
-__all__ = ["PREFIX", "builtin_index", "is_builtin", "refuse_unsafe"]
-
 #: Prefix of the names of lm-eval's tasks.
 PREFIX = "lm_eval/"
 

@@ -17,8 +17,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
-__all__ = ["CodeReads", "ModuleNames", "Named", "module_names", "own_module", "read_code"]
-
 _DEPTH = 40  # of expressions and of names that stand for others
 _LONGEST = 4096  # characters of a path
 _JOINING = frozenset({"join", "joinpath", "Path", "PurePath", "PosixPath"})

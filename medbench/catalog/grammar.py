@@ -15,8 +15,6 @@ from typing import Any
 from jinja2 import nodes
 from jinja2.nodes import Node
 
-__all__ = ["CHOOSERS", "FILTERS", "LOOP_METHODS", "METHODS", "TESTS", "template_faults"]
-
 # Filters with the names of their parameters. `attribute` stands for a path of document keys.
 FILTERS: dict[str, tuple[str, ...]] = {
     "abs": (),

@@ -12,8 +12,6 @@ from medbench.catalog.tasks import Merged, TaskDefinition, define_task, digest_o
 from medbench.common.yaml_files import Function
 from medbench.errors import CatalogError
 
-__all__ = ["Aggregate", "GroupDefinition", "Member", "define_group", "with_settings"]
-
 # Keys of the group itself; any other is a setting of every task in it, as in lm-eval.
 _OWN_KEYS = frozenset({"group", "group_alias", "task", "aggregate_metric_list", "metadata", "tag", "include"})
 

@@ -10,8 +10,6 @@ from medbench.catalog.groups import GroupDefinition, define_group
 from medbench.catalog.tasks import TaskDefinition, TaskReader, define_task, definitions_folder, task_files
 from medbench.errors import CatalogError
 
-__all__ = ["Definition", "NameTakenError", "TaskIndex", "build_index", "read_definition"]
-
 Definition = TaskDefinition | GroupDefinition
 
 

@@ -24,8 +24,6 @@ from medbench.catalog.code import CodeReads, Named, own_module, read_code
 from medbench.common.files import sha256_of
 from medbench.common.yaml_files import Function
 
-__all__ = ["Inputs", "Part", "forget_changed"]
-
 Part = tuple[str, str]  # name and checksum
 
 _IGNORED = frozenset({"__pycache__", "node_modules"})

@@ -5,8 +5,6 @@ from __future__ import annotations
 from jinja2 import nodes
 from jinja2.visitor import NodeTransformer
 
-__all__ = ["CHARGED", "COUNTED", "JOINED", "Instrument"]
-
 # These names contain a space, so no template can write them.
 CHARGED = "charged value"
 COUNTED = "counted items"

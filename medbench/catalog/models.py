@@ -17,14 +17,6 @@ from medbench.common.suggest import nearest
 from medbench.common.yaml_files import read_yaml
 from medbench.errors import CatalogError
 
-__all__ = [
-    "ModelDefinition",
-    "find_model",
-    "hub_id",
-    "list_models",
-    "read_model",
-]
-
 
 def _unlike(pair: tuple[str, str]) -> tuple[str, str]:
     if not all(mark.strip() for mark in pair) or pair[0] == pair[1]:

@@ -13,8 +13,6 @@ from typing import Any
 
 from medbench.common.yaml_files import Key
 
-__all__ = ["Folders", "data_faults"]
-
 # Loaders of the datasets library that read tables and texts; others unpickle, or ask a database.
 _TABLES = frozenset({"arrow", "csv", "json", "parquet"})
 _TEXTS = frozenset({"text"})

@@ -22,8 +22,6 @@ from medbench.catalog.grammar import CHOOSERS, FILTERS, LOOP_METHODS, METHODS, T
 from medbench.catalog.instrument import CHARGED, COUNTED, JOINED, Instrument
 from medbench.errors import CatalogError
 
-__all__ = ["TemplateSandbox", "template_fault"]
-
 _SHOWN = 60
 # fmt: off
 _LOOP_VALUES = frozenset([

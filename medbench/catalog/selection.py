@@ -17,8 +17,6 @@ from medbench.catalog.trust import require_trust
 from medbench.common.suggest import nearest
 from medbench.errors import CatalogError
 
-__all__ = ["Selection", "resolve_tasks", "select"]
-
 
 @dataclass(frozen=True)
 class Selection:

@@ -14,21 +14,6 @@ from medbench.catalog.inputs import Inputs, Part
 from medbench.common.yaml_files import Function, Key, YamlFile, read_yaml
 from medbench.errors import CatalogError
 
-__all__ = [
-    "LOADER",
-    "NOT_TASKS",
-    "Merged",
-    "Place",
-    "TaskDefinition",
-    "TaskReader",
-    "define_task",
-    "definitions_folder",
-    "digest_of",
-    "functions_in",
-    "number",
-    "task_files",
-]
-
 _PACKAGE = Path(__file__).resolve().parents[1]
 # lm-eval skips these folders as well.
 _IGNORED_FOLDERS = frozenset({"__pycache__", ".ipynb_checkpoints"})

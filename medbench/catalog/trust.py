@@ -20,8 +20,6 @@ from medbench.catalog.tasks import LOADER, Merged, Place, TaskDefinition, defini
 from medbench.common.yaml_files import Function, Key
 from medbench.errors import CatalogError
 
-__all__ = ["LM_EVAL_METRICS", "CodeUse", "code_uses", "require_trust"]
-
 # Modules whose public functions take documents and answers and touch nothing else.
 _OWN_MODULES = ("medbench.data.filters", "medbench.scoring")
 # The one key whose function gets arguments from the YAML, and the one function allowed there.

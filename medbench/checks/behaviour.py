@@ -16,8 +16,6 @@ from medbench.data.sources import Source, resolve
 from medbench.errors import MedbenchError
 from medbench.runs.golds import GoldError, is_exam
 
-__all__ = ["Behaviour", "Rendering", "try_tasks"]
-
 _SHOWN = 3
 # Faults of documents alone, whatever a task makes of them.
 _OF_DOCUMENTS = frozenset({"repeated-option", "lettered-options"})

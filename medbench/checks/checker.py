@@ -16,8 +16,6 @@ from medbench.checks.findings import LENIENT, Finding, from_error
 from medbench.errors import CatalogError
 from medbench.runs.askable import asking_several
 
-__all__ = ["CheckReport", "Rendering", "check_tasks"]
-
 # These do not keep a shipped task from being tried; warnings keep none.
 _NOT_FATAL = frozenset(
     {"no-direction", "missing-licence", "missing-citation", "unpinned-source", "unknown-value"}

@@ -18,8 +18,6 @@ from medbench.checks.keys import duplicate_keys, unknown_keys, unknown_task_keys
 from medbench.common.suggest import nearest
 from medbench.common.yaml_files import Function
 
-__all__ = ["check_group", "check_task"]
-
 
 def _metadata(task: TaskDefinition) -> Iterator[Finding]:
     merged = task.merged

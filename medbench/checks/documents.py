@@ -18,8 +18,6 @@ from medbench.data.registry import DatasetEntry, pinned_files, readable_register
 from medbench.data.sources import resolve
 from medbench.errors import DataError
 
-__all__ = ["check_columns", "check_documents", "check_registers"]
-
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _SAMPLES = 3
 _FILTERS = "medbench.data.filters."

@@ -14,8 +14,6 @@ from medbench.checks.findings import Finding
 from medbench.data.duplicates import repeated
 from medbench.runs.golds import is_exam, letters_of_choices, written_gold_fault
 
-__all__ = ["check_exam"]
-
 _NAMED = 10
 _LONGEST_LABEL = 3
 # Shorter options may stand beside any letter by chance.

@@ -9,8 +9,6 @@ from medbench.catalog.tasks import TaskDefinition
 from medbench.checks.findings import Finding
 from medbench.runs.golds import asks_for_one_letter, gold_fault, has_several, is_exam
 
-__all__ = ["check_golds"]
-
 _NAMED = 10
 _BLANKS = (" ", "\t", "\u3000", "\u00a0")
 

@@ -13,26 +13,6 @@ from medbench.checks.findings import Finding
 from medbench.common.suggest import suggestion
 from medbench.errors import CatalogError
 
-__all__ = [
-    "AGGREGATIONS",
-    "DRAWING_KEYS",
-    "FAMILIES",
-    "GENERATION_KEYS",
-    "GROUP_KEYS",
-    "LANGUAGES",
-    "METRIC_ARGUMENTS",
-    "METRIC_KEYS",
-    "OUTPUT_TYPES",
-    "PROTOCOLS",
-    "REQUIRED_METADATA",
-    "SECOND_PASS_KEYS",
-    "TASK_KEYS",
-    "duplicate_keys",
-    "refuse_misread",
-    "unknown_keys",
-    "unknown_task_keys",
-]
-
 # fmt: off
 TASK_KEYS = frozenset({
     "class", "custom_dataset", "dataset_kwargs", "dataset_name", "dataset_path", "description",

@@ -10,8 +10,6 @@ from medbench.catalog.tasks import TaskDefinition
 from medbench.checks.findings import Finding
 from medbench.data import filters
 
-__all__ = ["check_leaks"]
-
 _NAMED = 10
 _ROWS = 100
 _MARK = "quizzaciously altered "

@@ -11,8 +11,6 @@ from typing import Any
 from lm_eval.api.instance import Instance
 from lm_eval.api.model import LM
 
-__all__ = ["EmptyLM", "GoldLM", "WrongLM", "gold_texts", "wrong_letters"]
-
 _UNLIKELY = -100.0
 
 

@@ -22,8 +22,6 @@ from medbench.data.registry import DatasetEntry, get_entry
 from medbench.data.sources import resolve
 from medbench.errors import CatalogError
 
-__all__ = ["new_task"]
-
 _NAME = re.compile(r"[a-z0-9][a-z0-9_]*")
 _TEST_DOCUMENTS, _EXAMPLES = 8, 3
 

@@ -11,8 +11,6 @@ from medbench.catalog import build_index
 from medbench.data import dataset_names, get_entry, read, resolve
 from medbench.data.registry import register
 
-__all__ = ["datasets_table", "groups_table", "tasks_table", "update"]
-
 
 def _markdown(header: Sequence[str], rows: Iterable[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]

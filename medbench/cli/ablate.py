@@ -26,8 +26,6 @@ if TYPE_CHECKING:
 
     from medbench.runs.ablation import AblationOutcome
 
-__all__ = ["ablate"]
-
 
 @with_settings(without=["routing"])
 def ablate(

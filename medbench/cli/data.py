@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from medbench.data import Source
     from medbench.data.registry import PinnedFile
 
-__all__ = ["app"]
-
 app = typer.Typer(help="List, fetch, verify, lock and convert datasets.", no_args_is_help=True)
 
 TasksDir = Annotated[

@@ -14,8 +14,6 @@ from medbench.common.terminal import printable
 from medbench.errors import MedbenchError
 from medbench.version import __version__
 
-__all__ = ["app", "main"]
-
 INTERRUPTED = 130
 
 app = typer.Typer(

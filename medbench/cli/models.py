@@ -15,8 +15,6 @@ from medbench.common.choices import Dtype, Layout, Quantization
 if TYPE_CHECKING:
     from medbench.models import CheckReport
 
-__all__ = ["app"]
-
 app = typer.Typer(help="List, show, check and convert models.", no_args_is_help=True)
 
 Model = Annotated[str, typer.Argument(help="Name of a definition, a YAML file, or a checkpoint folder.")]

@@ -13,35 +13,6 @@ import typer
 from medbench.common.choices import DataSource
 from medbench.errors import MedbenchError
 
-__all__ = [
-    "AllowCode",
-    "AnyDataDir",
-    "AnySource",
-    "AsJson",
-    "Base",
-    "Baseline",
-    "DataDir",
-    "Device",
-    "Dtype",
-    "Format",
-    "Limit",
-    "Model",
-    "NumFewshot",
-    "Output",
-    "Results",
-    "RoutedRunPaths",
-    "RowsAsJson",
-    "RowsBy",
-    "RunPaths",
-    "Source",
-    "SystemBy",
-    "TableFormat",
-    "TaskNames",
-    "Tasks",
-    "TasksDir",
-    "split_names",
-]
-
 # The model, the tasks and their data.
 
 Model = Annotated[

@@ -12,8 +12,6 @@ from medbench.common.terminal import escaped, printable
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ["print_json", "say", "wide_console"]
-
 
 def say(text: str, *, err: bool = False) -> None:
     """Print a line; control characters are replaced."""

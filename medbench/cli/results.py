@@ -21,8 +21,6 @@ from medbench.cli.options import (
 )
 from medbench.cli.output import print_json, say
 
-__all__ = ["register"]
-
 
 def register(app: typer.Typer) -> None:
     """Add the commands to ``app``."""

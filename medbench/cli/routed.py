@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from medbench.analysis import Runs
     from medbench.reports.tables import TextTable
 
-__all__ = ["Phase", "Top", "leading", "routing_of", "runs_among", "shown_in_part"]
-
 # The tokens to look at.
 Phase = Literal["prompt", "generated"]
 

@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
     from medbench.reports.section import Section
 
-__all__ = ["app", "register"]
-
 app = typer.Typer(help="How the experts of a mixture are used.", no_args_is_help=True)
 
 

@@ -26,8 +26,6 @@ from medbench.runs.settings import RunSettings
 if TYPE_CHECKING:
     from medbench.api import Evaluation
 
-__all__ = ["register"]
-
 _ANY_WIDTH = 10_000  # columns: no table is wider
 
 

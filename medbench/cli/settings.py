@@ -18,8 +18,6 @@ from medbench.common.strict import words_of
 from medbench.errors import MedbenchError
 from medbench.runs.settings import RunSettings, Setting, known_settings
 
-__all__ = ["Config", "number_or_word", "with_settings"]
-
 
 def with_settings(*, without: Collection[str] = ()) -> Callable[[Callable[..., None]], Callable[..., None]]:
     """Replace the parameter ``settings`` of a command by one option for each setting.

@@ -14,8 +14,6 @@ from medbench.cli.output import print_json, say
 if TYPE_CHECKING:
     from medbench.catalog import TaskIndex
 
-__all__ = ["app"]
-
 app = typer.Typer(help="List, show, check and create tasks.", no_args_is_help=True)
 
 

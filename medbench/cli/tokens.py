@@ -18,8 +18,6 @@ if TYPE_CHECKING:
     from medbench.reports.tables import TextTable
     from medbench.runs.traces import Traces
 
-__all__ = ["scores", "tokens"]
-
 
 def tokens(
     source: Annotated[

@@ -25,8 +25,6 @@ from medbench.cli.routed import routing_of, runs_among
 from medbench.cli.settings import with_settings
 from medbench.runs.settings import RunSettings
 
-__all__ = ["agree", "kinds", "trace"]
-
 
 def kinds(
     runs: RoutedRunPaths = None,

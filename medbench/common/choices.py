@@ -7,29 +7,6 @@ from __future__ import annotations
 
 from typing import Literal, get_args
 
-__all__ = [
-    "DATA_SOURCES",
-    "DTYPES",
-    "LAYOUTS",
-    "MLP_PROJECTIONS",
-    "PROJECTIONS",
-    "QUANTIZATIONS",
-    "READINGS",
-    "ROUTED",
-    "ROUTING_LEVELS",
-    "SWEEPS",
-    "THINKING",
-    "DataSource",
-    "Dtype",
-    "Layout",
-    "LayoutName",
-    "Projection",
-    "Quantization",
-    "RoutingLevel",
-    "Sweep",
-    "Thinking",
-]
-
 #: Number formats that models are evaluated in.
 Dtype = Literal["float32", "bfloat16", "float16"]
 #: How linear layers are stored in memory: as they are, or in 8 or 4 bits.

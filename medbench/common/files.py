@@ -18,17 +18,6 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-__all__ = [
-    "load_json",
-    "read_only_address",
-    "reason",
-    "replacing",
-    "sha256_of",
-    "write_bytes",
-    "write_folder",
-    "write_text",
-]
-
 _CHUNK = 2**22
 # File systems allow 255 bytes in a name, and a character takes up to four.
 _KEPT = 40

@@ -26,19 +26,6 @@ from pydantic import (
 from medbench.common.suggest import suggestion
 from medbench.errors import MedbenchError
 
-__all__ = [
-    "Count",
-    "Key",
-    "Name",
-    "NotNegative",
-    "Record",
-    "check_fields",
-    "expecting",
-    "record_of",
-    "validated",
-    "words_of",
-]
-
 #: Keys and positions that lead to a value.
 Key = tuple[str | int, ...]
 _R = TypeVar("_R", bound="Record")

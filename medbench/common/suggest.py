@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-__all__ = ["nearest", "suggestion"]
-
 
 def nearest(name: str, known: Iterable[str], n: int = 3) -> str:
     """List the known names that are most similar to an unknown one.

@@ -10,19 +10,6 @@ from typing import Any
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
-__all__ = [
-    "ANNOTATIONS",
-    "EXAM_COLUMNS",
-    "LETTERS",
-    "PROMPTCBLUE_COLUMNS",
-    "Document",
-    "Row",
-    "announced_gold",
-    "exam_document",
-    "promptcblue_document",
-    "repeated_ids",
-]
-
 Document = dict[str, Any]
 
 LETTERS = "ABCDEFGHIJ"

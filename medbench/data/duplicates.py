@@ -8,15 +8,6 @@ from typing import NamedTuple
 
 from medbench.data.documents import Document
 
-__all__ = [
-    "Duplicate",
-    "RepeatedOptions",
-    "find_duplicates",
-    "find_repeated_options",
-    "question_key",
-    "repeated",
-]
-
 
 class Duplicate(NamedTuple):
     """Documents with the same question and the same options, in any order.

@@ -18,8 +18,6 @@ from medbench.common.files import reason, replacing, sha256_of
 from medbench.data.registry import PinnedFile
 from medbench.errors import DataError
 
-__all__ = ["RAW_BASE", "FetchResult", "FileState", "fetch", "file_url", "verify"]
-
 RAW_BASE = "https://raw.githubusercontent.com"
 
 _TIMEOUT = 30.0  # seconds without any data

@@ -9,8 +9,6 @@ from medbench.data.registry import DatasetEntry
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
-__all__ = ["commit_of", "read_hub"]
-
 
 def read_hub(entry: DatasetEntry, revision: str | None) -> Reading:
     """Read a dataset from the hub, or from the hub's cache when ``HF_HUB_OFFLINE`` is set.

@@ -11,8 +11,6 @@ from medbench.data.registry import DatasetEntry
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
-__all__ = ["rows_of_split"]
-
 # The column that repeats the label which the file of keys gives.
 _LABEL = "final_decision"
 

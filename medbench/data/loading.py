@@ -27,16 +27,6 @@ from medbench.errors import DataError
 if TYPE_CHECKING:
     import datasets
 
-__all__ = [
-    "content_fingerprint",
-    "faults_in",
-    "load",
-    "lock_of",
-    "read",
-    "settle",
-    "to_datasets",
-]
-
 _log = logging.getLogger("medbench.data")
 
 

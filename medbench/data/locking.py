@@ -16,8 +16,6 @@ from medbench.common.files import load_json, reason, write_text
 from medbench.common.strict import Name, Record, expecting, validated
 from medbench.errors import DataError
 
-__all__ = ["LOCK_NAME", "LOCK_VARIABLE", "LockEntry", "lock_path", "locked_entry", "read_lock", "write_lock"]
-
 LOCK_VARIABLE = "MEDBENCH_LOCK"
 LOCK_NAME = "medbench-data.lock.json"
 

@@ -10,8 +10,6 @@ from medbench.data.readers import FILE_CHECKS, MAPPINGS, MappingContext, Unanswe
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
-__all__ = ["SHOWN", "Reading", "SetAside", "Understood", "collect", "map_rows", "tolerable", "understand"]
-
 SetAside = Unanswerable
 Understood = tuple[str, "Document | Unanswerable | DataError"]
 

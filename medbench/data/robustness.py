@@ -12,14 +12,6 @@ from collections.abc import Iterable, Iterator, Sequence
 
 from medbench.data.documents import Document
 
-__all__ = [
-    "circular_documents",
-    "permute_options",
-    "right_in_every_rotation",
-    "rotations",
-    "shuffle_documents",
-]
-
 
 def permute_options(document: Document, order: Sequence[int]) -> Document:
     """Reorder the options of a document, and its gold letters with them.

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from medbench.errors import DataError
 
-__all__ = ["Row", "cell_text", "is_missing"]
-
 _MISSING = frozenset({"", "nan", "none", "null", "n/a"})
 
 

@@ -22,17 +22,6 @@ from medbench.data.registry import (
 )
 from medbench.errors import DataError
 
-__all__ = [
-    "DATA_VARIABLE",
-    "SAMPLES_NOTICE",
-    "Source",
-    "SourceFile",
-    "fingerprint_of",
-    "require_any",
-    "resolve",
-    "summarize",
-]
-
 DATA_VARIABLE = "MEDBENCH_DATA"
 _OWN_SAMPLES = Path(__file__).parent / "samples"
 _SAMPLES_LICENCE = "Apache-2.0"

@@ -14,8 +14,6 @@ from medbench.runs.settings import RunSettings
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["CHAT_TEMPLATE", "Example", "read_examples", "train_tokenizer"]
-
 # ChatML, the format of Qwen1.5 chat models and of MING-MOE.
 CHAT_TEMPLATE = (
     "{% for message in messages %}"

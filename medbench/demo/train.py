@@ -32,8 +32,6 @@ from medbench.models.architecture.mixtures import add_molora, molora_linears
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerFast
 
-__all__ = ["Encoded", "Recipe", "deal_answers", "train"]
-
 
 @dataclass(frozen=True)
 class Recipe:

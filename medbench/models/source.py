@@ -10,8 +10,6 @@ from medbench.common.choices import Dtype
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["ModelSource"]
-
 
 @dataclass(frozen=True)
 class ModelSource:

@@ -17,8 +17,6 @@ from medbench.reports.sentences import (
 )
 from medbench.reports.tables import TextTable, text_table
 
-__all__ = ["cell_comparison_table", "cell_score_table"]
-
 _WHOLE = "all"
 _LABELS = {"task": _WHOLE, "group": _WHOLE, "rest": "not annotated"}
 _POOLED = (

@@ -17,24 +17,6 @@ from medbench.reports.formats import (
     signed_text,
 )
 
-__all__ = [
-    "Column",
-    "Row",
-    "Style",
-    "count",
-    "figure",
-    "figure_interval",
-    "metric",
-    "p_value",
-    "percent",
-    "percent_interval",
-    "points",
-    "score",
-    "score_interval",
-    "text",
-    "texts",
-]
-
 Row = Mapping[Any, Any]
 #: How a cell stands out: a score in bold, a warning, or something bad.
 Style = Literal["", "bold", "warn", "bad"]

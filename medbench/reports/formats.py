@@ -11,19 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from medbench.analysis.units import Unit
 
-__all__ = [
-    "UNITS_NOTE",
-    "figure_text",
-    "interval_text",
-    "known",
-    "metric_text",
-    "number_text",
-    "p_text",
-    "percent_text",
-    "score_text",
-    "signed_text",
-]
-
 #: What a table says where some of its scores may be no shares.
 UNITS_NOTE = "Scores are in percent, those marked (number) as they come."
 

@@ -20,8 +20,6 @@ from medbench.reports.charts.colors import DARK, LIGHT, variables
 from medbench.reports.section import Section
 from medbench.version import __version__
 
-__all__ = ["Drawn", "draw", "render_drawn", "render_sections", "write_page"]
-
 _TEMPLATES = Path(__file__).parent / "templates"
 
 

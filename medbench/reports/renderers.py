@@ -19,8 +19,6 @@ from medbench.common.terminal import printable
 from medbench.errors import ReportError
 from medbench.reports.tables import TextTable, as_records, said_once, with_columns
 
-__all__ = ["FORMATS", "page_table", "render_table", "terminal"]
-
 # Characters that fit side by side on a page of print (in small type) and on the screen; rows that fit on a
 # page.
 _PRINT_WIDTH = 105

@@ -28,8 +28,6 @@ from medbench.reports.sections.routing_worth import ablations, specialized
 from medbench.reports.sections.scores import bars, overview, published_values
 from medbench.reports.sentences import samples_warning
 
-__all__ = ["render_report", "routing_sections", "write_report"]
-
 _LOG = logging.getLogger(__name__)
 
 Maker = Callable[[Runs, list[str]], Section | None]

@@ -22,22 +22,6 @@ from medbench.reports.columns import (
 from medbench.reports.formats import figure_text, known, p_text
 from medbench.reports.tables import TextTable, text_table
 
-__all__ = [
-    "agreement_table",
-    "classes_table",
-    "contrast_table",
-    "gains_table",
-    "load_difference_table",
-    "loads_table",
-    "parts_table",
-    "repetition_table",
-    "routing_table",
-    "similarity_table",
-    "specialization_table",
-    "verdicts_table",
-    "vocabulary_table",
-]
-
 _FIGURES = [figure("value"), figure_interval(), figure("chance")]
 
 

@@ -41,20 +41,6 @@ from medbench.reports.sentences import (
 )
 from medbench.reports.tables import TextTable, text_table
 
-__all__ = [
-    "anchor_columns",
-    "anchor_table",
-    "comparison_columns",
-    "comparison_table",
-    "leaderboard_table",
-    "ranking_rows",
-    "register_table",
-    "run_table",
-    "score_lines",
-    "score_table",
-    "system_columns",
-]
-
 
 def run_table(frame: pd.DataFrame, *, main_only: bool = True) -> TextTable:
     """The scores of runs, groups in bold below their tasks.

@@ -16,17 +16,6 @@ from medbench.reports.charts.picture import Picture
 from medbench.reports.renderers import page_table
 from medbench.reports.tables import TextTable
 
-__all__ = [
-    "MOST_ROWS",
-    "Section",
-    "in_computing_order",
-    "pack",
-    "picture_section",
-    "routed",
-    "system_names",
-    "table_section",
-]
-
 #: Rows of router counts that a page looks into. Beyond, the documents of each task are added up while they
 #: are read, or a page about many documents of a large model would take tens of gigabytes.
 MOST_ROWS = 3_000_000

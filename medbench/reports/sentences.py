@@ -6,18 +6,6 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-__all__ = [
-    "BEST_NOTE",
-    "SAMPLES_NOTE",
-    "TESTS_NOTE",
-    "conditions_notes",
-    "conditions_of_scores",
-    "samples_note",
-    "samples_warning",
-    "sources_notes",
-    "verdict_summary",
-]
-
 SAMPLES_NOTE = "Bundled samples, not a benchmark score."
 
 #: What bold scores and numbers in brackets mean.

@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
     Data = pd.DataFrame | Sequence[Mapping[str, Any]]
 
-__all__ = ["TextTable", "as_records", "listing", "said_once", "text_table", "with_columns"]
-
 
 @dataclass(frozen=True)
 class TextTable:

@@ -35,8 +35,6 @@ from medbench.statistics.sufficient import AGGREGATIONS
 if TYPE_CHECKING:
     from medbench.models import Ablation, MedbenchLM
 
-__all__ = ["INTACT", "AblationOutcome", "ablate"]
-
 #: The variant in which nothing is changed.
 INTACT = "intact"
 

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from medbench.workers.dispatch import WorkerPool
     from medbench.workers.replica import BatchResult, ReplicaSpec
 
-__all__ = ["answer_alone", "answer_with_workers", "open_stored"]
-
 _LOG = logging.getLogger(__name__)
 
 _STAGES = {

@@ -15,8 +15,6 @@ from medbench.runs.settings import RunSettings
 if TYPE_CHECKING:
     from medbench.catalog import TaskDefinition
 
-__all__ = ["asking_several", "refuse_first_golds", "settle_documents"]
-
 _LOG = logging.getLogger(__name__)
 
 _SHOWN = 5

@@ -14,8 +14,6 @@ from medbench.errors import RunError
 from medbench.runs.directory import read_json
 from medbench.runs.settings import RunSettings, known_settings, recorded_settings
 
-__all__ = ["read_config"]
-
 
 @dataclass(frozen=True)
 class _Beside:

@@ -18,8 +18,6 @@ from medbench.common.files import load_json, reason
 from medbench.common.files import replacing as _replacing
 from medbench.errors import RunError
 
-__all__ = ["RunDirectory", "find_run", "new_run", "read_json", "replacing", "safe_name", "write_json"]
-
 _HASH_LENGTH = 10
 _LOCK = ".lock"
 

@@ -9,8 +9,6 @@ from typing import Any
 from medbench.runs.manifest import Manifest
 from medbench.runs.settings import ENGINE_DETAILS
 
-__all__ = ["EngineNotes"]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -15,8 +15,6 @@ from medbench.runs.metrics import ABSENT, aggregation_name
 if TYPE_CHECKING:
     from medbench.statistics import Interval
 
-__all__ = ["ALL_ALIKE", "Estimate", "estimate", "interval_by_sums"]
-
 #: Why a score has no interval that other documents might well have.
 ALL_ALIKE = "the documents do not differ"
 

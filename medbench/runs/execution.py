@@ -39,8 +39,6 @@ if TYPE_CHECKING:
     from medbench.models import MedbenchLM, StoredLM
     from medbench.workers.cluster import WorkerOptions
 
-__all__ = ["RunOutcome", "execute", "find_begun"]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -8,8 +8,6 @@ from contextlib import contextmanager
 
 from medbench.errors import MedbenchError, RunError
 
-__all__ = ["extra", "reason"]
-
 _LOG = logging.getLogger(__name__)
 
 

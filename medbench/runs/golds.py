@@ -16,16 +16,6 @@ from typing import Any
 from medbench.data.documents import LETTERS
 from medbench.errors import RunError
 
-__all__ = [
-    "GoldError",
-    "asks_for_one_letter",
-    "gold_fault",
-    "has_several",
-    "is_exam",
-    "letters_of_choices",
-    "written_gold_fault",
-]
-
 # "A. ", "(b) ", "C、" before an option.
 _LABEL = re.compile(r"\s*\(?[A-Ja-j][).:、．\s]\s*")
 # A letter or mark of a template outside its expressions, with which a prompt can be no number.

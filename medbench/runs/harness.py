@@ -26,15 +26,6 @@ from medbench.runs.loading import rewind
 from medbench.runs.privacy import scrub_values
 from medbench.runs.settings import RunSettings
 
-__all__ = [
-    "TaskResult",
-    "evaluate_task",
-    "gather_requests",
-    "quiet_harness",
-    "write_harness_files",
-]
-
-
 _LOG = logging.getLogger(__name__)
 
 _PLACES = frozenset({"config_source", "data_dir", "tasks_dirs"})

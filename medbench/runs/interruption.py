@@ -8,8 +8,6 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any
 
-__all__ = ["GracefulStop"]
-
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 

@@ -21,8 +21,6 @@ from medbench.models.harness.generation_settings import TOKEN_LIMITS
 from medbench.runs.askable import asking_several, refuse_first_golds, settle_documents
 from medbench.runs.settings import RunSettings
 
-__all__ = ["load_tasks", "rewind", "seed_everything"]
-
 _LOG = logging.getLogger(__name__)
 
 # lm-eval seeds Python's generator by 0 and all others by 1234 unless told otherwise. The default seed here

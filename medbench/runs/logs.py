@@ -14,8 +14,6 @@ from medbench.errors import RunError
 from medbench.runs.privacy import scrub
 from medbench.workers.notices import COUNTED, WarningHandler
 
-__all__ = ["RunWarnings", "collect_warnings"]
-
 _LOGGER = "medbench"
 _GAP = ": {count} "
 

@@ -16,8 +16,6 @@ from medbench.runs.logs import collect_warnings
 from medbench.runs.privacy import scrub_values
 from medbench.version import __version__
 
-__all__ = ["Manifest", "environment", "noting_warnings"]
-
 _PACKAGES = (
     "torch",
     "transformers",

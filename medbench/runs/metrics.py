@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["ABSENT", "aggregation_name", "aggregation_names", "as_number", "main_metric"]
-
 #: Stands for the value of a metric that a task did not give for a document.
 ABSENT: Any = type("Absent", (), {"__repr__": lambda _: "absent"})()
 

@@ -15,8 +15,6 @@ from medbench.runs.settings import canonical_hash
 if TYPE_CHECKING:
     from medbench.runs.plan import RunPlan
 
-__all__ = ["check_names", "checkpoint_place", "name_plans"]
-
 _COMPONENTS = 3  # of a checkpoint's path that are told: enough to know it again, too few to find it
 _DIGITS = 8  # of a digest that stands for a model in its name
 _LONGEST = 120  # characters; file systems take 255 bytes

@@ -21,8 +21,6 @@ if TYPE_CHECKING:
     from medbench.data import DatasetEntry, Source
     from medbench.runs.scores import Group
 
-__all__ = ["RunPlan", "code_digest", "make_plan", "on_this_machine", "scoring_sources"]
-
 
 @dataclass(frozen=True)
 class RunPlan:

@@ -8,8 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-__all__ = ["name_only", "scrub", "scrub_values"]
-
 _SECRET_NAME = re.compile(r"TOKEN|SECRET|PASSW|CREDENTIAL|API_?KEY", re.IGNORECASE)
 _SHORTEST_SECRET = 8  # shorter values are switches and numbers, and would be struck out everywhere
 _HIDDEN = "***"

@@ -22,9 +22,6 @@ from rich.text import Text
 
 from medbench.common.terminal import printable
 
-__all__ = ["ConsoleProgress", "ProgressListener", "SilentProgress"]
-
-
 _WINDOW = 30.0  # seconds that a pace looks back
 
 

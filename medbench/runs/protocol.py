@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from medbench.runs.settings import RunSettings
     from medbench.scoring.reasoning import TagPair
 
-__all__ = ["Protocol", "model_source", "settle_protocol"]
-
 
 @dataclass(frozen=True)
 class Protocol:

@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from medbench.runs.plan import RunPlan
     from medbench.runs.store import ResponseStore
 
-__all__ = ["asked_alike", "copy_answers", "find_answered", "more_answered"]
-
 _LOG = logging.getLogger(__name__)
 _FINISHED = ("complete", "partial")
 # Settings that change neither the prompts nor what is recorded of the answers.

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import pyarrow as pa
 
-__all__ = ["ANNOTATION", "SAMPLES", "SCORES", "VALUE_KINDS", "value_column", "value_columns"]
-
 #: What a document's file says about it stands in columns that begin so.
 ANNOTATION = "annotation."
 

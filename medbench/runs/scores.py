@@ -17,8 +17,6 @@ from medbench.runs.tables import ScoreRow, TaskSamples, collect_samples
 if TYPE_CHECKING:
     from medbench.runs.harness import TaskResult
 
-__all__ = ["Group", "group_rows", "score_task"]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -15,16 +15,6 @@ from medbench.common.choices import DataSource, Dtype, Layout, Quantization, Rou
 from medbench.common.strict import Count, check_fields, expecting
 from medbench.errors import RunError
 
-__all__ = [
-    "ENGINE_DETAILS",
-    "RunSettings",
-    "Setting",
-    "canonical_hash",
-    "known_settings",
-    "recorded_engine",
-    "recorded_settings",
-]
-
 # Recorded beside the engine's name.
 ENGINE_DETAILS = ("engine_why", "engine_refuses", "engine_untried")
 _ENGINE_FIELDS = ("engine", *ENGINE_DETAILS)

@@ -24,8 +24,6 @@ if TYPE_CHECKING:
     from medbench.models.routing.counts import RoutingCounts
     from medbench.models.routing.traces import Traces
 
-__all__ = ["ResponseStore", "StoreError"]
-
 _SCHEMA_VERSION = "1"
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS meta (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;

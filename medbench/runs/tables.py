@@ -23,16 +23,6 @@ if TYPE_CHECKING:
     from medbench.models import RoutingCounts
     from medbench.statistics import Interval
 
-__all__ = [
-    "ScoreRow",
-    "TaskSamples",
-    "annotations_of",
-    "collect_samples",
-    "samples_table",
-    "scores_table",
-    "write_tables",
-]
-
 _LOG = logging.getLogger(__name__)
 
 

@@ -13,8 +13,6 @@ from medbench.runs.metrics import ABSENT, as_number
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS
 from medbench.statistics.sufficient import AGGREGATIONS, COUNT_AGGREGATIONS
 
-__all__ = ["as_json", "column_of", "storable"]
-
 # Of medbench's own aggregations, which know classes by their names. lm-eval's tell a number from a text.
 _OF_LABELS = frozenset(
     name

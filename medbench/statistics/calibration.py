@@ -11,8 +11,6 @@ from medbench.errors import StatisticsError
 from medbench.statistics.corpus import Floats
 from medbench.statistics.intervals import wilson_interval
 
-__all__ = ["Bin", "brier_score", "expected_calibration_error", "reliability"]
-
 
 class Bin(NamedTuple):
     """Documents whose confidence falls into one bin of a reliability diagram.

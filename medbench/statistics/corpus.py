@@ -17,8 +17,6 @@ from numpy.typing import NDArray
 
 from medbench.errors import StatisticsError
 
-__all__ = ["CORPUS_AGGREGATIONS", "TEXT_AGGREGATIONS", "CorpusRows", "Floats", "corpus_rows"]
-
 #: Real numbers, of any shape.
 Floats = NDArray[np.float64]
 

@@ -14,8 +14,6 @@ from medbench.errors import StatisticsError
 from medbench.statistics.intervals import Interval, alike, percentile_interval
 from medbench.statistics.sufficient import cluster_codes
 
-__all__ = ["resampled_interval"]
-
 # Calls of the function: enough for limits, and bounded where each call goes through many documents.
 _CALLS = 1_000
 _FEWEST_CALLS = 200

@@ -25,16 +25,6 @@ from medbench.statistics.sufficient import (
     sufficient,
 )
 
-__all__ = [
-    "Interval",
-    "agreeing_interval",
-    "average_interval",
-    "interval",
-    "mean_interval",
-    "percentile_interval",
-    "wilson_interval",
-]
-
 # Smaller spreads are rounding errors of equal numbers.
 _ROUNDING = 1e-12
 # Of a document's own number; Brier's is the sum of its squared errors, between 0 and 2.

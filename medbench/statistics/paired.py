@@ -33,17 +33,6 @@ from medbench.statistics.sufficient import (
     sufficient,
 )
 
-__all__ = [
-    "Paired",
-    "bonett_price_interval",
-    "document_scores",
-    "holm",
-    "mcnemar_exact",
-    "paired",
-    "paired_draws",
-    "randomisation_test",
-]
-
 
 class Paired(NamedTuple):
     """A paired difference, first system minus second.

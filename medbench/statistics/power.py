@@ -12,8 +12,6 @@ from scipy import special
 
 from medbench.errors import StatisticsError
 
-__all__ = ["discordant_deviation", "documents_needed", "minimal_detectable_effect", "power"]
-
 
 def minimal_detectable_effect(standard_error: float, *, alpha: float = 0.05, target: float = 0.8) -> float:
     """The true difference that a test finds with probability ``target``.

@@ -9,8 +9,6 @@ from numpy.typing import NDArray
 
 from medbench.statistics.corpus import Floats
 
-__all__ = ["RankInterval", "rank_intervals"]
-
 
 class RankInterval(NamedTuple):
     """Rank of a system, 1 being best.

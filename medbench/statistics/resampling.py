@@ -12,8 +12,6 @@ from scipy import sparse
 from medbench.statistics.corpus import Floats
 from medbench.statistics.sufficient import Sufficient
 
-__all__ = ["DRAWS", "bootstrap_totals", "bootstrap_values", "swap_totals"]
-
 #: Default number of draws of a bootstrap or randomization test.
 DRAWS = 10_000
 

@@ -17,17 +17,6 @@ from scipy import sparse
 from medbench.errors import StatisticsError
 from medbench.statistics.corpus import CORPUS_AGGREGATIONS, Floats, corpus_rows
 
-__all__ = [
-    "AGGREGATIONS",
-    "BOUNDED_AGGREGATIONS",
-    "COUNT_AGGREGATIONS",
-    "LABEL_AGGREGATIONS",
-    "Sufficient",
-    "cluster_codes",
-    "sufficient",
-]
-
-
 # A model that answers in free text makes thousands of classes; wider rows than this are kept sparse.
 _DENSE_CELLS = 2_000_000
 

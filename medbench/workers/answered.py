@@ -13,8 +13,6 @@ if TYPE_CHECKING:
 
     from medbench.workers.replica import Failure
 
-__all__ = ["AnsweredLM"]
-
 
 class AnsweredLM(StoredLM):
     """Answers requests from the store that workers have filled.

@@ -16,8 +16,6 @@ if TYPE_CHECKING:
 
     from medbench.models.harness.answers import Answer
 
-__all__ = ["Batch", "cut_batches", "document_cost"]
-
 # Batches are formed as if for 8, 64, 512 … workers.
 _WORKERS_STEP = 8
 # Batches per worker: the last ones then take a few percent of the total time.

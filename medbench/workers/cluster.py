@@ -17,8 +17,6 @@ from typing import Any, Literal
 from medbench.common.strict import Count, check_fields
 from medbench.errors import WorkersError
 
-__all__ = ["Node", "Placement", "WorkerOptions", "open_cluster", "place"]
-
 _CPUS_PER_WORKER = 2  # where the number of workers is not given
 _OBJECT_STORE = 2**28  # bytes; batches and answers are small
 _CONNECT_TIMEOUT = 10.0  # seconds for a running cluster to accept a connection

@@ -17,8 +17,6 @@ from medbench.errors import WorkersError
 from medbench.workers.batches import Batch
 from medbench.workers.replica import BatchResult, Failure, Loaded
 
-__all__ = ["Answered", "Died", "Dispatcher", "Ready", "Report", "WorkerPool"]
-
 _LOOK = 0.25  # seconds between checks for a request to stop
 _TRIES = 5  # workers that may die on a batch before it is given up
 _DEATHS = 8  # of an idle worker, without an answer in between

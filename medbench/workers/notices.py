@@ -9,8 +9,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["COUNTED", "Notice", "WarningHandler", "Warnings", "collected"]
-
 _ROOT = "medbench"
 COUNTED = "%s: %d "  # prefix of warnings that count requests of a task
 

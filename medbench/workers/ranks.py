@@ -22,8 +22,6 @@ from medbench.workers.batches import Batch
 from medbench.workers.dispatch import Answered, Ready, Report
 from medbench.workers.replica import BatchResult, Replica, ReplicaSpec
 
-__all__ = ["RankPool", "describe_ranks", "init_rendezvous", "is_worker_rank", "launched", "serve_rank_zero"]
-
 _PART = 2**22  # bytes; the store takes values of up to twice as many
 # Seconds between polls; a blocking call would keep other threads from the store.
 _POLL = 0.01

@@ -11,8 +11,6 @@ from medbench.workers.cluster import Placement
 from medbench.workers.dispatch import Answered, Died, Ready, Report
 from medbench.workers.replica import BatchResult, Replica, ReplicaSpec
 
-__all__ = ["RayPool"]
-
 
 class RayPool:
     """A pool of Ray actors, each a :class:`~medbench.workers.replica.Replica`.

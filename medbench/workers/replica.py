@@ -28,9 +28,6 @@ if TYPE_CHECKING:
     from medbench.models.routing.counts import RoutingCounts
     from medbench.workers.batches import Batch
 
-__all__ = ["BatchResult", "Failure", "Loaded", "Replica", "ReplicaSpec"]
-
-
 _WEIGHTS = ("*.safetensors", "*.bin")
 
 

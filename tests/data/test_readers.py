@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from medbench.data.documents import Row
 from medbench.data.readers import MAPPINGS, MappingContext, Unanswerable, read_rows
+from medbench.data.rows import Row
 from medbench.errors import DataError
 
 CONTEXT = MappingContext("test", "en", "", "")

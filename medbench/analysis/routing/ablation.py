@@ -25,15 +25,6 @@ from medbench.statistics import document_scores, holm, paired, sufficient
 from medbench.statistics.intervals import agreeing_interval, alike
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = [
-    "KINDS",
-    "ablation_contrasts",
-    "ablation_effects",
-    "check_kinds",
-    "find_ablations",
-    "read_ablation",
-]
-
 #: What makes a kind of document in :func:`ablation_contrasts`.
 KINDS = ("language", "family", "task")
 

@@ -18,8 +18,6 @@ from medbench.errors import AnalysisError
 from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["regroup", "regrouped", "specialization", "task_groups"]
-
 
 def task_groups(runs: Runs, by: Sequence[str] = ("language", "family")) -> dict[str, str]:
     """The kind of each task, such as ``zh-exam``.

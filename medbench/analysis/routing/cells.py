@@ -24,8 +24,6 @@ from medbench.errors import AnalysisError
 from medbench.runs.routing import RouterSums, find_violation
 from medbench.statistics.corpus import Floats
 
-__all__ = ["Cells", "cells"]
-
 Codes = NDArray[np.intp]
 
 _SUMS = (*PER_GROUP, *PER_EXPERT, "coactive")

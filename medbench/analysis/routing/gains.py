@@ -13,8 +13,6 @@ from medbench.analysis.runs import Run, Runs, single_run
 from medbench.analysis.units import with_units
 from medbench.statistics.corpus import Floats
 
-__all__ = ["SharedGains", "shared_gains"]
-
 _FEWEST = 4
 
 

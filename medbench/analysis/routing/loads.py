@@ -11,8 +11,6 @@ from numpy.typing import NDArray
 from medbench.analysis.routing.cells import Cells
 from medbench.statistics.corpus import Floats
 
-__all__ = ["Loads", "loads_of"]
-
 _DOCUMENT = ["task", "document"]
 _ROUTER = ["layer", "projection"]
 

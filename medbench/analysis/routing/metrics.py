@@ -14,19 +14,6 @@ from numpy.typing import NDArray
 
 from medbench.statistics.corpus import Floats
 
-__all__ = [
-    "coactivation",
-    "coactivation_chance",
-    "dead_experts",
-    "effective_experts",
-    "entropy",
-    "jensen_shannon_similarity",
-    "load_entropy",
-    "load_share",
-    "max_violation",
-    "mutual_information",
-]
-
 
 def load_share(count: Any) -> Floats:
     """f_i, the share of all choices that each expert received; chance 1 / E. NaN without tokens.

@@ -22,9 +22,6 @@ from medbench.errors import AnalysisError
 from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["BY", "coactivation", "expert_load", "load_difference", "router_summary", "task_similarity"]
-
-
 #: The grouping of the recorded tables.
 BY = ("model", "run", "task", "phase", "layer", "projection")
 _DRAWS = 1_000

@@ -9,18 +9,6 @@ import pandas as pd
 
 from medbench.errors import AnalysisError
 
-__all__ = [
-    "CELL_KEYS",
-    "DAMAGED",
-    "PER_EXPERT",
-    "PER_GROUP",
-    "NotRecordedError",
-    "place",
-    "recorded",
-    "routing_table",
-    "without_totals",
-]
-
 #: What tells the groups of ``routing.parquet`` apart, the expert aside.
 CELL_KEYS = ("model", "run", "task", "document", "phase", "layer", "projection")
 

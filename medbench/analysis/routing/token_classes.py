@@ -14,8 +14,6 @@ from medbench.errors import AnalysisError
 from medbench.runs.traces import PHASES, Traces
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["CLASSES", "class_specialization", "token_class", "vocabulary_specialization"]
-
 CLASSES = ("han", "latin", "digit", "punctuation", "space", "special", "other")
 
 _LEVELS = [0.025, 0.975]

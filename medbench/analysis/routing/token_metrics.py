@@ -13,8 +13,6 @@ from medbench.runs.traces import PHASES, Traces
 from medbench.statistics.corpus import Floats
 from medbench.statistics.resampling import bootstrap_totals
 
-__all__ = ["checkpoint_agreement", "repetition", "repetition_chance"]
-
 _LEVELS = [0.025, 0.975]
 
 

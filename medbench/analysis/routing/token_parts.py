@@ -18,8 +18,6 @@ from medbench.analysis.runs import Runs
 from medbench.errors import AnalysisError
 from medbench.runs.traces import Traces, run_traces
 
-__all__ = ["PARTS", "part_counts", "part_routing", "token_parts"]
-
 PARTS = ("template", "content", "generated")
 
 Codes = NDArray[np.int64]

@@ -14,8 +14,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-__all__ = ["routing_totals"]
-
 _KEYS = ["task", "phase", "layer", "projection", "expert", "single"]
 _SUMS = ["tokens", "count", "mass", "top1", "prob", "entropy", "near_ties"]
 _TEXTS = ("task", "phase", "projection")

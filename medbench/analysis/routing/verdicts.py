@@ -20,8 +20,6 @@ from medbench.analysis.runs import Run, Runs
 from medbench.statistics import holm
 from medbench.statistics.corpus import Floats
 
-__all__ = ["loads_by_verdict", "routing_by_verdict"]
-
 
 def routing_by_verdict(
     runs: Runs, *, seed: int = 0, permutations: int = 1_000, most: int | None = None

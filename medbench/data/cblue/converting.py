@@ -16,8 +16,6 @@ from medbench.data.documents import Document
 from medbench.data.readers.strict_json import NotJsonError, parse_json, refuse_repeated
 from medbench.errors import DataError
 
-__all__ = ["CONVERTIBLE", "NOT_CONVERTIBLE", "convert", "read_templates", "write_rows"]
-
 _Converter = Callable[[Sequence[Record], random.Random], Iterator[Part]]
 
 # Task -> (PromptCBLUE's task_type, converter).

@@ -12,8 +12,6 @@ from medbench.data.cblue.extraction import entity_lines
 from medbench.data.cblue.records import COMMA, Part, Record, lines, rename
 from medbench.errors import DataError
 
-__all__ = ["DAC_LABELS", "IMCS_ENTITIES", "dac", "imcs_ner", "mdcfnpc", "meddg", "mrg", "sr"]
-
 _FINDINGS = {
     "阳性": "已有症状疾病或者假设未来可能发生的疾病等",
     "阴性": "未患有症状疾病",

@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from medbench.data.cblue.records import COMMA, Part, Record, lines, rename
 
-__all__ = ["cdee", "cdn", "cmeee", "cmeie", "entity_lines"]
-
 _ENTITY_TYPES = {
     "dis": "疾病",
     "sym": "临床表现",

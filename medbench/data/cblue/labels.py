@@ -7,8 +7,6 @@ from collections.abc import Iterator, Sequence
 
 from medbench.data.cblue.records import COMMA, Part, Record, rename
 
-__all__ = ["CTC_LABELS", "QIC_LABELS", "QTR_LABELS", "ctc", "qic", "qtr", "sts"]
-
 _OTHER = "非上述类型"
 
 CTC_LABELS = {

@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from medbench.errors import DataError
 
-__all__ = ["COMMA", "Part", "Record", "lines", "rename"]
-
 # PromptCBLUE separates labels and entities by the full-width comma.
 COMMA = "，"
 

@@ -13,8 +13,6 @@ from medbench.data.readers.mapping import Mapping, MappingContext, Unanswerable
 from medbench.data.rows import Row, cell_text, is_missing
 from medbench.errors import DataError
 
-__all__ = ["EXAM_MAPPINGS"]
-
 _NO_GOLD = "no gold answer"
 # "A text", "A. text", "A、text" at the start of a line, as CMExam writes options; a letter alone has no text.
 _LINE_OPTION = re.compile(r"^([A-J])(?:[ \t.．、:：]+(.*))?$", re.DOTALL)

@@ -14,8 +14,6 @@ from medbench.data.readers.strict_json import parse_json, refuse_repeated
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
-__all__ = ["FORMATS", "read_rows"]
-
 # A CSV field may contain a whole case history; the csv module allows 128 KiB by default.
 _CSV_FIELD_LIMIT = 4 * 1024 * 1024
 # What spreadsheet programs show in a cell whose formula failed.

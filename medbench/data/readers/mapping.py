@@ -9,8 +9,6 @@ from medbench.data.documents import Document, announced_gold
 from medbench.data.rows import Row
 from medbench.errors import DataError
 
-__all__ = ["FILE_CHECKS", "Mapping", "MappingContext", "Unanswerable"]
-
 
 class MappingContext(NamedTuple):
     """What a mapping knows besides the row.

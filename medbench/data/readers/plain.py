@@ -9,8 +9,6 @@ from medbench.data.readers.mapping import Mapping, MappingContext, Unanswerable
 from medbench.data.rows import Row, cell_text, is_missing
 from medbench.errors import DataError
 
-__all__ = ["PLAIN_MAPPINGS"]
-
 _SPLITS = ("test", "dev")
 
 

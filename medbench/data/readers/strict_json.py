@@ -8,8 +8,6 @@ from typing import Any, NamedTuple
 
 from medbench.errors import DataError
 
-__all__ = ["NotJsonError", "parse_json", "refuse_repeated"]
-
 
 class NotJsonError(DataError):
     """A text that is not JSON."""

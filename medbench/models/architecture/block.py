@@ -25,8 +25,6 @@ from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig
 from medbench.models.architecture.mixture import Impl, Mixture
 
-__all__ = ["MoLoRABlock"]
-
 # Up to so many tokens every expert computes all of them, which needs no look at who chose it.
 _FEW_TOKENS = 64
 

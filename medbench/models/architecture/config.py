@@ -10,8 +10,6 @@ from typing import Any
 from medbench.common.choices import MLP_PROJECTIONS, PROJECTIONS, Projection
 from medbench.errors import ModelError
 
-__all__ = ["AUTHORS_KEYS", "MoLoRAConfig", "architecture", "boolean", "integer", "number"]
-
 # Keys of the authors' config.json that describe training or the experts. The base architecture knows none of
 # them, and a `num_experts` left in its configuration makes other engines see a mixture of FFN experts.
 AUTHORS_KEYS = frozenset(

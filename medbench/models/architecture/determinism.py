@@ -14,8 +14,6 @@ from torch import nn
 
 from medbench.models.architecture.mixtures import mixtures_of
 
-__all__ = ["prepare_determinism", "route_deterministically"]
-
 # Read by CUDA's libraries when they are first used: one workspace of 16 KiB eight times, and one KiB.
 _WORKSPACES = {"CUBLAS_WORKSPACE_CONFIG": ":16:8", "CUBLASLT_WORKSPACE_SIZE": "1"}
 

@@ -16,8 +16,6 @@ from torch import Tensor
 from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig
 
-__all__ = ["MAX_EXPERTS", "expand_", "require_fused"]
-
 MAX_EXPERTS = 16
 
 # Chosen to compile for every shape, not tuned on any GPU.

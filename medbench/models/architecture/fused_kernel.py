@@ -4,8 +4,6 @@
 import triton
 import triton.language as tl
 
-__all__ = ["expand_kernel"]
-
 
 @triton.jit  # type: ignore[untyped-decorator, unused-ignore]
 def expand_kernel(  # type: ignore[no-untyped-def]

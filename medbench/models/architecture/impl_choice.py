@@ -18,8 +18,6 @@ from medbench.models.architecture.mixture import Impl
 from medbench.models.architecture.mixtures import molora_linears, set_impl
 from medbench.models.architecture.molora import MoLoRALinear
 
-__all__ = ["choose_impl"]
-
 _LOG = logging.getLogger(__name__)
 _TOKENS = 64  # rows of a decoding step
 _REPEATS = 20

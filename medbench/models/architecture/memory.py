@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import torch
 
-__all__ = ["free_memory", "is_out_of_memory", "release_memory", "share_memory"]
-
 _processes = 1  # that share the host's memory
 
 

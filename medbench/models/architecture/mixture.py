@@ -11,8 +11,6 @@ from torch.nn import functional as F
 
 from medbench.models.architecture.config import MoLoRAConfig
 
-__all__ = ["Impl", "Mixture", "Observer", "Routing", "Rule"]
-
 Impl = Literal["stacked", "fused", "loop"]
 Routing = Literal["topk", "first"]
 

@@ -15,8 +15,6 @@ from medbench.models.architecture.mixture import Impl, Mixture
 from medbench.models.architecture.molora import MoLoRALinear
 from medbench.models.architecture.skeleton import find_linears
 
-__all__ = ["add_molora", "mixtures_of", "molora_linears", "set_impl"]
-
 
 def add_molora(model: nn.Module, config: MoLoRAConfig, impl: Impl = "stacked") -> list[Mixture]:
     """Put a mixture of experts in front of linears, or in place of MLPs, of every layer of a language model.

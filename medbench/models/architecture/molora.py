@@ -40,8 +40,6 @@ from medbench.models.architecture.config import MoLoRAConfig
 from medbench.models.architecture.fused import expand_
 from medbench.models.architecture.mixture import Impl, Mixture
 
-__all__ = ["MoLoRALinear"]
-
 
 class MoLoRALinear(Mixture):
     """A linear layer with a mixture of LoRA experts added to its output.

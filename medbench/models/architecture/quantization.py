@@ -23,8 +23,6 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["quantize", "require_quantization"]
-
 # What bitsandbytes' product of 4-bit weights on a CPU takes at once.
 _CPU_OUTPUTS, _CPU_INPUTS = 32, 64
 

@@ -19,16 +19,6 @@ if TYPE_CHECKING:
 
     from transformers import PretrainedConfig, PreTrainedModel
 
-__all__ = [
-    "LinearPlace",
-    "Projection",
-    "Skeleton",
-    "build_skeleton",
-    "find_linears",
-    "find_mlp_linears",
-    "foreign_failures",
-    "transformers_config",
-]
 
 _LAYER = re.compile(r"(?:^|\.)layers\.(\d+)\.")
 

@@ -10,8 +10,6 @@ from torch import Tensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["max_length_of", "text_config", "usable_tokens", "vocabulary_of"]
-
 # What architectures call the tokens of their longest sequence.
 _LENGTHS = ("max_position_embeddings", "n_positions", "n_ctx", "max_seq_len")
 _TRIED = 64  # different tokens to try a model on

@@ -15,17 +15,6 @@ from medbench.scoring.reasoning import TagPair
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = [
-    "AS_TEMPLATE_SAYS",
-    "AUTHORS_SYSTEM_PROMPT",
-    "Thinking",
-    "clock_at",
-    "clock_formats",
-    "has_chat_template",
-    "render_chat",
-    "switches_thinking",
-]
-
 # What MING-MOE's authors put before every chat, in training and in evaluation.
 AUTHORS_SYSTEM_PROMPT = "You are a helpful assistant."
 _CLOCK = "strftime_now"  # the only clock that transformers gives to templates

@@ -28,8 +28,6 @@ from medbench.models.checkpoints.tokenizer import load_tokenizer
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["CheckReport", "check"]
-
 
 @dataclass(frozen=True)
 class CheckReport:

@@ -27,8 +27,6 @@ from medbench.models.checkpoints.tensors import LazyTensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["convert", "save_converted"]
-
 _COPIED = ("generation_config.json", *TOKENIZER_FILES)
 _SHARD_BYTES = 4 * 2**30
 

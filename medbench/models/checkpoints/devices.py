@@ -6,8 +6,6 @@ import torch
 
 from medbench.errors import ModelError
 
-__all__ = ["open_device"]
-
 
 def open_device(name: str) -> torch.device:
     """Find a device and try it.

@@ -11,8 +11,6 @@ from medbench.common.files import load_json
 from medbench.errors import ModelError
 from medbench.models.checkpoints.gguf import SUFFIX, find_gguf, unpacked
 
-__all__ = ["TOKENIZER_FILES", "has_tokenizer", "read_json", "resolve"]
-
 # Everything that decides how text becomes tokens. Whoever copies or fingerprints a tokenizer means these.
 TOKENIZER_FILES = (
     "added_tokens.json",

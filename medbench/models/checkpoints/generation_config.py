@@ -13,15 +13,6 @@ from medbench.models.checkpoints.folder import read_json
 if TYPE_CHECKING:
     from transformers import GenerationConfig
 
-__all__ = [
-    "DRAWING",
-    "GENERATION_FILE",
-    "HONORED",
-    "WITHOUT_EFFECT",
-    "ConfiguredGeneration",
-    "read_generation_config",
-]
-
 GENERATION_FILE = "generation_config.json"
 #: Settings that logits processors carry out, whether tokens are drawn or not.
 HONORED = frozenset(

@@ -20,8 +20,6 @@ from typing import Any, cast
 from medbench.common.files import reason, sha256_of, write_folder
 from medbench.errors import ModelError
 
-__all__ = ["MARKER", "SUFFIX", "find_gguf", "origin", "unpacked"]
-
 SUFFIX = ".gguf"
 #: Says of a folder that it was made of a GGUF file, and of which.
 MARKER = "gguf.json"

@@ -20,8 +20,6 @@ from medbench.models.checkpoints.generation_config import (
 from medbench.models.checkpoints.gguf import origin
 from medbench.models.checkpoints.layouts import Checkpoint, open_checkpoint
 
-__all__ = ["fingerprint"]
-
 _CONFIGS = ("config.json", GENERATION_FILE, "adapter_config.json")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 

@@ -28,8 +28,6 @@ from medbench.models.checkpoints.tensors import LazyTensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["DTYPES", "load_model"]
-
 DTYPES = {
     "float64": torch.float64,
     "float32": torch.float32,

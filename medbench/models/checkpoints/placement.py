@@ -16,8 +16,6 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["device_map", "home_of", "install_hooks"]
-
 
 def device_map(model: PreTrainedModel, dtype: torch.dtype, where: str) -> dict[str, Any]:
     """Decide on a device for every part of an empty model, all visible GPUs about equally full.

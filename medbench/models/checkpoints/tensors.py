@@ -16,8 +16,6 @@ from torch import Tensor
 from medbench.errors import ModelError
 from medbench.models.checkpoints.folder import read_json
 
-__all__ = ["LazyTensor", "TensorFiles", "compare", "open_tensors", "stem_files"]
-
 _WEIGHTS = {
     "F64": torch.float64,
     "F32": torch.float32,

@@ -15,8 +15,6 @@ from medbench.models.checkpoints.layouts.adapter import EXPERTS_FILE
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["load_tokenizer"]
-
 # Models of SentencePiece, which a folder without tokenizer.json is read from.
 _OF_SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model")
 

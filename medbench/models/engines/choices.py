@@ -21,8 +21,6 @@ from medbench.models.routing.routers import Router, RouterOutputs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["TokenChoices", "router_choices"]
-
 
 class TokenChoices(NamedTuple):
     """The choices of M routers for the T tokens of one text.

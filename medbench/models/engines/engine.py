@@ -36,8 +36,6 @@ from medbench.models.routing.traces import Traces
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["Engine"]
-
 _LOG = logging.getLogger(__name__)
 
 _T = TypeVar("_T")

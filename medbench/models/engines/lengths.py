@@ -19,8 +19,6 @@ from medbench.models.engines.native.rope import LENGTH_KEYS, named_lengths
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["affordable", "names_length", "rope_lengths", "shortened", "window_lengths"]
-
 # Parts of the names that architectures give to attention windows and to the number of selected tokens.
 _WINDOW_KEYS = (
     *("window", "chunk_size", "chunk_length", "block_size", "local_attention"),

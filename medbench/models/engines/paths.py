@@ -16,8 +16,6 @@ from medbench.models.engines.self_check import check_packed
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["EngineKind", "ModelPath", "choose_path"]
-
 _LOG = logging.getLogger(__name__)
 
 EngineKind = Literal["packed", "reference"]

@@ -30,8 +30,6 @@ from medbench.models.engines.native.rope import RopeSwitches
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["NotFiniteError", "ReferenceModel", "Tape"]
-
 _NOT_CAUSAL = "what the model gives for a token depends on the tokens behind it: it is not causal"
 _CHANCE = "two runs of the model on the same tokens differ"
 _CHECKED = 12  # tokens of the sequence that a model is tried on

@@ -20,8 +20,6 @@ from medbench.models.engines.reference import NotFiniteError, ReferenceModel
 from medbench.models.routing.counts import UNLABELED, CreditSpan, RoutingLabel
 from medbench.models.routing.recorder import Recorder
 
-__all__ = ["ReferenceGeneration", "ReferenceScoring"]
-
 Tokens = tuple[int, ...]
 
 

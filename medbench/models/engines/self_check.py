@@ -37,8 +37,6 @@ from medbench.models.routing.recorder import Recorder
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["check_packed"]
-
 _LOG = logging.getLogger(__name__)
 
 Tokens = tuple[int, ...]

@@ -43,8 +43,6 @@ from medbench.models.routing.router_finding import describe_routers, routers_of
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-__all__ = ["MedbenchLM", "register_models"]
-
 _LOG = logging.getLogger(__name__)
 _ROLLING_BATCH = 16  # texts whose windows are scored before their answers are stored
 _DEFAULT_LENGTH = 2048  # for a model that does not say what it takes

@@ -19,17 +19,6 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from transformers import PreTrainedTokenizerBase
 
-__all__ = [
-    "Answer",
-    "AnswerStore",
-    "MemoryStore",
-    "as_given",
-    "first_pass_key",
-    "given_answers",
-    "request_key",
-    "request_keys",
-]
-
 
 @dataclass(frozen=True)
 class Answer:

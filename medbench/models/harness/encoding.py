@@ -10,8 +10,6 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Encoder"]
-
 
 class Encoder:
     """Encodes prompts and continuations.

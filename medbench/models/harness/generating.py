@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from lm_eval.api.instance import Instance
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["Generator", "Ready"]
-
 _LOG = logging.getLogger(__name__)
 
 Ready = Callable[[Mapping[int, Answer], Mapping[str, Answer]], None]

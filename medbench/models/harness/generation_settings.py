@@ -16,8 +16,6 @@ from medbench.scoring.authors.passes import joiner, offered_letters
 from medbench.scoring.exams import commits
 from medbench.scoring.reasoning import TagPair, closing_mark, is_open, split
 
-__all__ = ["TOKEN_LIMITS", "GenerationSettings", "SecondPass"]
-
 # The names under which a limit of new tokens is given.
 TOKEN_LIMITS = ("max_gen_toks", "max_new_tokens", "max_tokens", "max_completion_tokens")
 # What asks for nothing that the engine would have to do.

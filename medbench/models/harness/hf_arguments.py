@@ -11,8 +11,6 @@ from medbench.errors import ModelError
 from medbench.models.checkpoints.chat import AS_TEMPLATE_SAYS, Thinking
 from medbench.scoring.reasoning import is_mark
 
-__all__ = ["HFArguments", "device_for", "dtype_name"]
-
 # What asks for nothing, by argument; any other value is refused with these words.
 _REFUSED: dict[str, tuple[tuple[Any, ...], str]] = {
     "autogptq": ((None, False), "quantized checkpoints are not loaded; medbench run has --quantization"),

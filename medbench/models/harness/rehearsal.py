@@ -11,8 +11,6 @@ if TYPE_CHECKING:
     from medbench.models.checkpoints.checking import CheckReport
     from medbench.models.source import ModelSource
 
-__all__ = ["rehearse"]
-
 
 def rehearse(report: CheckReport, source: ModelSource) -> CheckReport:
     """Load a model and its tokenizer as a run does, and try which engine runs it.

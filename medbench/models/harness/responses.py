@@ -6,8 +6,6 @@ from collections.abc import Sequence
 
 from medbench.scoring.reasoning import Parts, TagPair, split
 
-__all__ = ["Response"]
-
 
 class Response(str):
     """A generated answer. Anything that takes a string takes it; scoring may ask for more.

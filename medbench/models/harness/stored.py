@@ -18,8 +18,6 @@ from medbench.models.harness.answers import AnswerStore, given_answers, request_
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-__all__ = ["StoredLM"]
-
 
 class StoredLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
     """Answers lm-eval's requests from a store and computes nothing.

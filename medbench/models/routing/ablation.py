@@ -38,8 +38,6 @@ from medbench.models.routing.router_finding import need_routers
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["FORMS", "Ablation", "ablated", "parse_ablation", "sweep"]
-
 Form = Literal["expert", "top1", "uniform", "average", "off"]
 
 FORMS: tuple[Form, ...] = get_args(Form)

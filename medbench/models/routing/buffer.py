@@ -15,8 +15,6 @@ from torch import Tensor
 from medbench.errors import ModelError
 from medbench.models.routing.routers import Observer, Router, RouterOutputs
 
-__all__ = ["RouterBuffer", "RouterOutputs"]
-
 _FEW = 256  # tokens of a forward whose outputs are copied when it ends
 
 

@@ -18,8 +18,6 @@ from medbench.models.routing.invariants import RouterSums, find_violation
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["PHASES", "UNLABELED", "CreditSpan", "RoutingCounts", "RoutingLabel"]
-
 # (task, document), the document -1 where a task's documents are counted together.
 RoutingLabel = tuple[str, int]
 

@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["RouterSums", "Violation", "find_violation"]
-
 # Weights and probabilities are summed in single precision.
 _ROUNDING = 1e-3
 # Traces keep a gate weight in steps of 1/255.

@@ -28,8 +28,6 @@ from medbench.models.routing.routers import Observer, Router, RouterOutputs
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["BLOCK", "Change", "NativeRouter", "NativeRouters", "native_routers", "router_modules"]
-
 #: Where a router lies whose experts are whole MLPs.
 BLOCK = "mlp"
 

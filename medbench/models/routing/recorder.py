@@ -29,7 +29,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medbench.common.choices import ROUTING_LEVELS as LEVELS
+from medbench.common.choices import ROUTING_LEVELS
 from medbench.errors import ModelError
 from medbench.models.routing.buffer import RouterBuffer
 from medbench.models.routing.counts import PHASES, UNLABELED, CreditSpan, RoutingCounts, RoutingLabel
@@ -41,7 +41,6 @@ from medbench.models.routing.traces import Traces
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["LEVELS", "Recorder"]
 
 # Elements of the [modules, tokens, experts, experts] products formed at once.
 _CHUNK_ELEMENTS = 2**22
@@ -65,8 +64,8 @@ class Recorder:
     """
 
     def __init__(self, model: nn.Module, level: str = "tasks", near_tie: float = 1e-4) -> None:
-        if level not in LEVELS:
-            raise ModelError(f"unknown routing level {level!r}", hint=f"one of {', '.join(LEVELS)}")
+        if level not in ROUTING_LEVELS:
+            raise ModelError(f"unknown routing level {level!r}", hint=f"one of {', '.join(ROUTING_LEVELS)}")
         self.level = level
         self.near_tie = near_tie
         self._routers: list[Router] = routers_of(model) if level != "off" else []

@@ -18,8 +18,6 @@ from medbench.models.routing.routers import Observer, Router, RouterOutputs
 if TYPE_CHECKING:
     from torch import nn
 
-__all__ = ["MoLoRARouter", "describe_routers", "has_routers", "need_routers", "routers_of", "why_unread"]
-
 _BYTES = 256  # experts that a trace has numbers for
 
 

@@ -15,8 +15,6 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-__all__ = ["Observer", "Router", "RouterOutputs"]
-
 
 class RouterOutputs(NamedTuple):
     """What routers put out, for N tokens; of several routers stacked in front, [M, N, …].

@@ -13,8 +13,6 @@ from torch import Tensor
 from medbench.models.routing.counts import PHASES, CreditSpan, RoutingLabel
 from medbench.models.routing.traces import Traces
 
-__all__ = ["Tracer"]
-
 Bytes = NDArray[np.uint8]
 
 

@@ -15,8 +15,6 @@ from numpy.typing import NDArray
 from medbench.errors import ModelError
 from medbench.models.routing.counts import RoutingLabel
 
-__all__ = ["Traces"]
-
 _ARRAYS = ("phases", "starts", "offsets", "tokens", "choice", "gate")
 
 

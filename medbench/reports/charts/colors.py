@@ -6,8 +6,6 @@ from functools import cache
 
 import numpy as np
 
-__all__ = ["DARK", "LIGHT", "SERIES", "Palette", "mix", "mixed_by_browser", "shade", "variables"]
-
 Palette = dict[str, str]
 
 # Name, color by day, color by night. ``low``, ``middle`` and ``high`` make the diverging scale; ``k0`` to

@@ -15,8 +15,6 @@ from medbench.errors import ReportError
 from medbench.reports.charts.colors import LIGHT, SERIES
 from medbench.reports.charts.svg import Drawing, text_width
 
-__all__ = ["Picture", "Ramp", "file_stem", "png", "standalone", "write_pictures"]
-
 _MARGIN, _LINE = 16, 18
 _LEAST = 640  # pixels: room for the sentences below narrow drawings
 _FONTS = "'Noto Sans','Noto Sans CJK SC','Source Han Sans SC','PingFang SC','Microsoft YaHei',sans-serif"

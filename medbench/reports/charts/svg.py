@@ -15,18 +15,6 @@ from markupsafe import Markup, escape
 from medbench.analysis.answers import Bin
 from medbench.reports.charts.colors import mixed_by_browser, shade
 
-__all__ = [
-    "Cell",
-    "Drawing",
-    "expert_map",
-    "layer_lines",
-    "pair_maps",
-    "reliability_diagram",
-    "scatter",
-    "text_width",
-    "value_map",
-]
-
 _DASHES = ("none", "6 3", "2 2")
 _TITLED = 400  # points: more need no title each, which would only swell the page
 

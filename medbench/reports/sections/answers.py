@@ -21,8 +21,6 @@ from medbench.reports.renderers import page_table
 from medbench.reports.section import Section, table_section
 from medbench.reports.tables import text_table
 
-__all__ = ["calibration_section", "confusion_section", "rates_section"]
-
 _MAX_CLASSES = 16
 _MUCH = 0.05  # share of answers cut off that stands out
 

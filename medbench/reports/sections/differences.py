@@ -19,8 +19,6 @@ from medbench.reports.formats import (
 from medbench.reports.section import Section
 from medbench.reports.sentences import TESTS_NOTE, conditions_notes, verdict_summary
 
-__all__ = ["differences"]
-
 
 def differences(runs: Runs, shown: Runs, baseline: str | None, *, draws: int = 2_000) -> Section | None:
     """Paired comparison of all models with one; of a single model, of its conditions with the usual ones.

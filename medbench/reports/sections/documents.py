@@ -13,8 +13,6 @@ from medbench.analysis.answers import document_values
 from medbench.reports.formats import known
 from medbench.reports.section import Section, pack
 
-__all__ = ["documents"]
-
 _COLUMNS = ("task", "document", "prompt_hash", "prompt", "target", "response", "answer", "truncated", "score")
 _LONGEST = 3_000
 

@@ -12,8 +12,6 @@ from medbench.reports.renderers import page_table
 from medbench.reports.section import Section, system_names
 from medbench.reports.tables import text_table
 
-__all__ = ["provenance"]
-
 _TASK_COLUMNS = ("task", "version", "protocol", "num_fewshot", "dataset", "data_source", "filter", "n")
 _NAMES = ("run", *_TASK_COLUMNS, "data fingerprint", "revision")
 

@@ -13,8 +13,6 @@ from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import expert_map
 from medbench.reports.section import Section, in_computing_order, pack, routed
 
-__all__ = ["routing"]
-
 _ALL = "all"
 
 

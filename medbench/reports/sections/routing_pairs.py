@@ -11,8 +11,6 @@ from medbench.reports.charts.picture import Picture, Ramp, file_stem
 from medbench.reports.charts.svg import pair_maps
 from medbench.reports.section import Section, in_computing_order, picture_section, routed
 
-__all__ = ["routing_pairs"]
-
 _MOST = 12  # routers of one picture
 _COLUMNS = 6
 

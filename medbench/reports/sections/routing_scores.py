@@ -16,8 +16,6 @@ from medbench.reports.charts.svg import Cell, scatter, value_map
 from medbench.reports.formats import known, p_text, signed_text
 from medbench.reports.section import MOST_ROWS, Section, picture_section
 
-__all__ = ["routing_scores"]
-
 _SURE = 0.05
 
 

@@ -17,8 +17,6 @@ from medbench.reports.charts.svg import Cell, expert_map, layer_lines, value_map
 from medbench.reports.formats import known
 from medbench.reports.section import Section, in_computing_order, picture_section, routed
 
-__all__ = ["change_section", "routing_tasks"]
-
 # Beyond so many tasks, cells are too many to explain each.
 _TITLED = 16
 

@@ -15,8 +15,6 @@ from medbench.reports.charts.svg import Cell, value_map
 from medbench.reports.formats import interval_text, known, percent_text, signed_text
 from medbench.reports.section import Section, picture_section, routed
 
-__all__ = ["ablation_section", "ablations", "specialized"]
-
 _MOST = 64  # rows of one picture
 
 

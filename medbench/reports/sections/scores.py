@@ -17,8 +17,6 @@ from medbench.reports.score_tables import anchor_columns
 from medbench.reports.section import Section, table_section
 from medbench.reports.tables import text_table
 
-__all__ = ["bars", "overview", "published_values"]
-
 
 class Cell(NamedTuple):
     """A score in the table; ``note`` says what it does not share with its row."""

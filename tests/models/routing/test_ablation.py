@@ -12,6 +12,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from medbench.common.choices import Projection
 from medbench.errors import ModelError
 from medbench.models import (
     Ablation,
@@ -24,7 +25,6 @@ from medbench.models import (
     sweep,
 )
 from medbench.models.architecture.mixture import Impl
-from medbench.models.architecture.skeleton import Projection
 from medbench.models.routing.ablation import FORMS
 from tests.models.made_engines import tiny_model
 

@@ -10,8 +10,9 @@ import torch
 from medbench.errors import ModelError
 from medbench.models import Engine
 from medbench.models.architecture.mixtures import molora_linears
-from medbench.models.routing.buffer import RouterBuffer, RouterOutputs
+from medbench.models.routing.buffer import RouterBuffer
 from medbench.models.routing.router_finding import routers_of
+from medbench.models.routing.routers import RouterOutputs
 from tests.models.made_engines import tiny_model
 
 

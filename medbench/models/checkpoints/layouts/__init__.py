@@ -8,14 +8,14 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from medbench.common.choices import READINGS
+from medbench.common.choices import READINGS, LayoutName
 from medbench.errors import ModelError
 from medbench.models.architecture.config import AUTHORS_KEYS
 from medbench.models.checkpoints.folder import read_json, resolve
 from medbench.models.checkpoints.gguf import MARKER
 from medbench.models.checkpoints.layouts import authors
 from medbench.models.checkpoints.layouts.adapter import EXPERTS_FILE, read_adapter
-from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, LayoutName
+from medbench.models.checkpoints.layouts.checkpoint import Checkpoint
 from medbench.models.checkpoints.layouts.converted import MODEL_TYPE, names_authors, read_converted
 from medbench.models.checkpoints.layouts.loramoe import EXPERTS_KEY, read_hydralora, read_loramoe, shares_a
 from medbench.models.checkpoints.layouts.merged import read_merged

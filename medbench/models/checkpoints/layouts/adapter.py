@@ -26,8 +26,6 @@ from medbench.models.checkpoints.layouts.merging import merged_lora
 from medbench.models.checkpoints.layouts.opening import open_model
 from medbench.models.checkpoints.tensors import LazyTensor, compare, open_tensors, stem_files
 
-__all__ = ["EXPERTS_FILE", "read_adapter"]
-
 EXPERTS_FILE = "non_lora_trainables.bin"
 
 

@@ -26,8 +26,6 @@ from medbench.models.architecture.skeleton import Skeleton
 from medbench.models.checkpoints.layouts.checkpoint import canonical
 from medbench.models.checkpoints.tensors import LazyTensor
 
-__all__ = ["concatenated", "expected_shapes", "is_expert_name", "rank_of", "speaks_of_experts", "stack"]
-
 _LORA_A = re.compile(r"\.experts\.\d+\.lora_A_\d+\.weight$")
 _EXPERT = re.compile(
     r"\.(?:switch\.(?:weight|bias)|experts\.\d+\.lora_[AB]_\d+\.weight|share_experts\.lora_[AB]\.weight)$"

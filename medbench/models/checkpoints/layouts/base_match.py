@@ -9,8 +9,6 @@ from medbench.errors import ModelError
 from medbench.models.architecture.config import architecture
 from medbench.models.architecture.skeleton import transformers_config
 
-__all__ = ["check_base"]
-
 # The authors compute with the base's weights under the adapter's configuration, which was written from the
 # base's. Whatever differs makes another model, except for what is not used in evaluation: training, the
 # number format, caching, the tokens that begin and fill texts, and notes.

@@ -28,8 +28,6 @@ from medbench.models.checkpoints.tensors import LazyTensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["Checkpoint", "LayoutName", "canonical", "molora_shapes"]
-
 
 @dataclass(frozen=True)
 class Checkpoint:

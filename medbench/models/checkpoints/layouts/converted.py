@@ -28,16 +28,6 @@ from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, molora_sh
 from medbench.models.checkpoints.layouts.fitting import fitted
 from medbench.models.checkpoints.tensors import LazyTensor, open_tensors, stem_files
 
-__all__ = [
-    "CHECKSUMS",
-    "FORMAT",
-    "MODEL_TYPE",
-    "checksum",
-    "converted_config",
-    "names_authors",
-    "read_converted",
-]
-
 MODEL_TYPE = "molora"
 FORMAT = 1
 CHECKSUMS = "medbench_crc32"

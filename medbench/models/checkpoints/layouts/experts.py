@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from medbench.common.choices import PROJECTIONS, Projection
+from medbench.common.choices import PROJECTIONS, LayoutName, Projection
 from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig, architecture
 from medbench.models.architecture.skeleton import LinearPlace, Skeleton, find_linears
@@ -18,7 +18,6 @@ from medbench.models.checkpoints.folder import read_json
 from medbench.models.checkpoints.layouts.authors import concatenated
 from medbench.models.checkpoints.layouts.checkpoint import (
     Checkpoint,
-    LayoutName,
     molora_shapes,
 )
 from medbench.models.checkpoints.layouts.fitting import fitted
@@ -26,8 +25,6 @@ from medbench.models.checkpoints.layouts.lora_config import lora_targets
 from medbench.models.checkpoints.layouts.merging import merged_lora
 from medbench.models.checkpoints.layouts.opening import open_model
 from medbench.models.checkpoints.tensors import LazyTensor, TensorFiles, compare, open_tensors, stem_files
-
-__all__ = ["PlainLoRA", "adapter_tensors", "projections_of", "read_experts"]
 
 #: Of a linear with experts: canonical name -> the file's names of the tensors that it consists of, expert 0
 #: first.

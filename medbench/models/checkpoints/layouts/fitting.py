@@ -11,8 +11,6 @@ from medbench.errors import ModelError
 from medbench.models.architecture.skeleton import Skeleton
 from medbench.models.checkpoints.tensors import LazyTensor, compare
 
-__all__ = ["fitted", "without_leftovers"]
-
 # What training leaves in a checkpoint beside the language model: heads that predict further tokens, and the
 # value head of reinforcement learning. No language model computes with them.
 _LEFTOVERS = re.compile(r"^(?:(?:model\.)?mtp|v_head)\.")

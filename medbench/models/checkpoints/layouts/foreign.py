@@ -19,8 +19,6 @@ from medbench.models.checkpoints.tensors import LazyTensor
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["fitted_by_transformers", "load_by_transformers", "require_finite"]
-
 _HINT = "the files and the configuration do not belong together"
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 _NAMED = 4

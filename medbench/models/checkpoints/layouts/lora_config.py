@@ -7,8 +7,6 @@ from typing import Any
 
 from medbench.errors import ModelError
 
-__all__ = ["READ_OR_UNUSED", "check_keys", "check_lora", "lora_targets"]
-
 #: Keys that do not change ``W + scaling * B A``: notes, training, and what the caller reads itself.
 READ_OR_UNUSED = frozenset(
     {

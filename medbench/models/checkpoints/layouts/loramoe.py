@@ -26,8 +26,6 @@ from medbench.models.checkpoints.layouts.experts import adapter_tensors, project
 from medbench.models.checkpoints.layouts.lora_config import READ_OR_UNUSED, check_keys
 from medbench.models.checkpoints.layouts.moe_peft import read_moe_peft_loramoe
 
-__all__ = ["EXPERTS_KEY", "read_hydralora", "read_loramoe", "shares_a"]
-
 EXPERTS_KEY = "lora_nums"
 # ``blc_alpha`` and ``blc_weight`` are of the loss that balances experts in training.
 _USED = READ_OR_UNUSED - {"fan_in_fan_out", "use_rslora"} | {"blc_alpha", "blc_weight", EXPERTS_KEY}

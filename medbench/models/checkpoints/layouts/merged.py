@@ -17,8 +17,6 @@ from medbench.models.checkpoints.layouts.fitting import fitted
 from medbench.models.checkpoints.layouts.opening import open_model
 from medbench.models.checkpoints.tensors import LazyTensor
 
-__all__ = ["read_merged"]
-
 
 def read_merged(folder: Path) -> Checkpoint:
     """Open a merged checkpoint.

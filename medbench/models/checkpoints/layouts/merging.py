@@ -7,8 +7,6 @@ from torch import Tensor
 
 from medbench.models.checkpoints.tensors import LazyTensor
 
-__all__ = ["merged_lora"]
-
 
 def merged_lora(weight: LazyTensor, a: LazyTensor, b: LazyTensor, scaling: float) -> LazyTensor:
     """Return ``W + scaling * B A``: W [out, in], A [r, in], B [out, r], computed in float32 at least."""

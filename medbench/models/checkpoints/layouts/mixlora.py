@@ -29,8 +29,6 @@ from medbench.models.checkpoints.layouts.experts import PlainLoRA, projections_o
 from medbench.models.checkpoints.layouts.lora_config import check_keys
 from medbench.models.checkpoints.layouts.moe_peft import USED, experts_of, linear_name, lora_names, use_rslora
 
-__all__ = ["read_mixlora"]
-
 _PREFIX = "mixlora"
 _KEYS = USED | {"act_fn", "expert_lora", "temperature", "top_k", "top_p"}
 _ALLOWED: dict[str, tuple[Any, ...]] = {

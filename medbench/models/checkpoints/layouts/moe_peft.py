@@ -25,16 +25,6 @@ from medbench.models.checkpoints.layouts.checkpoint import Checkpoint, canonical
 from medbench.models.checkpoints.layouts.experts import PlainLoRA, projections_of, read_experts
 from medbench.models.checkpoints.layouts.lora_config import check_keys
 
-__all__ = [
-    "USED",
-    "experts_of",
-    "linear_name",
-    "lora_names",
-    "read_moe_peft_loramoe",
-    "read_mola",
-    "use_rslora",
-]
-
 #: Keys that are read, or that matter in training only. ``jitter_noise`` acts in evaluation: it must be off.
 USED = frozenset(
     {

@@ -9,8 +9,6 @@ from typing import Any
 from medbench.errors import ModelError
 from medbench.models.checkpoints.tensors import TensorFiles, open_tensors, stem_files
 
-__all__ = ["model_files", "open_model"]
-
 # Parts of a weight that GPTQ, AWQ and their relatives store instead of the weight.
 _PACKED = (".qweight", ".qzeros", ".weight_packed", ".weight_scale_inv")
 

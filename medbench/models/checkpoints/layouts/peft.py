@@ -27,8 +27,6 @@ from medbench.models.checkpoints.tensors import LazyTensor, TensorFiles, compare
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["read_peft"]
-
 # Kinds that PEFT merges, by their value of peft_type.
 _MERGED = (
     "LORA",

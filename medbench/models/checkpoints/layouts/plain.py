@@ -14,8 +14,6 @@ from medbench.models.checkpoints.layouts.foreign import fitted_by_transformers
 from medbench.models.checkpoints.layouts.opening import open_model
 from medbench.models.checkpoints.tensors import LazyTensor
 
-__all__ = ["read_plain"]
-
 
 def read_plain(folder: Path) -> Checkpoint:
     """Open a plain checkpoint.

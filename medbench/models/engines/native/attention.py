@@ -21,8 +21,6 @@ from medbench.models.engines.native.packing import MaskRule, Pack
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["MASK", "packed_attention"]
-
 _NAME = "medbench_packed"
 # Arguments of attention functions that change nothing here: dropout (none outside training), the window (it
 # is in the mask rule, as in transformers' own attention), and values that were used before.

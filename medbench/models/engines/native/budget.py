@@ -10,8 +10,6 @@ from medbench.errors import ModelError
 from medbench.models.architecture.memory import free_memory
 from medbench.models.architecture.text_config import text_config
 
-__all__ = ["batch_tokens", "key_value_tokens"]
-
 _LARGEST_BATCH = 8192
 _LARGEST_BATCH_ON_CPU = 2048  # larger activations outgrow a processor's cache
 _LEAST_BATCH = 256

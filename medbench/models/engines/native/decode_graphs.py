@@ -23,8 +23,6 @@ from medbench.models.routing.counts import CreditSpan
 from medbench.models.routing.recorder import Recorder
 from medbench.models.routing.routers import RouterOutputs
 
-__all__ = ["Capture", "CudaCapture", "DecodeGraphs", "Step"]
-
 _LOG = logging.getLogger(__name__)
 _REACH = 256  # C is rounded up to a multiple of this many tokens
 # Largest difference from the plain forward, relative to the largest state. Padding changes the order of sums;

@@ -25,8 +25,6 @@ from medbench.models.checkpoints.generation_config import (
 if TYPE_CHECKING:
     from transformers import LogitsProcessorList, PreTrainedModel
 
-__all__ = ["Decoding", "Processors"]
-
 
 class Processors:
     """The logits processors of one row.

@@ -36,8 +36,6 @@ from medbench.models.routing.recorder import Recorder
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["FailedRequest", "PackedModel", "PackedPass", "failure"]
-
 _T = TypeVar("_T")
 
 _NAMED = 4  # failed requests that an error names

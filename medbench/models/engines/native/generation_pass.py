@@ -38,8 +38,6 @@ from medbench.models.engines.native.prefixes import Prefix, share_prefixes
 from medbench.models.routing.counts import UNLABELED, CreditSpan, RoutingLabel
 from medbench.models.routing.recorder import Recorder
 
-__all__ = ["GenerationPass"]
-
 # With graphs, prompts are admitted only once this share of the active rows has ended: one in eight.
 _GROUP = 8
 

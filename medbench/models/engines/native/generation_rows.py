@@ -15,18 +15,6 @@ from medbench.models.engines.native.decoding import Processors
 from medbench.models.engines.native.prefixes import Prefix
 from medbench.models.routing.counts import CreditSpan
 
-__all__ = [
-    "FinishReason",
-    "Generation",
-    "GenerationCallback",
-    "GenerationRequest",
-    "Row",
-    "Sampler",
-    "Sampling",
-    "StopStrings",
-    "cut_at",
-]
-
 _UNFINISHED = "\ufffd"  # decoded in place of a character whose bytes are incomplete
 
 FinishReason = Literal["eos", "stop", "length"]

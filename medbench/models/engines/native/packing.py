@@ -27,8 +27,6 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-__all__ = ["DecodeBlock", "KVCache", "MaskRule", "Pack", "Segment", "decode_spans", "tree_mask"]
-
 _ROUND = 128  # a cache's capacity is rounded up to a multiple of this many tokens
 _GROWTH = 1.5  # factor by which a full cache grows, so that keys are rarely copied
 # Rows of a decoding step that attend together, padded to the longest of them. On a CPU reading keys costs

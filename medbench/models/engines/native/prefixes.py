@@ -19,8 +19,6 @@ from medbench.models.engines.native.packing import KVCache, Pack, Segment
 from medbench.models.routing.counts import CreditSpan
 from medbench.models.routing.recorder import Recorder
 
-__all__ = ["Prefix", "PrefixCache", "SharedPrefix", "find_prefixes", "share_prefixes"]
-
 # Runs one forward: token ids, positions, the pack, and whom its tokens are credited to.
 Forward = Callable[[Sequence[int], Sequence[int], Pack, Sequence[CreditSpan]], Tensor]
 

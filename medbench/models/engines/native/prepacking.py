@@ -19,8 +19,6 @@ from torch.nn import functional as F
 
 from medbench.models.architecture.memory import free_memory
 
-__all__ = ["PrepackedWeights", "packs"]
-
 _LOG = logging.getLogger(__name__)
 _SHARE = 0.25  # part of the free memory that the copies may take
 _TOKENS = 16  # tokens that the order is chosen for; it works with any number

@@ -26,8 +26,6 @@ from medbench.errors import ModelError
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-__all__ = ["LENGTH_KEYS", "RopeSwitches", "named_lengths"]
-
 _POSITIONS = 4  # number of positions whose angles are compared
 LENGTH_KEYS = ("max_position", "n_positions", "max_seq", "original_max", "n_ctx")
 

@@ -42,8 +42,6 @@ from medbench.models.engines.native.packing import Pack, Segment, tree_mask
 from medbench.models.engines.native.prefixes import Prefix, share_prefixes
 from medbench.models.routing.counts import CreditSpan, RoutingLabel
 
-__all__ = ["Score", "ScoreCallback", "ScoringPass"]
-
 Tokens = tuple[int, ...]
 
 # Continuations of one segment need a mask of this many tokens squared at most.
