@@ -117,7 +117,8 @@ class Format(NamedTuple):
         config: ``adapter_config.json`` without rank, alpha and targets.
         routed: Last names of the linears with experts.
         plain: Those with plain LoRA.
-        prefix: What stands before a linear's name in the file, in place of ``model.``.
+        linear: What a linear is called in the file, of its ``layer``, ``block`` (such as mlp) and ``leaf``.
+        experts: Key of ``adapter_config.json`` that says how many experts there are.
         router: Name of a linear's router.
         a: Name of expert i's A, or of the one that all share.
         b: Name of expert i's B.
@@ -127,11 +128,33 @@ class Format(NamedTuple):
     config: dict[str, Any]
     routed: tuple[str, ...]
     plain: tuple[str, ...]
-    prefix: str
+    linear: str
+    experts: str
     router: str
     a: str
     b: str
     dense: bool = True
+
+    def stem(self, module: str) -> str:
+        """What a linear of the model is called in the file, such as ``model.layers.0.mlp.up_proj``."""
+        _, _, layer, block, leaf = module.split(".")
+        return self.linear.format(layer=layer, block=block, leaf=leaf)
+
+    def layer(self, index: int) -> str:
+        """What names of a layer's tensors begin with."""
+        return f"{self.linear.partition('{layer}')[0]}{index}."
+
+    def routers(self, stem: str) -> list[str]:
+        """The name of a linear's router."""
+        return [f"{stem}.{self.router}.weight"]
+
+    def all_a(self, stem: str) -> list[str]:
+        """Names of a linear's A, expert by expert, or of the one that all share."""
+        return list(dict.fromkeys(f"{stem}.{self.a.format(i)}.weight" for i in range(_EXPERTS)))
+
+    def all_b(self, stem: str) -> list[str]:
+        """Names of a linear's B, expert by expert."""
+        return [f"{stem}.{self.b.format(i)}.weight" for i in range(_EXPERTS)]
 
 
 FORMATS = {
@@ -140,7 +163,8 @@ FORMATS = {
         {"peft_type": "LORA", "lora_nums": _EXPERTS, "blc_alpha": 0.1, "bias": "none", "enable_lora": None},
         ("gate_proj", "down_proj"),
         (),
-        "base_model.model.model.",
+        "base_model.model.model.layers.{layer}.{block}.{leaf}",
+        "lora_nums",
         "lora_route",
         "lora_A{}",
         "lora_B{}",
@@ -150,7 +174,8 @@ FORMATS = {
         {"peft_type": "LORA", "lora_nums": _EXPERTS, "bias": "none"},
         _MLP,
         (),
-        "base_model.model.model.",
+        "base_model.model.model.layers.{layer}.{block}.{leaf}",
+        "lora_nums",
         "lora_route",
         "lora_A",
         "lora_B{}",
@@ -160,7 +185,8 @@ FORMATS = {
         {"peft_type": "LORAMOE", "routing_strategy": "loramoe", "num_experts": _EXPERTS, "bias": "none"},
         _MLP,
         ("q_proj", "o_proj"),
-        "loramoe.",
+        "loramoe.layers.{layer}.{block}.{leaf}",
+        "num_experts",
         "moe_gate",
         "experts.{}.lora_A",
         "experts.{}.lora_B",
@@ -177,7 +203,8 @@ FORMATS = {
         },
         ("q_proj", "v_proj", "up_proj"),
         (),
-        "mola.",
+        "mola.layers.{layer}.{block}.{leaf}",
+        "num_experts",
         "moe_gate",
         "experts.{}.lora_A",
         "experts.{}.lora_B",
@@ -197,9 +224,9 @@ def write(folder: Path, form: Format, base: str = "llama") -> Source:
     tensors: dict[str, Tensor] = {}
     for name, shape in build_skeleton(config, torch.float32, where="test").shapes.items():
         linear, leaf = name.removesuffix(".weight"), name.removesuffix(".weight").rpartition(".")[2]
-        stem = f"{form.prefix}{linear.removeprefix('model.')}"
         if not name.endswith(".weight") or leaf not in form.routed + form.plain:
             continue
+        stem = form.stem(linear)
         if leaf in form.plain:
             tensors[f"{stem}.lora_A.weight"] = random(_RANK, shape[1])
             tensors[f"{stem}.lora_B.weight"] = random(shape[0], _RANK)
@@ -248,12 +275,13 @@ def test_every_linear_computes_its_formats_formula(tmp_path: Path, name: str, ba
     routed = 0
     for linear, module in model.named_modules():
         leaf = linear.rpartition(".")[2]
-        stem = f"{form.prefix}{linear.removeprefix('model.')}"
+        if leaf not in form.routed + form.plain:
+            continue
+        stem = form.stem(linear)
         if leaf in form.plain:
             merged = tensors[f"{stem}.lora_B.weight"] @ tensors[f"{stem}.lora_A.weight"] * scaling
             weight = plain.get_parameter(f"{linear}.weight") + merged
             torch.testing.assert_close(model.get_parameter(f"{linear}.weight").float(), weight)
-        if leaf not in form.routed:
             continue
         assert isinstance(module, MoLoRALinear)
         x = torch.randn(7, module.molora_in.shape[1], dtype=torch.float64)
@@ -321,12 +349,12 @@ def test_forms_agree(tmp_path: Path, name: str) -> None:
         torch.testing.assert_close(model(ids).logits, stacked)
 
 
-def _tensors(change: Callable[[dict[str, Tensor], str], object]) -> Callable[[Path, Format], None]:
-    """A change of the file with the tensors, told the name before those of one linear."""
+def _tensors(change: Callable[[dict[str, Tensor], Format, str], object]) -> Callable[[Path, Format], None]:
+    """A change of the file with the tensors, told what one linear is called."""
 
     def apply(adapter: Path, form: Format) -> None:
-        stem = f"{form.prefix}layers.1.mlp.{next(leaf for leaf in form.routed if leaf in _MLP)}"
-        edit_pickle(adapter / "adapter_model.bin", lambda tensors: change(tensors, stem))
+        stem = form.stem(f"model.layers.1.mlp.{next(leaf for leaf in form.routed if leaf in _MLP)}")
+        edit_pickle(adapter / "adapter_model.bin", lambda tensors: change(tensors, form, stem))
 
     return apply
 
@@ -335,88 +363,71 @@ def _config(**changes: Any) -> Callable[[Path, Format], None]:
     return lambda adapter, _: edit_json(adapter / "adapter_config.json", **changes)
 
 
-def _more_experts(adapter: Path, form: Format) -> None:
-    key = "lora_nums" if "lora_nums" in form.config else "num_experts"
-    edit_json(adapter / "adapter_config.json", **{key: _EXPERTS + 1})
+def _experts(number: Any) -> Callable[[Path, Format], None]:
+    def apply(adapter: Path, form: Format) -> None:
+        edit_json(adapter / "adapter_config.json", **{form.experts: number})
+        if "top_k" in form.config and number == _EXPERTS - 1:
+            edit_json(adapter / "adapter_config.json", top_k=1)
+
+    return apply
 
 
-def _fewer_experts(adapter: Path, form: Format) -> None:
-    key = "lora_nums" if "lora_nums" in form.config else "num_experts"
-    edit_json(adapter / "adapter_config.json", **{key: _EXPERTS - 1, "top_k": None})
-    if "top_k" in form.config:
-        edit_json(adapter / "adapter_config.json", top_k=1)
+_Names = Callable[[Format, str], list[str]]
 
 
-def _one_expert(adapter: Path, form: Format) -> None:
-    key = "lora_nums" if "lora_nums" in form.config else "num_experts"
-    edit_json(adapter / "adapter_config.json", **{key: 1})
+def _without(names: _Names) -> Callable[[Path, Format], None]:
+    return _tensors(lambda tensors, form, stem: tensors.pop(names(form, stem)[0]))
 
 
-def _no_experts(adapter: Path, form: Format) -> None:
-    key = "lora_nums" if "lora_nums" in form.config else "num_experts"
-    edit_json(adapter / "adapter_config.json", **{key: "three"})
-
-
-_ROUTER = ("lora_route", "moe_gate")
-
-
-def _named(stem: str, tensors: dict[str, Tensor], *words: str) -> list[str]:
-    """Names of a linear's tensors that hold one of the words."""
-    return [name for name in tensors if stem in name and any(word in name for word in words)]
-
-
-def _without(*words: str) -> Callable[[Path, Format], None]:
-    return _tensors(lambda tensors, stem: tensors.pop(_named(stem, tensors, *words)[0]))
-
-
-def _changed(change: Callable[[Tensor], Tensor], *words: str) -> Callable[[Path, Format], None]:
-    def apply(tensors: dict[str, Tensor], stem: str) -> None:
-        tensors |= {name: change(tensors[name]).contiguous() for name in _named(stem, tensors, *words)}
+def _changed(change: Callable[[Tensor], Tensor], names: _Names) -> Callable[[Path, Format], None]:
+    def apply(tensors: dict[str, Tensor], form: Format, stem: str) -> None:
+        tensors |= {name: change(tensors[name]).contiguous() for name in names(form, stem)}
 
     return _tensors(apply)
 
 
-def _another_layer(tensors: dict[str, Tensor], _: str) -> None:
-    tensors |= {name.replace("layers.1", "layers.2"): tensor for name, tensor in tensors.items()}
+def _no_layer(tensors: dict[str, Tensor], form: Format, _: str) -> None:
+    for name in [name for name in tensors if name.startswith(form.layer(1))]:
+        del tensors[name]
 
 
-def _another_expert(tensors: dict[str, Tensor], stem: str) -> None:
-    for name in _named(stem, tensors, "B2", "experts.2"):
-        tensors[name.replace("B2", "B3").replace("experts.2", "experts.3")] = tensors[name]
+def _another_layer(tensors: dict[str, Tensor], form: Format, _: str) -> None:
+    tensors |= {name.replace(form.layer(1), form.layer(2)): tensor for name, tensor in tensors.items()}
 
 
-def _exchanged(tensors: dict[str, Tensor], stem: str) -> None:
-    first, second = _named(stem, tensors, "lora_A")[0], _named(stem, tensors, "lora_B")[0]
+def _another_expert(tensors: dict[str, Tensor], form: Format, stem: str) -> None:
+    tensors[f"{stem}.{form.b.format(_EXPERTS)}.weight"] = tensors[form.all_b(stem)[0]]
+
+
+def _exchanged(tensors: dict[str, Tensor], form: Format, stem: str) -> None:
+    first, second = form.all_a(stem)[0], form.all_b(stem)[0]
     tensors[first], tensors[second] = tensors[second], tensors[first]
 
 
 _DAMAGES: dict[str, tuple[Callable[[Path, Format], None], str]] = {
-    "no router": (_without(*_ROUTER), "missing tensors"),
-    "no A": (_without("lora_A"), "missing tensors"),
-    "no B": (_without("lora_B"), "missing tensors"),
-    "a layer is missing": (
-        _tensors(lambda tensors, _: [tensors.pop(name) for name in list(tensors) if "layers.1." in name]),
-        "missing tensors",
-    ),
+    "no router": (_without(Format.routers), "missing tensors"),
+    "no A": (_without(Format.all_a), "missing tensors"),
+    "no B": (_without(Format.all_b), "missing tensors"),
+    "a layer is missing": (_tensors(_no_layer), "missing tensors"),
     "a surplus expert": (_tensors(_another_expert), "no place for"),
     "a surplus layer": (_tensors(_another_layer), "no place for"),
-    "a surplus tensor": (_tensors(lambda tensors, _: tensors.update(more=torch.ones(2))), "no place for"),
-    "a router of another width": (_changed(lambda router: router[:, :-1], *_ROUTER), "wrong shape"),
-    "a router of fewer experts": (_changed(lambda router: router[:-1], *_ROUTER), "wrong shape"),
-    "a turned router": (_changed(lambda router: router.T, *_ROUTER), "wrong shape"),
-    "a turned A": (_changed(lambda a: a.T, "lora_A"), "wrong shape"),
-    "a turned B": (_changed(lambda b: b.T, "lora_B"), "wrong shape"),
+    "a surplus tensor": (_tensors(lambda tensors, *_: tensors.update(more=torch.ones(2))), "no place for"),
+    "a router of another width": (_changed(lambda router: router[:, :-1], Format.routers), "wrong shape"),
+    "a router of fewer experts": (_changed(lambda router: router[:-1], Format.routers), "wrong shape"),
+    "a turned router": (_changed(lambda router: router.T, Format.routers), "wrong shape"),
+    "a turned A": (_changed(lambda a: a.T, Format.all_a), "wrong shape"),
+    "a turned B": (_changed(lambda b: b.T, Format.all_b), "wrong shape"),
     "A and B exchanged": (_tensors(_exchanged), "wrong shape"),
-    "no number": (_changed(lambda b: b * float("nan"), "lora_B"), "not finite"),
-    "infinity": (_changed(lambda router: router / 0, *_ROUTER), "not finite"),
+    "no number": (_changed(lambda b: b * float("nan"), Format.all_b), "not finite"),
+    "infinity": (_changed(lambda router: router / 0, Format.routers), "not finite"),
     "a wrong name": (
-        _tensors(lambda t, stem: t.update(wrong=t.pop(_named(stem, t, "lora_B")[0]))),
+        _tensors(lambda t, form, stem: t.update(wrong=t.pop(form.all_b(stem)[0]))),
         "missing tensors|no place for",
     ),
-    "more experts said": (_more_experts, "missing tensors|wrong shape"),
-    "fewer experts said": (_fewer_experts, "no place for|wrong shape"),
-    "one expert said": (_one_expert, "nothing to choose"),
-    "no number of experts": (_no_experts, "expected an integer"),
+    "more experts said": (_experts(_EXPERTS + 1), "missing tensors|wrong shape"),
+    "fewer experts said": (_experts(_EXPERTS - 1), "no place for|wrong shape"),
+    "one expert said": (_experts(1), "nothing to choose"),
+    "no number of experts": (_experts("three"), "expected an integer"),
     "another rank": (_config(r=_RANK + 1), "wrong shape"),
     "no rank": (_config(r=None), "r is None, expected an integer"),
     "no alpha": (_config(lora_alpha=None), "lora_alpha is None, expected a number"),
