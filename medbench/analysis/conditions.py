@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 
 from medbench.analysis.runs import Run
-from medbench.runs.settings import ENGINE_DETAILS, recorded_engine
+from medbench.runs.settings import ENGINE_DETAILS, known_settings, recorded_engine
 
 #: What decides which questions a model is asked, and in which form. Systems are ranked together only where
 #: all of it agrees.
@@ -25,12 +25,8 @@ COMPUTED = (
 
 # Settings that say where and how fast a run was made and what it recorded, not what came out.
 _ELSEWHERE = (
-    "data_dir",
-    "data_source",
-    "routing",
-    "max_batch_tokens",
-    "device",
-    "deterministic",
+    *(name for name, setting in known_settings().items() if not (setting.in_identity or setting.of_model)),
+    *("routing", "device", "deterministic"),
     *ENGINE_DETAILS,
 )
 

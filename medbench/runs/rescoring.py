@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from medbench.common.files import read_only_address
 from medbench.errors import RunError
 from medbench.runs.directory import RunDirectory, read_json, replacing, safe_name
-from medbench.runs.settings import ENGINE_DETAILS, recorded_settings
+from medbench.runs.settings import ENGINE_DETAILS, known_settings, recorded_settings
 
 if TYPE_CHECKING:
     from medbench.runs.plan import RunPlan
@@ -21,7 +21,11 @@ _LOG = logging.getLogger(__name__)
 _FINISHED = ("complete", "partial")
 # Settings that change neither the prompts nor what is recorded of the answers.
 _OF_COMPUTATION = (
-    *("layout", "device", "dtype", "quantization", "deterministic", "max_batch_tokens"),
+    *(
+        name
+        for name, setting in known_settings().items()
+        if not setting.in_identity and name not in ("data_dir", "data_source")
+    ),
     *("engine", *ENGINE_DETAILS),
 )
 # Settings that decide which documents are asked of and what is kept of the routers, and not how is asked.

@@ -11,7 +11,7 @@ import pytest
 
 from medbench.analysis import load_runs
 from medbench.analysis.conditions import ASKED, COMPUTED, Conditions
-from medbench.runs.settings import RunSettings
+from medbench.runs.settings import RunSettings, known_settings
 from tests.analysis.factory import FakeTask, write_run
 
 NEW: dict[str, Any] = {
@@ -189,19 +189,20 @@ def test_the_line_says_how_a_model_reasons_where_it_was_said(tmp_path: Path) -> 
     assert "thinking off · at most 4096 new tokens · unfinished thinking closed" in line
 
 
-def test_every_setting_of_a_run_is_a_condition_or_known_not_to_matter() -> None:
-    settings = {field.name for field in fields(RunSettings)}
-    conditions = {field.name for field in fields(Conditions)}
-    assert settings - conditions == {
-        "data_dir",
-        "data_source",
-        "routing",
-        "max_batch_tokens",
-        "device",
-        "deterministic",
-        "add_bos_token",  # among the others, where it is given
-    }
-    assert conditions == {*ASKED, *COMPUTED}
+@pytest.mark.parametrize("name", [field.name for field in fields(RunSettings)])
+def test_every_setting_of_a_run_keeps_runs_apart_or_is_known_not_to_matter(tmp_path: Path, name: str) -> None:
+    if name in {field.name for field in fields(Conditions)}:
+        return
+    found = _of(tmp_path, {"settings": NEW | {name: "x"}}).others
+    # These were asked for, not used, or are of the machine; `layout` and `add_bos_token` change answers.
+    elsewhere = {"data_dir", "data_source", "routing", "max_batch_tokens", "device", "deterministic"}
+    setting = known_settings()[name]
+    harmless = name in elsewhere or not (setting.in_identity or setting.of_model)
+    assert found == (() if harmless else (f'{name} "x"',))
+
+
+def test_a_condition_is_of_what_is_asked_or_of_what_is_computed() -> None:
+    assert {field.name for field in fields(Conditions)} == {*ASKED, *COMPUTED}
 
 
 @pytest.mark.parametrize(
