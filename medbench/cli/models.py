@@ -85,14 +85,7 @@ def check_command(
         find_model(model, base=base, layout=layout, dtype=dtype, device=device, quantization=quantization)
     )
     source = model_source(found)
-    report = check(
-        source.path,
-        source.base,
-        source.layout,
-        revision=source.revision,
-        base_revision=source.base_revision,
-        read=read,
-    )
+    report = check(source, read=read)
     if read:
         report = rehearse(report, source)
     if as_json:
@@ -132,17 +125,10 @@ def convert_command(
     from medbench.catalog import find_model
     from medbench.models import convert
     from medbench.models.checkpoints.loading import DTYPES
+    from medbench.runs.protocol import model_source
 
-    found = find_model(model, base=base, layout=layout)
-    written = convert(
-        found.path,
-        destination,
-        found.base,
-        layout=found.layout,
-        dtype=DTYPES[dtype] if dtype else None,
-        revision=found.revision,
-        base_revision=found.base_revision,
-    )
+    source = model_source(find_model(model, base=base, layout=layout))
+    written = convert(source, destination, dtype=DTYPES[dtype] if dtype else None)
     if as_json:
         print_json({"written": str(written)})
         return

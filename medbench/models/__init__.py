@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from medbench.models.architecture.molora import MoLoRALinear
     from medbench.models.checkpoints.checking import CheckReport, check
     from medbench.models.checkpoints.converting import convert, save_converted
+    from medbench.models.checkpoints.folder import CheckpointSource
     from medbench.models.checkpoints.identity import fingerprint
     from medbench.models.checkpoints.loading import load_model
     from medbench.models.checkpoints.tokenizer import load_tokenizer
@@ -33,6 +34,7 @@ __all__ = [
     "Answer",
     "AnswerStore",
     "CheckReport",
+    "CheckpointSource",
     "Engine",
     "Generation",
     "MedbenchLM",
@@ -66,6 +68,7 @@ _HOMES = {
     "Answer": "harness.answers",
     "AnswerStore": "harness.answers",
     "CheckReport": "checkpoints.checking",
+    "CheckpointSource": "checkpoints.folder",
     "Engine": "engines.engine",
     "Generation": "engines.native.generation_rows",
     "MedbenchLM": "harness.adapter",

@@ -6,34 +6,25 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from medbench.common.choices import Dtype
+from medbench.models.checkpoints.folder import CheckpointSource
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 
 @dataclass(frozen=True)
-class ModelSource:
+class ModelSource(CheckpointSource):
     """A checkpoint and how to hold it; it can travel between processes.
 
     Attributes:
-        path: Folder or hub id of the checkpoint.
-        base: The same of an adapter's base model.
         dtype: Number format.
         device: Where to.
-        layout: Of the checkpoint.
-        revision: On the hub.
-        base_revision: Likewise.
         quantization: Of the base weights.
         deterministic: Whether arithmetic is to be reproducible.
     """
 
-    path: str
-    base: str | None = None
     dtype: str = "float32"
     device: str = "cpu"
-    layout: str = "auto"
-    revision: str | None = None
-    base_revision: str | None = None
     quantization: str = "none"
     deterministic: bool = False
 
@@ -42,13 +33,9 @@ class ModelSource:
         from medbench.models.checkpoints.loading import load_model
 
         return load_model(
-            self.path,
-            self.base,
+            self,
             dtype=self.dtype,
             device=self.device,
-            layout=self.layout,
-            revision=self.revision,
-            base_revision=self.base_revision,
             mapped=mapped,
             spread=spread,
             quantization=self.quantization,
@@ -59,7 +46,7 @@ class ModelSource:
         """Load the tokenizer (:func:`~medbench.models.checkpoints.tokenizer.load_tokenizer`)."""
         from medbench.models.checkpoints.tokenizer import load_tokenizer
 
-        return load_tokenizer(self.path, self.base, revision=self.revision, base_revision=self.base_revision)
+        return load_tokenizer(self)
 
     def system_prompt(self) -> str:
         """The system prompt that a chat with the checkpoint begins with by default; empty for none."""
@@ -75,17 +62,10 @@ class ModelSource:
         """Identify the checkpoint by its content, see :func:`medbench.models.fingerprint`."""
         from medbench.models.checkpoints.identity import fingerprint
 
-        return fingerprint(
-            self.path,
-            self.base,
-            layout=self.layout,
-            revision=self.revision,
-            base_revision=self.base_revision,
-        )
+        return fingerprint(self)
 
     def _of_authors(self) -> bool:
         """Whether the files are in a layout of MING-MOE's authors, wherever they lie."""
-        from medbench.models.checkpoints.folder import resolve
         from medbench.models.checkpoints.layouts import is_of_authors
 
-        return is_of_authors(resolve(self.path, self.revision))
+        return is_of_authors(self.folder())

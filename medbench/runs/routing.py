@@ -66,9 +66,7 @@ def _has_router_modules(source: ModelSource) -> bool:
     from medbench.models.checkpoints.layouts import open_checkpoint
     from medbench.models.routing.router_finding import has_routers
 
-    checkpoint = open_checkpoint(
-        source.path, source.base, source.layout, revision=source.revision, base_revision=source.base_revision
-    )
+    checkpoint = open_checkpoint(source)
     if checkpoint.molora is not None and checkpoint.molora.has_router:
         return True
     skeleton = build_skeleton(checkpoint.config, torch.float32, where=str(checkpoint.folder))

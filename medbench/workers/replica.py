@@ -211,7 +211,7 @@ class Replica:
         if _stamps(self._spec.source) != self._stamps:  # the weights may be memory-mapped files
             changed = "the checkpoint changed while it was in use"
             return BatchResult(
-                {}, None, 0.0, Failure(changed, self._spec.source.path, "run again with --fresh")
+                {}, None, 0.0, Failure(changed, str(self._spec.source.path), "run again with --fresh")
             )
         answers, routing, traces = self._outbox.contents()
         return BatchResult(
@@ -268,7 +268,7 @@ def _open(spec: ReplicaSpec, outbox: _Outbox) -> MedbenchLM:
     if platform.node() != spec.home and spec.source.fingerprint()["model"] != spec.identity:
         raise ModelError(
             "the checkpoint on a worker's machine is not the one that the run was planned with",
-            where=spec.source.path,
+            where=str(spec.source.path),
             hint="copy it again, or store it where all machines see the same files",
         )
     return MedbenchLM(

@@ -14,7 +14,7 @@ import torch
 from medbench.errors import ModelError
 from medbench.models.architecture.skeleton import build_skeleton
 from medbench.models.checkpoints.chat import has_chat_template
-from medbench.models.checkpoints.folder import has_tokenizer
+from medbench.models.checkpoints.folder import CheckpointSource, has_tokenizer
 from medbench.models.checkpoints.generation_config import (
     GENERATION_FILE,
     ConfiguredGeneration,
@@ -106,28 +106,26 @@ class CheckReport:
 
 
 def check(
-    path: str | Path,
+    source: str | Path | CheckpointSource,
     base: str | Path | None = None,
     layout: str = "auto",
     *,
-    revision: str | None = None,
-    base_revision: str | None = None,
     read: bool = True,
 ) -> CheckReport:
     """Check a checkpoint as loading would, without building the model.
 
     Args:
-        path: Folder or hub id of the checkpoint.
+        source: The checkpoint.
         base: Folder or hub id of the base model, of an adapter.
         layout: ``auto``, or the layout that it must have.
-        revision: Revision of ``path`` on the hub.
-        base_revision: Revision of ``base`` on the hub.
         read: Read every tensor, one at a time, for checksums and values that are not finite; without, only
             names and shapes are compared.
     """
-    named: dict[str, Any] = {"path": str(path), "base": None if base is None else str(base)}
+    source = CheckpointSource.of(source, base, layout)
+    base = None if source.base is None else str(source.base)
+    named: dict[str, Any] = {"path": str(source.path), "base": base}
     try:
-        checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
+        checkpoint = open_checkpoint(source)
         tokenizer = None
         if has_tokenizer(checkpoint.model_folder):
             tokenizer = load_tokenizer(checkpoint.folder, checkpoint.base_folder)

@@ -18,7 +18,7 @@ from medbench.errors import ModelError
 from medbench.models.architecture.config import MoLoRAConfig
 from medbench.models.architecture.mixture import Mixture
 from medbench.models.architecture.skeleton import build_skeleton
-from medbench.models.checkpoints.folder import TOKENIZER_FILES
+from medbench.models.checkpoints.folder import TOKENIZER_FILES, CheckpointSource
 from medbench.models.checkpoints.layouts import Checkpoint, is_of_authors, open_checkpoint
 from medbench.models.checkpoints.layouts.checkpoint import canonical
 from medbench.models.checkpoints.layouts.converted import CHECKSUMS, checksum, converted_config
@@ -32,15 +32,13 @@ _SHARD_BYTES = 4 * 2**30
 
 
 def convert(
-    source: str | Path,
+    source: str | Path | CheckpointSource,
     destination: str | Path,
     base: str | Path | None = None,
     *,
     layout: str = "auto",
     dtype: torch.dtype | None = None,
     shard_bytes: int = _SHARD_BYTES,
-    revision: str | None = None,
-    base_revision: str | None = None,
 ) -> Path:
     """Write a MoLoRA checkpoint in medbench's own layout.
 
@@ -49,14 +47,12 @@ def convert(
     it is complete.
 
     Args:
-        source: Folder or hub id of an adapter, merged or converted checkpoint.
+        source: A checkpoint with experts.
         destination: Folder to write; must not exist.
         base: Base model of an adapter.
         layout: ``auto``, or the layout that the source must have.
         dtype: Store everything in this element type instead, to save space.
         shard_bytes: Largest size of one file of tensors.
-        revision: Revision of ``source`` on the hub.
-        base_revision: Revision of ``base`` on the hub.
 
     Returns:
         The destination.
@@ -64,11 +60,11 @@ def convert(
     Raises:
         ModelError: The source cannot be read or has no experts, or the destination cannot be written.
     """
-    checkpoint = open_checkpoint(source, base, layout, revision=revision, base_revision=base_revision)
+    checkpoint = open_checkpoint(CheckpointSource.of(source, base, layout))
     if checkpoint.molora is None:
         raise ModelError(
             f"a checkpoint of layout {checkpoint.layout} has no experts to convert",
-            where=str(source),
+            where=str(checkpoint.folder),
             hint="evaluate it as it is",
         )
     where = str(checkpoint.model_folder / "config.json")

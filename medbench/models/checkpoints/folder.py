@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -68,6 +69,36 @@ def resolve(path: str | Path, revision: str | None = None) -> Path:
     if not _HUB_ID.fullmatch(text):
         raise ModelError("no such folder", where=text, hint="give a folder or a hub id such as owner/name")
     return _snapshot(text, revision)
+
+
+@dataclass(frozen=True)
+class CheckpointSource:
+    """Which checkpoint, and how its files are read.
+
+    Attributes:
+        path: Folder or hub id, or a GGUF file.
+        base: The same of an adapter's base model, which nothing else takes.
+        layout: ``auto``, or the layout that it must have (:data:`medbench.common.choices.LAYOUTS`).
+        revision: Revision of ``path`` on the hub.
+        base_revision: Revision of ``base`` on the hub.
+    """
+
+    path: str | Path
+    base: str | Path | None = None
+    layout: str = "auto"
+    revision: str | None = None
+    base_revision: str | None = None
+
+    @classmethod
+    def of(
+        cls, source: str | Path | CheckpointSource, base: str | Path | None = None, layout: str = "auto"
+    ) -> CheckpointSource:
+        """A source as it is, or one of a path, its base and its layout."""
+        return source if isinstance(source, CheckpointSource) else cls(source, base, layout)
+
+    def folder(self) -> Path:
+        """The checkpoint's folder; see :func:`resolve`."""
+        return resolve(self.path, self.revision)
 
 
 def read_json(path: Path) -> dict[str, Any]:

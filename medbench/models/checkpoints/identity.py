@@ -11,7 +11,7 @@ from typing import Any
 from medbench.common.files import sha256_of
 from medbench.errors import ModelError
 from medbench.models.checkpoints.chat import clock_formats
-from medbench.models.checkpoints.folder import TOKENIZER_FILES, read_json
+from medbench.models.checkpoints.folder import TOKENIZER_FILES, CheckpointSource, read_json
 from medbench.models.checkpoints.generation_config import (
     GENERATION_FILE,
     ConfiguredGeneration,
@@ -25,23 +25,16 @@ _SHA256 = re.compile(r"[0-9a-f]{64}")
 
 
 def fingerprint(
-    path: str | Path,
-    base: str | Path | None = None,
-    *,
-    layout: str = "auto",
-    revision: str | None = None,
-    base_revision: str | None = None,
+    source: str | Path | CheckpointSource, base: str | Path | None = None, layout: str = "auto"
 ) -> dict[str, Any]:
     """Identify a checkpoint by its content, wherever it lies, and by how it is read.
 
     Files are read once per process, as long as their size and time of change stay the same.
 
     Args:
-        path: Folder or hub id of the checkpoint.
+        source: The checkpoint.
         base: Folder or hub id of the base model, of an adapter.
         layout: ``auto``, or the layout that it must have.
-        revision: Revision of ``path`` on the hub.
-        base_revision: Revision of ``base`` on the hub.
 
     Returns:
         ``model`` (SHA-256 of the next five: the same if and only if they are), ``layout``, ``weights``,
@@ -56,7 +49,7 @@ def fingerprint(
     Raises:
         ModelError: The checkpoint cannot be found or read, or a file differs from what the hub delivered.
     """
-    checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
+    checkpoint = open_checkpoint(CheckpointSource.of(source, base, layout))
     files = {name: _digest(file) for name, file in _files(checkpoint).items()}
     weights = {_label(checkpoint, file) for file in checkpoint.files}
     template = _chat_template(checkpoint.model_folder)

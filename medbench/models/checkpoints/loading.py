@@ -18,6 +18,7 @@ from medbench.models.architecture.mixtures import add_molora
 from medbench.models.architecture.quantization import quantize, require_quantization
 from medbench.models.architecture.skeleton import Skeleton, build_skeleton
 from medbench.models.checkpoints.devices import open_device
+from medbench.models.checkpoints.folder import CheckpointSource
 from medbench.models.checkpoints.generation_config import read_generation_config
 from medbench.models.checkpoints.layouts import Checkpoint, open_checkpoint
 from medbench.models.checkpoints.layouts.checkpoint import canonical
@@ -37,15 +38,13 @@ DTYPES = {
 
 
 def load_model(
-    path: str | Path,
+    source: str | Path | CheckpointSource,
     base: str | Path | None = None,
     dtype: str = "float32",
     device: str = "cpu",
     layout: str = "auto",
     impl: str = "auto",
     *,
-    revision: str | None = None,
-    base_revision: str | None = None,
     mapped: bool = False,
     spread: bool = False,
     quantization: str = "none",
@@ -57,17 +56,15 @@ def load_model(
     gives a model with weights left out. One tensor at a time is held beside the model.
 
     Args:
-        path: Folder or hub id of the checkpoint.
+        source: The checkpoint: its folder, GGUF file or hub id, or all that says which.
         base: Folder or hub id of the base model, which an adapter needs and nothing else takes.
         dtype: ``float32``, ``bfloat16``, ``float16``, ``float64``, or ``auto`` for the one that the
             configuration names.
         device: ``cpu``, ``cuda``, ``cuda:1`` …, or ``auto`` for a GPU if there is one.
-        layout: ``auto``, or the layout that the checkpoint must have: ``adapter``, ``merged``, ``converted``,
-            ``peft``, ``gguf``, ``plain``.
+        layout: ``auto``, or the layout that the checkpoint must have
+            (:data:`medbench.common.choices.LAYOUTS`).
         impl: Form of the MoLoRA arithmetic: ``stacked``, ``fused`` (CUDA with triton), ``loop``, or ``auto``
             for the faster of the first two (:func:`~medbench.models.architecture.impl_choice.choose_impl`).
-        revision: Revision of ``path`` on the hub.
-        base_revision: Revision of ``base`` on the hub.
         mapped: Whether weights on a CPU stay where the files are mapped, as far as the number format is
             theirs: processes that load the same files then hold them once. Nobody may change them meanwhile.
         spread: Whether a model on ``cuda`` is laid over all visible GPUs, layer after layer.
@@ -88,7 +85,7 @@ def load_model(
     if deterministic:
         prepare_determinism()
     place = open_device(device)
-    checkpoint = open_checkpoint(path, base, layout, revision=revision, base_revision=base_revision)
+    checkpoint = open_checkpoint(CheckpointSource.of(source, base, layout))
     element = _dtype(dtype, checkpoint)
     require_quantization(quantization, element)
     if quantization != "none" and spread:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from medbench.errors import ModelError
 from medbench.models.architecture.skeleton import foreign_failures
-from medbench.models.checkpoints.folder import has_tokenizer, read_json, resolve
+from medbench.models.checkpoints.folder import CheckpointSource, has_tokenizer, read_json
 from medbench.models.checkpoints.layouts import base_of, detect_layout
 from medbench.models.checkpoints.layouts.adapter import EXPERTS_FILE
 
@@ -20,28 +20,23 @@ _OF_SENTENCEPIECE = ("tokenizer.model", "spiece.model", "sentencepiece.bpe.model
 
 
 def load_tokenizer(
-    path: str | Path,
-    base: str | Path | None = None,
-    *,
-    revision: str | None = None,
-    base_revision: str | None = None,
+    source: str | Path | CheckpointSource, base: str | Path | None = None
 ) -> PreTrainedTokenizerBase:
     """Load the tokenizer of a checkpoint; no code of the checkpoint's runs.
 
     Args:
-        path: Folder or hub id of the checkpoint; or a folder with a tokenizer alone.
+        source: The checkpoint, or a folder with a tokenizer alone.
         base: Folder or hub id of the base model, of an adapter: its tokenizer is the base's.
-        revision: Revision of ``path`` on the hub.
-        base_revision: Revision of ``base`` on the hub.
 
     Raises:
         ModelError: There is no tokenizer, or it cannot be read.
     """
     from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
-    folder = resolve(path, revision)
+    source = CheckpointSource.of(source, base)
+    folder = source.folder()
     if (folder / "adapter_config.json").is_file() or (folder / EXPERTS_FILE).is_file():
-        folder = base_of(folder, detect_layout(folder), base, base_revision)
+        folder = base_of(folder, detect_layout(folder), source)
     if not has_tokenizer(folder):
         raise ModelError(
             "no tokenizer in the checkpoint",

@@ -23,6 +23,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 from medbench.errors import ModelError
 from medbench.models.architecture.mixtures import mixtures_of
 from medbench.models.checkpoints.chat import AS_TEMPLATE_SAYS, Thinking, render_chat, switches_thinking
+from medbench.models.checkpoints.folder import CheckpointSource
 from medbench.models.checkpoints.loading import load_model
 from medbench.models.checkpoints.tokenizer import load_tokenizer
 from medbench.models.engines.engine import Engine
@@ -112,21 +113,14 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         if model is None:
             if pretrained is None:
                 raise ModelError("no model was given", hint="pretrained=<folder or hub id>, or model=")
+            source = CheckpointSource(pretrained, base, layout, revision, base_revision)
             model = load_model(
-                pretrained,
-                base,
-                dtype_name(dtype),
-                device_for(device),
-                layout,
-                impl,
-                revision=revision,
-                base_revision=base_revision,
-                spread=settled.spread,
+                source, dtype=dtype_name(dtype), device=device_for(device), impl=impl, spread=settled.spread
             )
         if tokenizer is None:
             if pretrained is None:
                 raise ModelError("a loaded model needs its tokenizer", hint="tokenizer=load_tokenizer(…)")
-            tokenizer = load_tokenizer(pretrained, base, revision=revision, base_revision=base_revision)
+            tokenizer = load_tokenizer(CheckpointSource(pretrained, base, layout, revision, base_revision))
         elif isinstance(tokenizer, (str, Path)):
             tokenizer = load_tokenizer(tokenizer)
         self.tokenizer = tokenizer

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from medbench.catalog import find_model
 from medbench.errors import ModelError
 from medbench.models import Engine, check, fingerprint, load_model, load_tokenizer
+from medbench.models.checkpoints.folder import CheckpointSource
 from medbench.models.checkpoints.gguf import MARKER, find_gguf, origin, unpacked
 from medbench.models.checkpoints.layouts import detect_layout, open_checkpoint
 
@@ -186,15 +187,15 @@ def test_it_is_read_once_and_found_again(file: Path, cache: Path, monkeypatch: p
 
 def test_every_way_to_name_it(file: Path) -> None:
     assert detect_layout(unpacked(file)) == "gguf"
-    opened = open_checkpoint(file)
+    opened = open_checkpoint(CheckpointSource(file))
     assert (opened.layout, opened.molora) == ("gguf", None)
-    assert open_checkpoint(file.parent).layout == "gguf"
+    assert open_checkpoint(CheckpointSource(file.parent)).layout == "gguf"
     assert fingerprint(file)["model"] == fingerprint(file.parent)["model"]
     assert find_model(str(file)).model == "tiny.F32"
     report = check(file)
     assert (report.layout, report.ok, report.chat_template) == ("gguf", True, True)
     with pytest.raises(ModelError, match="asked for layout plain, but this is a plain model from a GGUF"):
-        open_checkpoint(file, layout="plain")
+        open_checkpoint(CheckpointSource(file, layout="plain"))
 
 
 def _all(kind: str) -> Callable[[str], str]:

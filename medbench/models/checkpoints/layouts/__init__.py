@@ -11,7 +11,7 @@ from typing import get_args
 from medbench.common.choices import READINGS, LayoutName
 from medbench.errors import ModelError
 from medbench.models.architecture.config import AUTHORS_KEYS
-from medbench.models.checkpoints.folder import read_json, resolve
+from medbench.models.checkpoints.folder import CheckpointSource, read_json, resolve
 from medbench.models.checkpoints.gguf import MARKER
 from medbench.models.checkpoints.layouts import authors
 from medbench.models.checkpoints.layouts.adapter import EXPERTS_FILE, read_adapter
@@ -121,30 +121,16 @@ def is_of_authors(folder: Path) -> bool:
     return layout == "merged" or (layout == "converted" and names_authors(read_json(folder / "config.json")))
 
 
-def open_checkpoint(
-    path: str | Path,
-    base: str | Path | None = None,
-    layout: str = "auto",
-    *,
-    revision: str | None = None,
-    base_revision: str | None = None,
-) -> Checkpoint:
+def open_checkpoint(source: CheckpointSource) -> Checkpoint:
     """Open a checkpoint without reading its tensors.
 
-    Args:
-        path: Folder or hub id.
-        base: Folder or hub id of the base model, for an adapter only.
-        layout: ``auto``, or the layout that it must have.
-        revision: Revision of ``path`` on the hub.
-        base_revision: Revision of ``base`` on the hub.
-
     Raises:
-        ModelError: The checkpoint cannot be found, is not what ``layout`` says, lacks its base, or is
-            damaged.
+        ModelError: It cannot be found, is not what ``layout`` says, lacks its base, or is damaged.
     """
+    layout, base = source.layout, source.base
     if layout not in ("auto", *get_args(LayoutName)):
         raise ModelError(f"unknown layout {layout!r}", hint=f"auto, {', '.join(get_args(LayoutName))}")
-    folder = resolve(path, revision)
+    folder = source.folder()
     found = detect_layout(folder)
     if (found, layout) == ("merged", "plain") and not _has_experts(folder):
         found = "plain"  # whoever asks for it knows that the experts were lost
@@ -153,15 +139,15 @@ def open_checkpoint(
     if layout not in ("auto", found):
         raise ModelError(
             f"asked for layout {layout}, but this is {_EXPLAINED[found]}",
-            where=str(path),
+            where=str(source.path),
             hint=f"use layout {found} or auto",
         )
     if found in _ADAPTERS:
-        return _ADAPTERS[found](folder, base_of(folder, found, base, base_revision))
+        return _ADAPTERS[found](folder, base_of(folder, found, source))
     if base is not None:
         raise ModelError(
             f"a base model was given, but this is {_EXPLAINED[found]}",
-            where=str(path),
+            where=str(source.path),
             hint="leave the base out",
         )
     if found == "gguf":
@@ -170,20 +156,18 @@ def open_checkpoint(
     return readers[found](folder)
 
 
-def base_of(
-    folder: Path, layout: LayoutName, base: str | Path | None, base_revision: str | None = None
-) -> Path:
+def base_of(folder: Path, layout: LayoutName, source: CheckpointSource) -> Path:
     """Find the folder of an adapter's base model.
 
     Args:
         folder: The adapter.
-        layout: ``adapter`` or ``peft``; one of PEFT may name a folder for its base itself.
-        base: Folder or hub id.
-        base_revision: Its revision on the hub.
+        layout: Its layout; an adapter of PEFT may name a folder for its base itself.
+        source: Which base was given.
 
     Raises:
         ModelError: It is not given, cannot be found, or is no plain model.
     """
+    base = source.base
     named = read_json(folder / "adapter_config.json").get("base_model_name_or_path") if base is None else None
     if layout == "peft" and isinstance(named, str) and Path(named).is_dir():
         base = named
@@ -193,7 +177,7 @@ def base_of(
             where=str(folder),
             hint=f"give it as base; the adapter was trained on {named!r}" if named else "give it as base",
         )
-    base_folder = resolve(base, base_revision)
+    base_folder = resolve(base, source.base_revision)
     if (found := detect_layout(base_folder)) not in ("plain", "gguf"):
         raise ModelError(
             f"the base must be a plain model, but this is {_EXPLAINED[found]}", where=str(base_folder)
