@@ -20,7 +20,7 @@ from medbench.catalog.tasks import LOADER, Merged, Place, TaskDefinition, defini
 from medbench.common.yaml_files import Function, Key
 from medbench.errors import CatalogError
 
-# Modules whose public functions take documents and answers and touch nothing else.
+# Modules whose functions, as far as `__all__` lists them, take documents and answers and touch nothing else.
 _OWN_MODULES = ("medbench.data.filters", "medbench.scoring")
 # The one key whose function gets arguments from the YAML, and the one function allowed there.
 _LOADER_KEY = "custom_dataset"

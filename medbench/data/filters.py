@@ -13,6 +13,8 @@ from medbench.errors import DataError
 if TYPE_CHECKING:
     import datasets
 
+__all__ = ["multiple_answer", "single_answer", "with_rationale"]
+
 
 def single_answer(documents: datasets.Dataset) -> datasets.Dataset:
     """Keep the documents with exactly one right letter.

@@ -16,6 +16,16 @@ from medbench.scoring.extraction import read
 from medbench.scoring.reasoning import parts
 from medbench.scoring.rouge import NO_OVERLAP, bleu_1, rouge_en, rouge_zh
 
+__all__ = [
+    "Doc",
+    "Scores",
+    "commits",
+    "read_answer",
+    "score_generated",
+    "score_rationale",
+    "score_yes_no_maybe",
+]
+
 Doc: TypeAlias = Mapping[str, Any]
 Scores: TypeAlias = dict[str, float]
 

@@ -19,6 +19,8 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+__all__ = ["Parts", "TagPair", "closing_mark", "is_mark", "is_open", "parts", "split"]
+
 TagPair = tuple[str, str]
 """The marks that open and close a block, such as ``("<a>", "</a>")``."""
 

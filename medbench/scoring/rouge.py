@@ -13,6 +13,8 @@ from typing import NamedTuple
 
 from medbench.scoring.text import basic_tokens
 
+__all__ = ["NO_OVERLAP", "Rouge", "bleu_1", "lcs_length", "rouge_en", "rouge_zh"]
+
 # PromptCBLUE puts this in the place of an empty answer or reference.
 _NOTHING = ["无", "。"]
 

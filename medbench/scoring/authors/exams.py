@@ -13,6 +13,33 @@ from medbench.scoring.authors.protocols import rule
 from medbench.scoring.exams import Doc, Scores, score_generated
 from medbench.scoring.reasoning import parts
 
+__all__ = [
+    "ProcessResults",
+    "medcare_ceval",
+    "medcare_cmb",
+    "medcare_cmexam",
+    "medcare_cmmlu",
+    "medcare_medmcqa",
+    "medcare_medqa",
+    "medcare_medqa_mainland",
+    "medcare_mmedbench_en",
+    "medcare_mmedbench_zh",
+    "medcare_mmlu",
+    "medcare_ple_pharmacy",
+    "medcare_ple_tcm",
+    "ming_ceval",
+    "ming_cmb",
+    "ming_cmexam",
+    "ming_cmmlu",
+    "ming_medmcqa",
+    "ming_medqa",
+    "ming_mmedbench_en",
+    "ming_mmedbench_zh",
+    "ming_mmlu",
+    "ming_ple_pharmacy",
+    "ming_ple_tcm",
+]
+
 ProcessResults: TypeAlias = Callable[[Doc, Sequence[str]], Scores]
 
 

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from medbench.errors import ScoringError
 
+__all__ = ["between_passes", "joiner", "offered_letters"]
+
 _PHRASES = {"The answer is": "\nThe answer is ", "答案为": "\n答案为"}
 
 

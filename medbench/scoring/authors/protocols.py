@@ -10,6 +10,8 @@ from medbench.errors import ScoringError
 from medbench.scoring.authors import rules
 from medbench.scoring.authors.rules import Rule
 
+__all__ = ["COMMITS", "RULES", "rule", "verdict"]
+
 #: Repository and commit that each name stands for.
 COMMITS: Mapping[str, str] = {
     "ming_april": "MediaBrain-SJTU/MING@eeb2574",

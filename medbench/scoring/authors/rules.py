@@ -15,6 +15,18 @@ import re
 from collections.abc import Callable
 from typing import TypeAlias
 
+__all__ = [
+    "Rule",
+    "chinese",
+    "chinese_april",
+    "chinese_cut",
+    "direct",
+    "english_bare",
+    "english_dot",
+    "mmedbench_chinese",
+    "mmedbench_english",
+]
+
 #: A rule: the text as it is scored and the gold letters as one string, to the verdict.
 Rule: TypeAlias = Callable[[str, str], bool]
 

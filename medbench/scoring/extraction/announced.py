@@ -46,6 +46,8 @@ from medbench.scoring.extraction.phrases import (
 )
 from medbench.scoring.extraction.weighing import HEDGED_BEFORE, conditional
 
+__all__ = ["announced", "called_answer", "lines"]
+
 _COMMA = re.compile(r",?")
 _JOINT = re.compile(r"\s?(?:、|,\s?(?:and\s)?|\sand\s|[和与及])\s?")
 _BRACKETED_END = re.compile(r"\(\s?([A-J])\s?\)\s?[.。;!]?\s?$")

@@ -19,6 +19,19 @@ from medbench.scoring.extraction.phrases import (
 from medbench.scoring.extraction.tidy import lowered, tidy
 from medbench.scoring.extraction.weighing import without_asides
 
+__all__ = [
+    "INLINE_LABEL",
+    "Answer",
+    "Commitment",
+    "Strength",
+    "doubted",
+    "enumerates",
+    "judged_beside",
+    "judgement",
+    "left_of",
+    "taken_back",
+]
+
 _LEFT = 60
 _LABEL = re.compile(
     r"^[ \t]*(?:[-+•]\s?)?(?:选项|[Oo]ption\s|[Cc]hoice\s)?\(?([A-J])(?:\)|选项|项)?[ \t]?[.、:),-]",

@@ -18,6 +18,8 @@ from medbench.scoring.extraction.phrases import (
     VERDICT_BESIDE,
 )
 
+__all__ = ["Letters", "read_letters"]
+
 _OPEN = r"\s{0,3}(?:(?:选项|options?\b|choices?\b|letters?\b|answers?\b)\s{0,2})?[\"'(\[{<]{0,3}\s?"
 _CLOSE = r"(?:\s?[\"')\]}>]{1,3})?(?:\s?(?:(?:两|二|三|四|五|这几)?(?:选项|项|个选项)))?"
 _ITEM = re.compile(

@@ -40,6 +40,8 @@ from medbench.scoring.extraction.phrases import (
 )
 from medbench.scoring.extraction.weighing import HEDGED_BEFORE, conditional, ranked
 
+__all__ = ["curt", "mentions", "words"]
+
 _RIGHT = 120
 # In a text of this length a lone mention of an option is the answer; in a longer one it may be an aside.
 _SHORT = 160

@@ -11,6 +11,20 @@ from typing import NamedTuple
 
 from medbench.scoring.extraction.tidy import bare, lowered
 
+__all__ = [
+    "Option",
+    "Spoken",
+    "clause_ends",
+    "combined",
+    "fold_options",
+    "list_of_options",
+    "option_at",
+    "option_before",
+    "own_text_end",
+    "spoken_options",
+    "tells_case",
+]
+
 # Shorter texts ("是", "no", "2") occur by chance; they count only where an answer is announced or stands alone.
 _MIN_FREE = 2
 _MIN_FREE_LATIN = 4

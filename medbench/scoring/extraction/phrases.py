@@ -10,6 +10,37 @@ from __future__ import annotations
 
 import re
 
+__all__ = [
+    "ANSWER_AFTER",
+    "APART",
+    "ASKS_FOR_WRONG",
+    "CALLED_WRONG",
+    "CLAUSE_BREAK",
+    "CLEAN_END",
+    "CONTRAST",
+    "CUE",
+    "ENGLISH_FOLLOWERS",
+    "FILLER",
+    "HEDGED",
+    "HYPOTHETICAL",
+    "NEGATED",
+    "NEGATED_BEFORE",
+    "NOT",
+    "POINTED_AT",
+    "QUESTION",
+    "RECOMMENDS",
+    "RIGHT_AFTER",
+    "SETS_ASIDE",
+    "TERM_AFTER",
+    "TURN",
+    "TURN_END",
+    "VERDICT_BESIDE",
+    "VERDICT_LATER",
+    "WRONG_BUT_ASKED_FOR",
+    "WRONG_ONES",
+    "WRONG_ONE_IS",
+]
+
 _I = re.IGNORECASE
 
 # --- before the letter ---------------------------------------------------------------------------------
@@ -348,3 +379,6 @@ WRONG_ONE_IS = re.compile(
 def supposes(clause: str) -> bool:
     """Say whether a clause only supposes, doubts or reports what follows."""
     return HYPOTHETICAL.search(re.sub(_MUST_CHOOSE, "", clause, flags=_I)) is not None
+
+
+__all__ += ["supposes"]

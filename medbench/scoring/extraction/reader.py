@@ -18,6 +18,8 @@ from medbench.scoring.extraction.phrases import ASKS_FOR_WRONG
 from medbench.scoring.extraction.turns import first_exam, own_turn
 from medbench.scoring.reasoning import parts
 
+__all__ = ["read"]
+
 
 def read(
     text: str,

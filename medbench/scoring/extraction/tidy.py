@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 import unicodedata
 
+__all__ = ["HEAD", "TAIL", "bare", "fold", "lowered", "tidy"]
+
 HEAD = 2_000
 TAIL = 8_000
 """Characters read at the two ends of an answer. What a model says after thousands of words of repetition is in

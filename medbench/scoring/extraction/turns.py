@@ -14,6 +14,8 @@ import re
 from medbench.scoring.extraction.options import Option
 from medbench.scoring.extraction.tidy import fold, lowered
 
+__all__ = ["first_exam", "own_turn"]
+
 _LEAD = r"^[ \t>*_\-]{0,6}(?:\#{1,6}[ \t]*)?[\[【(（<「*_ ]{0,4}(?:\d{1,3}[.、)）][ \t]*)?"
 _TRAIL = r"[\]】)）>」*_ ]{0,4}"
 _NUMBER = r"(?:\d{1,4}|[一二三四五六七八九十百]{1,4})"

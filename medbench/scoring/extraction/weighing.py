@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import re
 
+__all__ = ["HEDGED_BEFORE", "conditional", "ranked", "without_asides"]
+
 _LETTERS = r"(?:options?\s|choices?\s|选项\s?)?\(?[A-J]\)?(?:(?:\s?[,、/&]\s?|\s?(?:,\s)?(?:and|or)\s|[和与及或])\(?[A-J]\)?(?![A-Za-z])){0,8}\s?(?:选项|项)?"
 # What an option is only compared with: "Unlike options A, C, and D, option B …".
 _ASIDE = re.compile(

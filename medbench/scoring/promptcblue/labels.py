@@ -20,6 +20,8 @@ from medbench.scoring.promptcblue.scores import (
     score_kuake_qtr,
 )
 
+__all__ = ["label_choices", "score_label_likelihoods"]
+
 _SCORERS: Mapping[str, Callable[[Mapping[str, Any], Sequence[str]], dict[str, tuple[str, str]]]] = {
     "CHIP-CTC": score_chip_ctc,
     "CHIP-STS": score_chip_sts,

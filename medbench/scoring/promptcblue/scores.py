@@ -11,6 +11,27 @@ from medbench.scoring.promptcblue.structures import SECTIONS, Record, parse
 from medbench.scoring.reasoning import parts
 from medbench.scoring.rouge import NO_OVERLAP, Rouge, rouge_zh
 
+__all__ = [
+    "MAIN_METRICS",
+    "overall",
+    "score_chip_cdee",
+    "score_chip_cdn",
+    "score_chip_ctc",
+    "score_chip_mdcfnpc",
+    "score_chip_sts",
+    "score_cmeee_v2",
+    "score_cmeie",
+    "score_imcs_v2_dac",
+    "score_imcs_v2_mrg",
+    "score_imcs_v2_ner",
+    "score_imcs_v2_sr",
+    "score_kuake_ir",
+    "score_kuake_qic",
+    "score_kuake_qqr",
+    "score_kuake_qtr",
+    "score_meddg",
+]
+
 Doc: TypeAlias = Mapping[str, Any]
 """An official row: ``input, target, answer_choices, task_type, task_dataset, sample_id``."""
 

@@ -12,6 +12,8 @@ from typing import TypeAlias
 from medbench.errors import ScoringError
 from medbench.scoring.reasoning import parts
 
+__all__ = ["DATASETS", "SECTIONS", "Record", "Structure", "parse"]
+
 Record: TypeAlias = dict[str, str | list[str]]
 """One entity, triple, event or attribute."""
 
