@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor
 
-from medbench.models import Engine
+from medbench.models import Engine, convert, load_model
+from medbench.models.architecture.mixtures import mixtures_of
 from tests.models.made_checkpoints import Source, read_json
 
 # Logits closer than this are ties as far as float32 can tell.
@@ -78,3 +79,14 @@ def check_loglikelihoods(model: Any, told: dict[str, Any]) -> None:
     found = Engine(model).score([(one["context_ids"], one["continuation_ids"]) for one in asked])
     for score, one in zip(found, asked, strict=True):
         assert score.logprob == pytest.approx(one["logprob"], abs=1e-3)
+
+
+def check_conversion(source: Source, destination: Path, layout: str = "auto") -> None:
+    """Demand that a converted checkpoint loads to the bits of its source."""
+    written = convert(source.path, destination, source.base, layout=layout)
+    first, second = load_model(*source, layout=layout), load_model(written)
+    one, other = dict(first.named_parameters()), dict(second.named_parameters())
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in one)
+    configs = [[module.config for module in mixtures_of(model)] for model in (first, second)]
+    assert configs[0] == configs[1] != []

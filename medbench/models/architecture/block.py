@@ -104,9 +104,11 @@ class MoLoRABlock(Mixture):
         low = {name: F.linear(x, self.molora_a[name]) for name in ("gate", "up") if name in self.molora_a}
         mixed = torch.zeros_like(gate)
         low_down = x.new_zeros(len(x), self.num_experts * self.rank)
+        # How many tokens chose an expert is not known while a CUDA graph is recorded.
+        all_tokens = len(x) <= _FEW_TOKENS or (x.is_cuda and torch.cuda.is_current_stream_capturing())
         for expert in range(self.num_experts):
             rows = slice(expert * self.rank, (expert + 1) * self.rank)
-            if len(x) <= _FEW_TOKENS:
+            if all_tokens:
                 mine: Tensor | slice = slice(None)
                 hidden = self._hidden(gate, up, low, rows) * gates[:, expert, None]
                 mixed += hidden

@@ -10,16 +10,15 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
-from medbench.models import MoLoRALinear, convert, load_model, set_impl
+from medbench.models import MoLoRALinear, load_model, set_impl
 from medbench.models.architecture.mixture import Impl, Mixture
-from medbench.models.architecture.mixtures import mixtures_of
 from medbench.models.architecture.skeleton import build_skeleton
 from medbench.models.checkpoints.layouts import detect_layout
 from tests.models import made_checkpoints as cp
 from tests.models.golden_experts import (
     check_choice,
+    check_conversion,
     check_generations,
     check_logits,
     check_loglikelihoods,
@@ -39,7 +38,7 @@ GOLDEN = {
     "mixlora-expert-lora": "mixlora-0.2.3",
     "mixlora-moepeft-expert-lora": "mixlora-moe-peft",
 }
-_EXPERTS, _RANK, _ALPHA, _SHARED = 3, 2, 6, 2
+_EXPERTS, _RANK, _ALPHA = 3, 2, 6
 _MLP = ("gate_proj", "up_proj", "down_proj")
 _ATTENTION = ("q_proj", "k_proj", "v_proj", "o_proj")
 
@@ -79,34 +78,10 @@ def test_golden_checkpoints_convert_bit_for_bit(shared: Path, case: str, tmp_pat
     check_conversion(golden.source, tmp_path / "converted", GOLDEN[case])
 
 
-@pytest.mark.parametrize(
-    ("layout", "key"),
-    [
-        ("medcare-no-share", "alternative.no_share.logits"),
-        ("medcare-share", "alternative.share_merged_without_experts.logits"),
-    ],
-)
-def test_golden_readings_of_medcare(shared: Path, layout: str, key: str) -> None:
-    golden = golden_case(shared, "medcare-share")
-    model = load_model(*golden.source, layout=layout)
-    check_logits(model, {**golden.tensors, "prefill.logits": golden.tensors[key]})
-
-
 def test_a_golden_checkpoint_that_can_be_read_in_two_ways_is_refused(shared: Path) -> None:
     for case in ("mixlora-expert-lora", "mixlora-moepeft-expert-lora"):
         refused(golden_case(shared, case).source, "two programs read it differently")
     refused(golden_case(shared, "mixlora-switch").source, "routing_strategy is mixlora-switch")
-
-
-def check_conversion(source: Source, destination: Path, layout: str = "auto") -> None:
-    """Demand that a converted checkpoint loads to the bits of its source."""
-    written = convert(source.path, destination, source.base, layout=layout)
-    first, second = load_model(*source, layout=layout), load_model(written)
-    one, other = dict(first.named_parameters()), dict(second.named_parameters())
-    assert one.keys() == other.keys()
-    assert all(torch.equal(one[name], other[name]) for name in one)
-    configs = [[module.config for module in mixtures_of(model)] for model in (first, second)]
-    assert configs[0] == configs[1] != []
 
 
 class Format(NamedTuple):
@@ -244,24 +219,6 @@ def write(folder: Path, form: Format, base: str = "llama") -> Source:
     return Source(adapter, base_folder)
 
 
-def write_medcare(folder: Path) -> Source:
-    """A checkpoint of MedCare with random weights."""
-    source = cp.write_adapter(folder, BASES["qwen2"])
-    edit_json(source.path / "config.json", share_expert=True, num_share_experts=_SHARED)
-    generator = torch.Generator().manual_seed(6)
-
-    def add(tensors: dict[str, Tensor]) -> None:
-        for name in [name for name in tensors if name.endswith("experts.0.lora_A_0.weight")]:
-            stem = name.removesuffix("experts.0.lora_A_0.weight")
-            width, out = tensors[name].shape[1], len(tensors[f"{stem}experts.0.lora_B_0.weight"])
-            rank = _SHARED * cp.MOLORA.rank
-            tensors[f"{stem}share_experts.lora_A.weight"] = torch.randn(rank, width, generator=generator)
-            tensors[f"{stem}share_experts.lora_B.weight"] = torch.randn(out, rank, generator=generator)
-
-    edit_pickle(source.path / "non_lora_trainables.bin", add)
-    return source
-
-
 @pytest.mark.parametrize("base", ["llama", "qwen2", "qwen3", "mistral"])
 @pytest.mark.parametrize("name", FORMATS)
 def test_every_linear_computes_its_formats_formula(tmp_path: Path, name: str, base: str) -> None:
@@ -310,37 +267,15 @@ def _by_hand(
     return torch.stack(rows)
 
 
-@pytest.mark.parametrize("impl", ["stacked", "loop"])
-def test_shared_experts_have_weight_one_and_the_scaling_of_one_expert(tmp_path: Path, impl: Impl) -> None:
-    source = write_medcare(tmp_path)
-    with_shared = load_model(*source, dtype="float64", impl=impl)
-    experts = torch.load(source.path / "non_lora_trainables.bin", weights_only=True)
-    edit_json(source.path / "config.json", share_expert=False)
-    edit_pickle(
-        source.path / "non_lora_trainables.bin",
-        lambda tensors: [tensors.pop(name) for name in list(tensors) if "share_experts" in name],
-    )
-    without = dict(load_model(*source, dtype="float64").named_modules())
-    for name, module in with_shared.named_modules():
-        if isinstance(module, MoLoRALinear):
-            a = experts[f"base_model.model.{name}.share_experts.lora_A.weight"].double()
-            b = experts[f"base_model.model.{name}.share_experts.lora_B.weight"].double()
-            x = torch.randn(5, a.shape[1], dtype=torch.float64)
-            shared = F.linear(F.linear(x, a), b) * cp.MOLORA.scaling
-            torch.testing.assert_close(module(x), without[name](x) + shared)
-            module.scaling = 0.0  # switches off what is chosen, not what every token passes
-            torch.testing.assert_close(module(x), module.base(x) + shared)
-
-
-@pytest.mark.parametrize("name", [*FORMATS, "medcare"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_formats_convert_bit_for_bit(tmp_path: Path, name: str) -> None:
-    source = write_medcare(tmp_path / "s") if name == "medcare" else write(tmp_path / "s", FORMATS[name])
+    source = write(tmp_path / "s", FORMATS[name])
     check_conversion(source, tmp_path / "converted")
 
 
-@pytest.mark.parametrize("name", [*FORMATS, "medcare"])
+@pytest.mark.parametrize("name", FORMATS)
 def test_forms_agree(tmp_path: Path, name: str) -> None:
-    source = write_medcare(tmp_path) if name == "medcare" else write(tmp_path, FORMATS[name])
+    source = write(tmp_path, FORMATS[name])
     model = load_model(*source, dtype="float64")
     ids = torch.randint(0, 40, (2, 11))
     with torch.no_grad():
@@ -448,55 +383,6 @@ def test_damaged_checkpoints_are_refused(tmp_path: Path, name: str, damage: str)
     source = write(tmp_path, FORMATS[name])
     change, message = _DAMAGES[damage]
     change(source.path, FORMATS[name])
-    refused(source, message)
-
-
-def _shared(change: Callable[[dict[str, Tensor], list[str]], object]) -> Callable[[Path], None]:
-    def apply(adapter: Path) -> None:
-        def edit(tensors: dict[str, Tensor]) -> None:
-            change(tensors, [name for name in tensors if "share_experts" in name])
-
-        edit_pickle(adapter / "non_lora_trainables.bin", edit)
-
-    return apply
-
-
-def _said(**changes: Any) -> Callable[[Path], None]:
-    return lambda adapter: edit_json(adapter / "config.json", **changes)
-
-
-@pytest.mark.parametrize(
-    ("change", "message"),
-    [
-        (_shared(lambda t, names: t.pop(names[0])), "missing tensors"),
-        (_shared(lambda t, names: t.pop(names[1])), "missing tensors"),
-        (_shared(lambda t, names: [t.pop(name) for name in names]), "missing tensors"),
-        (_shared(lambda t, names: t.update({names[0]: t[names[0]][:2]})), "wrong shape"),
-        (_shared(lambda t, names: t.update({names[0]: t[names[0]].T.contiguous()})), "wrong shape"),
-        (_shared(lambda t, names: t.update({names[1]: t[names[1]][:, :2]})), "wrong shape"),
-        (_shared(lambda t, names: t.update({names[0]: t[names[1]], names[1]: t[names[0]]})), "wrong shape"),
-        (_shared(lambda t, names: t[names[0]].fill_(float("inf"))), "not finite"),
-        (_shared(lambda t, names: t.update({names[0] + "x": t.pop(names[0])})), "missing|no place for"),
-        (_shared(lambda t, names: t.update({names[0].replace("_A", "_C"): t[names[0]]})), "no place for"),
-        (_shared(lambda t, names: [t.pop(n) for n in list(t) if "switch.weight" in n]), "missing tensors"),
-        (_shared(lambda t, names: [t.pop(n) for n in list(t) if "switch.bias" in n]), "missing tensors"),
-        (_shared(lambda t, names: [t.pop(n) for n in list(t) if "experts.3." in n]), "missing tensors"),
-        (_said(num_share_experts=_SHARED + 1), "wrong shape"),
-        (_said(num_share_experts=_SHARED - 1), "wrong shape"),
-        (_said(num_share_experts=0), "share_expert is true, but num_share_experts is 0"),
-        (_said(num_share_experts=None), "share_expert is true, but num_share_experts is None"),
-        (_said(num_share_experts="2"), "share_expert is true, but num_share_experts is '2'"),
-        (_said(share_expert=False), "no place for"),
-        (_said(share_expert="yes"), "share_expert is 'yes'"),
-        (_said(num_experts=5), "missing tensors|wrong shape"),
-        (_said(num_experts_per_token=9), "num_experts_per_token is 9"),
-    ],
-)
-def test_damaged_checkpoints_of_medcare_are_refused(
-    tmp_path: Path, change: Callable[[Path], None], message: str
-) -> None:
-    source = write_medcare(tmp_path)
-    change(source.path)
     refused(source, message)
 
 
