@@ -36,7 +36,7 @@ from medbench.runs.tables import ScoreRow, TaskSamples, write_tables
 from medbench.runs.traces import traced_vocabulary
 
 if TYPE_CHECKING:
-    from medbench.models import MedbenchLM, StoredLM
+    from medbench.models import StoredLM
     from medbench.workers.cluster import WorkerOptions
 
 _LOG = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ def _evaluate(
         if broken and not tasks:
             raise _why_none(broken)
         failures |= {name: reason(error) for name, error in broken.items()}
-        lm: MedbenchLM | StoredLM
+        lm: StoredLM
         note_engine = EngineNotes(manifest, answered=len(store) > 0)
         if stored:
             lm = open_stored(plan, store)

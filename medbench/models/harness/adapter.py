@@ -16,13 +16,12 @@ from typing import TYPE_CHECKING, Any
 import lm_eval.api.metrics
 import lm_eval.models  # noqa: F401
 from lm_eval.api.instance import Instance
-from lm_eval.api.model import TemplateLM
 from lm_eval.api.registry import model_registry
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from medbench.errors import ModelError
 from medbench.models.architecture.mixtures import mixtures_of
-from medbench.models.checkpoints.chat import AS_TEMPLATE_SAYS, Thinking, render_chat, switches_thinking
+from medbench.models.checkpoints.chat import AS_TEMPLATE_SAYS, Thinking, switches_thinking
 from medbench.models.checkpoints.folder import CheckpointSource
 from medbench.models.checkpoints.loading import load_model
 from medbench.models.checkpoints.tokenizer import load_tokenizer
@@ -32,12 +31,11 @@ from medbench.models.harness.answers import (
     AnswerStore,
     MemoryStore,
     as_given,
-    given_answers,
-    request_keys,
 )
 from medbench.models.harness.encoding import Encoder
 from medbench.models.harness.generating import Generator, Ready
 from medbench.models.harness.hf_arguments import HFArguments, device_for, dtype_name
+from medbench.models.harness.stored import StoredLM
 from medbench.models.routing.counts import RoutingCounts, RoutingLabel
 from medbench.models.routing.router_finding import describe_routers, routers_of
 
@@ -49,7 +47,7 @@ _ROLLING_BATCH = 16  # texts whose windows are scored before their answers are s
 _DEFAULT_LENGTH = 2048  # for a model that does not say what it takes
 
 
-class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
+class MedbenchLM(StoredLM):
     """Answers lm-eval's requests with :class:`~medbench.models.engines.engine.Engine`.
 
     Args:
@@ -79,8 +77,6 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         **more: Other arguments of lm-eval's ``hf`` (:mod:`medbench.models.harness.hf_arguments`).
     """
 
-    backend = "causal"
-
     def __init__(
         self,
         pretrained: str | None = None,
@@ -107,7 +103,6 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         prefix_token_id: int | None = None,
         **more: Any,
     ) -> None:
-        super().__init__()
         settled = HFArguments.settle(more, pretrained, base, thinking)
         pretrained, base, thinking = settled.pretrained, settled.base, settled.thinking
         if model is None:
@@ -123,7 +118,14 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
             tokenizer = load_tokenizer(CheckpointSource(pretrained, base, layout, revision, base_revision))
         elif isinstance(tokenizer, (str, Path)):
             tokenizer = load_tokenizer(tokenizer)
-        self.tokenizer = tokenizer
+        super().__init__(
+            tokenizer,
+            store if store is not None else MemoryStore(),
+            seed=seed,
+            thinking=thinking,
+            system_prompt=system_prompt,
+            chat_arguments=settled.chat,
+        )
         if settled.thinking.mode != "auto" and not switches_thinking(self.tokenizer):
             raise ModelError(
                 "the chat template has no switch for thinking",
@@ -131,16 +133,11 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
                 hint="leave it out; a system prompt may say it instead",
             )
         self._prefix_token = prefix_token_id
-        self._chat_arguments = settled.chat
         self.engine = Engine(model, tokenizer, max_batch_tokens=max_batch_tokens, routing=routing)
         self.max_length = max_length or self.engine.max_length or _DEFAULT_LENGTH
         self._device = model.device
-        self._store: AnswerStore = store if store is not None else MemoryStore()
-        self._seed = seed
         self._progress = progress
         self._told = self.engine.tokens  # tokens that ``progress`` has heard of
-        self._system_prompt = system_prompt
-        self._thinking = thinking
         self._encoder = Encoder(tokenizer, self.prefix_token_id, add_bos_token)
         self._generator = Generator(
             self.engine, tokenizer, self._encoder, self.max_length, max_gen_toks, thinking.tags
@@ -152,42 +149,12 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         }
 
     @property
-    def eot_token_id(self) -> int:
-        """The token that ends a text."""
-        token = self.tokenizer.eos_token_id
-        if token is None:
-            raise ModelError("the tokenizer has no end-of-text token")
-        return int(token)
-
-    @property
     def prefix_token_id(self) -> int:
         """The token that stands in for an empty context."""
         if self._prefix_token is not None:
             return self._prefix_token
         bos = self.tokenizer.bos_token_id
         return self.eot_token_id if bos is None else int(bos)
-
-    @property
-    def tokenizer_name(self) -> str:
-        """Name of the tokenizer, for lm-eval's request cache."""
-        return str(self.tokenizer.name_or_path).replace("/", "__")
-
-    def apply_chat_template(
-        self, chat_history: list[dict[str, str]], add_generation_prompt: bool = True
-    ) -> str:
-        """Write a chat as the prompt the model was trained on.
-
-        Raises:
-            ModelError: The tokenizer has no chat template, or it refuses the chat.
-        """
-        return render_chat(
-            self.tokenizer,
-            chat_history,
-            add_generation_prompt=add_generation_prompt,
-            system_prompt=self._system_prompt,
-            thinking=self._thinking,
-            arguments=self._chat_arguments,
-        )
 
     def get_model_info(self) -> dict[str, Any]:
         """What ran: size and number format of the model, and the engine's settings."""
@@ -210,21 +177,6 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         """Encode one text."""
         return self._encoder.encode([string], add_special_tokens)[0]
 
-    def loglikelihood(self, requests: list[Instance], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """Log-probability of each continuation, and whether greedy decoding would write it."""
-        del disable_tqdm
-        return self._answers("loglikelihood", requests)
-
-    def loglikelihood_rolling(self, requests: list[Instance], disable_tqdm: bool = False) -> list[float]:
-        """Log-probability of each text, in windows of the model's length that overlap by one token."""
-        del disable_tqdm
-        return self._answers("loglikelihood_rolling", requests)
-
-    def generate_until(self, requests: list[Instance], disable_tqdm: bool = False) -> list[str]:
-        """Continue each prompt until a stop string, the end token or the limit."""
-        del disable_tqdm
-        return self._answers("generate_until", requests)
-
     def _loglikelihood_tokens(
         self, requests: list[tuple[tuple[str, str], list[int], list[int]]], **_: Any
     ) -> list[tuple[float, bool]]:
@@ -232,13 +184,7 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         return [(score.logprob, score.is_greedy) for score in scores]
 
     def answer(self, kind: str, requests: Sequence[Instance], keys: Sequence[str]) -> list[Answer]:
-        """Answer requests from the store, and compute and store what it lacks.
-
-        Args:
-            kind: ``loglikelihood``, ``loglikelihood_rolling`` or ``generate_until``.
-            requests: lm-eval's requests of that kind.
-            keys: Their keys (:func:`~medbench.models.harness.answers.request_keys`). The seed of a sampled
-                answer is made of its key, so whoever asks for part of a job gives the keys of the whole.
+        """Answer requests from the store, and compute and store what it lacks; see the base class.
 
         Raises:
             ModelError: Some could not be answered; what could is in the store.
@@ -271,10 +217,6 @@ class MedbenchLM(TemplateLM):  # type: ignore[misc] # lm-eval has no types
         if self._progress is not None:
             tokens, self._told = self.engine.tokens - self._told, self.engine.tokens
             self._progress(fraction, tokens)
-
-    def _answers(self, kind: str, requests: Sequence[Instance]) -> list[Any]:
-        answers = self.answer(kind, requests, request_keys(kind, requests, self._seed))
-        return given_answers(kind, requests, answers, self.tokenizer, self._thinking.tags)
 
     def _score(self, missing: Sequence[Instance], _keys: Sequence[str], ready: Ready) -> None:
         for request in missing:
