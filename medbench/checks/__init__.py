@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from medbench.checks.behaviour import Rendering
+from medbench.checks.behavior import Rendering
 from medbench.checks.checker import CheckReport, check_tasks
 from medbench.checks.findings import Finding
 from medbench.checks.scaffolding import new_task

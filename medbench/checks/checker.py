@@ -9,7 +9,7 @@ from typing import NamedTuple
 from medbench.catalog.index import NameTakenError, TaskIndex, build_index
 from medbench.catalog.tasks import Place, TaskDefinition
 from medbench.catalog.trust import code_uses
-from medbench.checks.behaviour import Rendering, try_tasks
+from medbench.checks.behavior import Rendering, try_tasks
 from medbench.checks.definitions import check_group, check_task
 from medbench.checks.documents import check_columns, check_documents, check_registers
 from medbench.checks.findings import LENIENT, Finding, from_error
@@ -130,9 +130,9 @@ def _check(
         else {}
     )
     for task in (task for task in sound if task.name in tried):
-        behaviour = tried[task.name]
-        findings += [found if task.shipped else _lenient(found, task) for found in behaviour.findings]
-        renderings += behaviour.renderings
+        behavior = tried[task.name]
+        findings += [found if task.shipped else _lenient(found, task) for found in behavior.findings]
+        renderings += behavior.renderings
     # A fault of a template is found in every task that includes it; it is told once.
     unique = tuple({finding._replace(task=""): finding for finding in reversed(findings)}.values())[::-1]
     return CheckReport(

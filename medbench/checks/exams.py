@@ -89,8 +89,8 @@ def _document_faults(doc: Mapping[str, Any]) -> Iterator[_Fault]:
         yield _Fault(
             "metadata", "repeated-option", f"the options {letters} have the same text", "make them differ"
         )
-    labelled = zip(doc["letters"], doc["options"], strict=True)
-    if all(re.match(rf"[(（]?{letter}[).．、:：）]\s*\S", option) for letter, option in labelled):
+    labeled = zip(doc["letters"], doc["options"], strict=True)
+    if all(re.match(rf"[(（]?{letter}[).．、:：）]\s*\S", option) for letter, option in labeled):
         yield _Fault(
             "metadata",
             "lettered-options",

@@ -47,7 +47,7 @@ def _with_a_chat_template_only(folder: Path) -> None:
     (folder / "special_tokens_map.json").write_text("{}", encoding="utf-8")
 
 
-def _quantised(folder: Path) -> None:
+def _quantized(folder: Path) -> None:
     cp.edit_json(folder / "config.json", quantization_config={"quant_method": "gptq", "bits": 4})
 
 
@@ -87,7 +87,7 @@ CASES: list[tuple[str, _Damage, list[str]]] = [
     ("llama", _without_tokenizer, []),
     ("mamba", _without_tokenizer, []),
     ("mamba", _with_a_chat_template_only, []),
-    ("llama", _quantised, []),
+    ("llama", _quantized, []),
     ("llama", _unknown, []),
     ("llama", _damaged, []),
 ]
@@ -146,7 +146,7 @@ def test_the_verdict_is_in_words(tmp_path: Path, capsys: pytest.CaptureFixture[s
     )
     _without_tokenizer(folders["llama"])
     assert _last(capsys, folders["llama"]) == (1, "The checkpoint would not run.")
-    _quantised(folders["llama"])
+    _quantized(folders["llama"])
     assert _last(capsys, folders["llama"], "--no-read") == (1, "The checkpoint would not load.")
 
 

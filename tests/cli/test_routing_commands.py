@@ -28,8 +28,8 @@ def test_kinds_are_printed_beside_chance(tmp_path: Path, capsys: pytest.CaptureF
     assert all(row["chance"] == 0.5 and row["low"] <= row["rate"] <= row["high"] for row in rows)
     assert main(["routing", "kinds", str(run), "--each"]) == 0
     assert "Experts by kind of task" in capsys.readouterr().out
-    assert main(["routing", "kinds", str(run), "--by", "colour"]) == 2
-    assert "colour" in capsys.readouterr().err
+    assert main(["routing", "kinds", str(run), "--by", "color"]) == 2
+    assert "color" in capsys.readouterr().err
 
 
 def test_ablate_writes_its_pictures_and_says_where(
@@ -89,8 +89,8 @@ def test_an_unknown_kind_is_refused_before_the_ablation(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     start = ["routing", "ablate", "-t", TASK, "--limit", "1", "--results", str(tmp_path)]
-    assert main([*start, "--by", "colour"]) == 2
-    assert "colour" in capsys.readouterr().err
+    assert main([*start, "--by", "color"]) == 2
+    assert "color" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

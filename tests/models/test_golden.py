@@ -85,7 +85,7 @@ def test_forms_agree(shared: Path, case: str) -> None:
     ids = expected(shared, case)["prefill.input_ids"]
     stacked = _logits(model, ids)
     set_impl(model, "loop")
-    # transformers normalises in float32 whatever the model's dtype, and rounding amplifies the last bits.
+    # transformers normalizes in float32 whatever the model's dtype, and rounding amplifies the last bits.
     torch.testing.assert_close(stacked, _logits(model, ids), rtol=0, atol=1e-6)
 
 

@@ -38,10 +38,10 @@ def zoo_model(
     from transformers import AutoConfig, AutoModelForCausalLM
 
     config = AutoConfig.for_model(model_type, **{**_SIZES, **changes})
-    return randomised(cast("Any", AutoModelForCausalLM).from_config(config), dtype, std)
+    return randomized(cast("Any", AutoModelForCausalLM).from_config(config), dtype, std)
 
 
-def randomised(model: Any, dtype: torch.dtype = torch.float32, std: float = 0.2) -> PreTrainedModel:
+def randomized(model: Any, dtype: torch.dtype = torch.float32, std: float = 0.2) -> PreTrainedModel:
     """The model with random weights, ready to run."""
     draw = torch.Generator().manual_seed(3)
     with torch.no_grad():

@@ -90,12 +90,12 @@ def test_routing_is_drawn_and_changes_with_the_task(page: Path, tmp_path: Path) 
         await wait(500);
         const figure = document.querySelector("[data-routing]");
         const cells = [...figure.querySelectorAll(".cell")];
-        const colours = () => cells.map((cell) => getComputedStyle(cell).fill).join();
-        const before = colours();
+        const colors = () => cells.map((cell) => getComputedStyle(cell).fill).join();
+        const before = colors();
         const choose = figure.querySelector("[data-choose=task]");
         choose.selectedIndex = 2;
         choose.dispatchEvent(new Event("change"));
-        return {cells: cells.length, changed: before !== colours(), title: cells[0].textContent};
+        return {cells: cells.length, changed: before !== colors(), title: cells[0].textContent};
     """
     seen, console = visit(page, script, tmp_path)
     assert console == []

@@ -41,7 +41,7 @@ OFFICIAL = {
 }
 MATCHING = ("chip_sts", "kuake_ir", "kuake_qqr", "kuake_qtr")
 CLASSIFICATION = ("chip_ctc", "imcs_v2_dac", "kuake_qic")
-LABELLED = MATCHING + CLASSIFICATION
+LABELED = MATCHING + CLASSIFICATION
 EXTRACTION = ("cmeee_v2", "cmeie", "chip_cdn", "chip_cdee", "imcs_v2_ner", "chip_mdcfnpc", "imcs_v2_sr")
 GENERATION = ("imcs_v2_mrg", "meddg")
 MAIN = {
@@ -86,7 +86,7 @@ def manager() -> Any:
 
 
 def test_the_folder_holds_the_sixteen_their_label_variants_and_the_group(manager: Any) -> None:
-    expected = {f"promptcblue_{name}" for name in OFFICIAL} | {f"promptcblue_{name}_ll" for name in LABELLED}
+    expected = {f"promptcblue_{name}" for name in OFFICIAL} | {f"promptcblue_{name}_ll" for name in LABELED}
     assert set(manager.all_subtasks) == expected
     assert manager.all_groups == ["promptcblue"]
     assert len(list(FOLDER.glob("*.yaml"))) == len(expected) + 1
@@ -133,15 +133,15 @@ def test_gold_answers_reach_the_maximum(manager: Any) -> None:
 
 
 def test_gold_labels_reach_the_maximum_by_likelihood(manager: Any) -> None:
-    tasks = [f"promptcblue_{name}_ll" for name in LABELLED]
+    tasks = [f"promptcblue_{name}_ll" for name in LABELED]
     results = evaluate(GoldLM(), tasks, manager)["results"]
-    for name in LABELLED:
+    for name in LABELED:
         for metric in (MAIN[name], f"{MAIN[name]}_norm"):
             assert results[f"promptcblue_{name}_ll"][f"{metric},none"] == 1.0, (name, metric)
 
 
 def test_empty_answers_are_scored_low_and_do_not_fail(manager: Any) -> None:
-    tasks = ["promptcblue", *(f"promptcblue_{name}_ll" for name in LABELLED)]
+    tasks = ["promptcblue", *(f"promptcblue_{name}_ll" for name in LABELED)]
     results = evaluate(EmptyLM(), tasks, manager)["results"]
     for name, metric in MAIN.items():
         value = results[f"promptcblue_{name}"][f"{metric},none"]
@@ -196,7 +196,7 @@ def test_an_input_is_no_template(tmp_path: Path) -> None:
     assert results["promptcblue_meddg"]["rouge_l,none"] == pytest.approx(1.0, abs=1e-7)
 
 
-@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("name", LABELED)
 def test_a_constant_label_scores_what_its_frequency_gives(manager: Any, name: str) -> None:
     same = {"相同": "是的", "不同": "不是"} if name == "chip_sts" else {}
     gold = [same.get(row["target"], row["target"]) for row in rows(name)]
@@ -252,7 +252,7 @@ def test_samples_are_official_rows(name: str) -> None:
     assert {row["input"].endswith("\n答：") for row in found} == {True, False}
 
 
-@pytest.mark.parametrize("name", LABELLED)
+@pytest.mark.parametrize("name", LABELED)
 def test_labels_are_among_the_choices(name: str) -> None:
     for row in rows(name, None):
         allowed = {*row["answer_choices"], *([OTHER] if name in CLASSIFICATION else [])}
@@ -304,7 +304,7 @@ def test_reports_have_their_six_sections() -> None:
 
 
 def test_likelihood_choices_hold_the_gold(manager: Any) -> None:
-    for name in LABELLED:
+    for name in LABELED:
         task = manager.load(f"promptcblue_{name}_ll")["tasks"][f"promptcblue_{name}_ll"]
         for doc in task.test_docs():
             choices = task.doc_to_choice(doc)

@@ -95,9 +95,9 @@ def of_task(mine: Judged, base: Judged, metric: str, aggregation: str, draws: in
     score, baseline = (float(plain.corpus(side, aggregation)) for side in (one, two))
     binary = aggregation == "mean" and {*one, *two} <= {0.0, 1.0}
     if binary and groups is None:
-        centre, error = plain.bonett_price(wins, losses, n)
-        low = exactly(max(-1.0, centre - plain.Z * error))
-        high = exactly(min(1.0, centre + plain.Z * error))
+        center, error = plain.bonett_price(wins, losses, n)
+        low = exactly(max(-1.0, center - plain.Z * error))
+        high = exactly(min(1.0, center + plain.Z * error))
         p, spread, method = exactly(plain.mcnemar(wins, losses)), exactly(error), "bonett-price"
     else:
         p = plain.swapped(one, two, aggregation, groups, draws)

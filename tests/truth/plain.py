@@ -183,7 +183,7 @@ def mcnemar(wins: int, losses: int) -> float:
 
 
 def bonett_price(wins: int, losses: int, n: int) -> tuple[float, float]:
-    """Centre of the interval of a difference of shares, and its standard error."""
+    """Center of the interval of a difference of shares, and its standard error."""
     up, down = (wins + 1) / (n + 2), (losses + 1) / (n + 2)
     return up - down, math.sqrt((up + down - (up - down) ** 2) / (n + 2))
 

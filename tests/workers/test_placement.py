@@ -45,7 +45,7 @@ def test_nonsense_is_refused(workers: Any, gpus: int) -> None:
         WorkerOptions(workers, gpus_per_worker=gpus)
 
 
-def test_neighbours_share_a_machine() -> None:
+def test_neighbors_share_a_machine() -> None:
     assert Placement(4, 2, 0, (Node(4, 0), Node(8, 0)), "2").per_machine == 4
     assert Placement(3, 2, 1, (Node(64, 2), Node(64, 1)), "2").per_machine == 2
 

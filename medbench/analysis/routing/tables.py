@@ -34,7 +34,7 @@ def recorded(frame: pd.DataFrame, phase: str | None = None) -> pd.DataFrame:
     """
     if frame.empty:
         raise NotRecordedError(
-            "there is no routing to analyse", hint="only models with routers record any, unless --routing off"
+            "there is no routing to analyze", hint="only models with routers record any, unless --routing off"
         )
     if phase is None:
         return frame

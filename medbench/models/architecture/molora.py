@@ -45,7 +45,7 @@ class MoLoRALinear(Mixture):
     """A linear layer with a mixture of LoRA experts added to its output.
 
     It holds the base layer instead of being an ``nn.Linear``: engines rewrite subclasses of that, and a
-    quantised base layer works unchanged.
+    quantized base layer works unchanged.
 
     Args:
         base: The layer whose output the experts correct; weight [out, in].

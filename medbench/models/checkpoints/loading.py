@@ -148,7 +148,7 @@ def _fill(
     where = str(checkpoint.folder)
 
     def take(name: str) -> Tensor:
-        return _materialise(name, plan[name], dtype, home_of(name, places), where, mapped=mapped)
+        return _materialize(name, plan[name], dtype, home_of(name, places), where, mapped=mapped)
 
     for name in skeleton.shapes:
         if name not in skeleton.tied:
@@ -184,7 +184,7 @@ def _settle(model: PreTrainedModel, places: Mapping[str, Any]) -> None:
         install_hooks(model, places)
 
 
-def _materialise(
+def _materialize(
     name: str, tensor: LazyTensor, dtype: torch.dtype, device: torch.device, where: str, *, mapped: bool
 ) -> Tensor:
     """Read a tensor in the model's element type, into memory of its own unless it may stay mapped."""

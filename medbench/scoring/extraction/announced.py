@@ -160,8 +160,8 @@ def _words_behind(answer: Answer, start: int, at: int) -> Spoken | None:
         if set(run) <= known and (len(run) == 1 or not answer.single):
             return None  # a letter is that letter, also where an option has it as its text
         # "C. difficile" may be an option of its own; "C. difficile" under C is the letter.
-        labelled = run[0] in known and not text[spoken.start + 1 : spoken.start + 2].isalnum()
-        if labelled and own_text_end(low, spoken.start + 1, run[0], options) > spoken.start + 1:
+        labeled = run[0] in known and not text[spoken.start + 1 : spoken.start + 2].isalnum()
+        if labeled and own_text_end(low, spoken.start + 1, run[0], options) > spoken.start + 1:
             return None
         return spoken
     return None
@@ -217,7 +217,7 @@ def lines(answer: Answer) -> Iterator[Commitment]:
     """Yield lines that are nothing but letters, and letters at the very beginning."""
     text = answer.text
     alone: list[Commitment] = []
-    labelled: list[Letters] = []
+    labeled: list[Letters] = []
     position = filled = 0
     for line in text.split("\n"):
         stripped = line.strip()
@@ -228,24 +228,24 @@ def lines(answer: Answer) -> Iterator[Commitment]:
             stop = position + len(line)
             letters, _ = read_letters(text[:stop], answer.low[:stop], at, answer.options, small=True)
             if named := _named(answer, at, stop):
-                labelled.append(named)
+                labeled.append(named)
             elif letters is not None and letters.start - at <= 12:
                 rest = text[letters.end : position + len(line)].strip(" .。,;:!)]}\"'吧")
                 if not rest and letters.own:
-                    labelled.append(letters)
+                    labeled.append(letters)
                 elif not rest:
                     alone.append(Commitment(Strength.ANNOUNCED, letters.end, letters.letters))
         position += len(line) + 1
     known = {option.letter for option in answer.options}
-    if filled == len(labelled) + len(alone) > 1:
+    if filled == len(labeled) + len(alone) > 1:
         # A list of options, by letter or with their words: a choice unless it is the whole question.
-        union = frozenset().union(*(c.letters for c in alone), *(found.letters for found in labelled))
+        union = frozenset().union(*(c.letters for c in alone), *(found.letters for found in labeled))
         if union != known:
             yield Commitment(Strength.ANNOUNCED, len(text), union)
         return
     yield from alone
-    if len(labelled) == 1 and filled == 1:
-        yield Commitment(Strength.ANNOUNCED, labelled[0].end, labelled[0].letters)
+    if len(labeled) == 1 and filled == 1:
+        yield Commitment(Strength.ANNOUNCED, labeled[0].end, labeled[0].letters)
     yield from _opening(answer)
 
 

@@ -178,7 +178,7 @@ def test_kinds_come_from_the_scores(tmp_path: Path) -> None:
     assert task_groups(runs) == {"t0": "en-exam", "t1": "zh-exam"}
     assert task_groups(runs, ["language"]) == {"t0": "en", "t1": "zh"}
     with pytest.raises(AnalysisError, match="grouped"):
-        task_groups(runs, ["colour"])
+        task_groups(runs, ["color"])
 
 
 def test_shared_gains_against_a_slow_correlation(tmp_path: Path) -> None:

@@ -223,7 +223,7 @@ def test_routers_of_different_sizes_stay_apart() -> None:
         cells(frame).merge(["task"])
 
 
-def test_without_routing_there_is_nothing_to_analyse() -> None:
+def test_without_routing_there_is_nothing_to_analyze() -> None:
     with pytest.raises(AnalysisError, match="no routing"):
         expert_load(ROUTING.empty_table().to_pandas())
     with pytest.raises(AnalysisError, match="lacks"):

@@ -1,4 +1,4 @@
-"""Pictures as files of their own: what they say, in which colours, in both languages."""
+"""Pictures as files of their own: what they say, in which colors, in both languages."""
 
 from __future__ import annotations
 

@@ -124,7 +124,7 @@ def test_a_store_that_grew_is_recorded_anew() -> None:
     assert capture.recorded >= 2
 
 
-def _synchronising(step: Callable[[], Step]) -> tuple[Step, Callable[[], None]]:
+def _synchronizing(step: Callable[[], Step]) -> tuple[Step, Callable[[], None]]:
     def with_a_look() -> Step:
         outputs = step()
         assert len(outputs[0].nonzero())
@@ -150,7 +150,7 @@ def _hungry(step: Callable[[], Step]) -> tuple[Step, Callable[[], None]]:
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
-        (_synchronising, "not permitted while a step is recorded: nonzero"),
+        (_synchronizing, "not permitted while a step is recorded: nonzero"),
         (_forgetful, "differs by [0-9.e-]+, decoding goes on without graphs"),
         (_hungry, "no memory for a graph of 1 rows"),
     ],

@@ -43,7 +43,7 @@ def test_a_store_that_finds_no_memory_says_so(monkeypatch: pytest.MonkeyPatch) -
         KVCache(2, 128).layer(0, torch.ones(1, 1, 1, 3), torch.ones(1, 1, 1, 3))
 
 
-def test_rows_attend_with_their_neighbours_only_as_far_as_the_longest_reaches() -> None:
+def test_rows_attend_with_their_neighbors_only_as_far_as_the_longest_reaches() -> None:
     lengths = [3, 5, 4, 9, 20, 1]
     spans = decode_spans(lengths, torch.device("cpu"))
     assert spans == [(0, 4, 10), (4, 6, 21)]

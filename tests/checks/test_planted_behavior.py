@@ -28,7 +28,7 @@ def _scoring(body: str) -> Callable[[Path], int | None]:
     return plant
 
 
-BEHAVIOUR = [
+BEHAVIOR = [
     Fault("target unlike the scoring's", "gold-not-maximum", "scores", _longer_target, "my_ner.yaml"),
     Fault("scoring that raises on gold", "gold-crash", "KeyError", _scoring("doc['gold']"), "my_ner.yaml"),
     Fault(
@@ -69,7 +69,7 @@ BEHAVIOUR = [
 ]
 
 
-@pytest.mark.parametrize("fault", BEHAVIOUR, ids=[fault.name for fault in BEHAVIOUR])
+@pytest.mark.parametrize("fault", BEHAVIOR, ids=[fault.name for fault in BEHAVIOR])
 def test_fault_is_found_by_trying(fault: Fault, tasks: Path) -> None:
     fault.plant(tasks)
     report = check_tasks([tasks], allow_code=True)

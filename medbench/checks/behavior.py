@@ -41,7 +41,7 @@ class Rendering(NamedTuple):
     target: str
 
 
-class Behaviour(NamedTuple):
+class Behavior(NamedTuple):
     """What came of trying a task."""
 
     findings: tuple[Finding, ...]
@@ -55,7 +55,7 @@ def try_tasks(
     folders: Sequence[Path] = (),
     *,
     allow_code: bool = False,
-) -> dict[str, Behaviour]:
+) -> dict[str, Behavior]:
     """Build tasks through lm-eval on their samples, render prompts, and score gold and empty answers.
 
     Args:
@@ -74,7 +74,7 @@ def try_tasks(
 
     samples = RunSettings(data_source="samples")
     real = samples if data_dir is None else RunSettings(data_source="folder", data_dir=str(data_dir))
-    tried: dict[str, Behaviour] = {}
+    tried: dict[str, Behavior] = {}
     with quiet_harness(allow_code=allow_code):
         # One after the other: with real files, the documents of all tasks at once would fill the memory.
         for task in tasks:
@@ -85,7 +85,7 @@ def try_tasks(
             tried[task.name] = (
                 _try(task, built[task.name], settings, siblings)
                 if failed is None
-                else Behaviour((_failure(task, failed),), ())
+                else Behavior((_failure(task, failed),), ())
             )
             if source is not None and all(file.pinned for file in source.files):
                 tried[task.name] = _as_published(tried[task.name])
@@ -100,18 +100,18 @@ def _folder_source(task: TaskDefinition, data_dir: Path | None, folders: Sequenc
     return None if found.is_samples else found
 
 
-def _as_published(behaviour: Behaviour) -> Behaviour:
+def _as_published(behavior: Behavior) -> Behavior:
     """What came of trying published files, whose documents nobody here can mend."""
     findings = [
         finding._replace(severity="warning", hint="it was published so; scores on such documents say little")
         if finding.code in _OF_DOCUMENTS
         else finding
-        for finding in behaviour.findings
+        for finding in behavior.findings
     ]
-    return behaviour._replace(findings=tuple(findings))
+    return behavior._replace(findings=tuple(findings))
 
 
-def _try(task: TaskDefinition, built: Any, settings: Any, siblings: Mapping[str, str]) -> Behaviour:
+def _try(task: TaskDefinition, built: Any, settings: Any, siblings: Mapping[str, str]) -> Behavior:
     findings = [*_ambiguous_gold(task, built), *check_golds(task, built, siblings)]
     findings += [*check_exam(task, built), *check_leaks(task, built)]
     gold, why = _best_gold(built, settings, task)
@@ -119,14 +119,14 @@ def _try(task: TaskDefinition, built: Any, settings: Any, siblings: Mapping[str,
         place = task.merged.place("process_results")
         message = f"scoring the gold answer failed: {why}"
         findings.append(Finding.at(place, "gold-crash", message, "correct the scoring function", task.name))
-        return Behaviour(tuple(findings), ())
+        return Behavior(tuple(findings), ())
     findings += _below_maximum(task, built, gold)
     empty, found = _empty(task, built, settings)
     findings += found
     findings += _wrong(task, built, settings, gold)
     findings += _blank(task, gold.samples)
     findings += _without_interval(task, gold, gold if empty is None else empty)
-    return Behaviour(tuple(findings), tuple(_rendering(task, sample) for sample in gold.samples[:_SHOWN]))
+    return Behavior(tuple(findings), tuple(_rendering(task, sample) for sample in gold.samples[:_SHOWN]))
 
 
 def _failure(task: TaskDefinition, error: Exception) -> Finding:
