@@ -99,7 +99,8 @@ class Mixture(nn.Module):
         if self.config.temperature > 0:
             probabilities = probabilities / self.config.temperature  # as published: these, not the logits
         weights, choice = probabilities.sort(dim=1, descending=True, stable=True)
-        before = weights.cumsum(1) - weights
+        # Shifted rather than `cumsum - weights`, which rounds to the other side of top_p now and then.
+        before = F.pad(weights.cumsum(1)[:, :-1], (1, 0))
         return choice, weights.masked_fill(before > self.config.top_p, 0.0)
 
     def extra_repr(self) -> str:

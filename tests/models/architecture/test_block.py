@@ -111,6 +111,28 @@ def test_top_p_keeps_the_first_that_exceeds_it() -> None:
     torch.testing.assert_close(weights[0, :2], torch.tensor([0.5, 0.3]))
 
 
+@pytest.mark.parametrize("temperature", [0.0, 0.5, 2.0])
+@pytest.mark.parametrize("top_p", [0.1, 0.2, 0.25, 0.3, 0.4, 0.5, 0.6, 0.7, 0.75, 0.8, 0.9, 1.0])
+def test_top_p_follows_the_running_sum_where_it_nearly_meets_the_bound(
+    top_p: float, temperature: float
+) -> None:
+    """Equal or round probabilities: sums that meet ``top_p`` up to rounding, held against a plain loop."""
+    generator = torch.Generator().manual_seed(0)
+    for experts in (2, 3, 4, 5, 8, 10):
+        block = _block(_config(experts, experts, 2, top_p=top_p, temperature=temperature))
+        logits = torch.log(torch.randint(1, 5, (200, experts), generator=generator).float())
+        logits[0] = 0
+        choice, weights = block.nucleus(logits)
+        for row, ranked, given_weights in zip(logits, choice, weights, strict=True):
+            probabilities = torch.softmax(row, 0) / (temperature or 1)
+            best, order = probabilities.sort(descending=True, stable=True)
+            sums = best.cumsum(0).tolist()
+            bound = torch.tensor(top_p).item()  # compared as float32, as tensors do
+            kept = next((place for place, total in enumerate(sums) if total > bound), experts - 1) + 1
+            assert torch.equal(ranked, order)
+            assert (given_weights > 0).tolist() == [place < kept for place in range(experts)]
+
+
 def test_blocks_are_put_in_found_and_named() -> None:
     model = tiny_model(molora=None)
     before = model(torch.tensor([[1, 2, 3]])).logits
